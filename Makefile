@@ -1,0 +1,116 @@
+# The only door. `make` alone prints what there is.
+# Everything is built inside .venv and build/ of this checkout; only the buf tool, a minute's build, is kept in
+# ~/.cache/consilium and shared by checkouts.
+
+.SHELLFLAGS := -eu -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+GO ?= go
+BIN := .venv/bin
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+SEEDS ?= 100
+FROM ?= 0
+SOURCES := $(wildcard services tests bench protos/build.py)
+PROTOS := $(shell find protos/consilium -name '*.proto')
+
+BUF_VERSION := $(shell sed -n 's|.*github.com/bufbuild/buf v\([0-9.]*\).*|\1|p' tools/go.mod)
+BUF := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/consilium/buf-$(BUF_VERSION)
+
+# The development environment holds everything the demo needs: where it stands, the demo uses it.
+DEV := .venv/.dev
+DEMO := $(if $(wildcard $(DEV)),$(DEV),.venv/.demo)
+STUBS := build/protos.stamp
+
+.PHONY: help demo test check lint format sim protos protos-breaking bench lock clean tools-there
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(DEMO) ## one record shared across a five-member alliance, told as it happens
+	@$(BIN)/consilium demo
+
+test: tools-there lint ## everything: lint, types, contracts, all tests, 1,000 simulator seeds
+	rm -f build/pytest.xml
+	$(BIN)/python -m pytest tests --whole -q -n $(JOBS) --junitxml=build/pytest.xml
+	$(MAKE) --no-print-directory sim SEEDS=1000 FROM=0
+
+check: lint ## lint, types and the quick tests, in under two minutes
+	$(BIN)/python -m pytest tests -q -n $(JOBS) -m 'not slow'
+
+lint: $(DEV) $(STUBS) $(BUF) ## ruff, mypy --strict, import contracts, buf
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check --quiet $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports --no-logo --cache-dir build/import-linter
+	cd protos && $(BUF) lint && $(BUF) format --diff --exit-code
+
+format: $(DEV) $(BUF) ## lay out Python and protos
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --select I --fix $(SOURCES)
+	cd protos && $(BUF) format --write
+
+sim: $(DEV) ## the simulator: SEEDS=100 FROM=0 to search, SEED=x to replay one
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM) --jobs $(JOBS))
+
+protos: $(STUBS) ## generate the gRPC stubs (consilium.api, not committed)
+
+bench: $(DEV) ## every benchmark in bench/, each prints a table
+	@for each in $(sort $(wildcard bench/*.py)); do \
+	  echo "== $$each"; $(BIN)/python "$$each"; \
+	done
+
+protos-breaking: $(BUF) ## are the contracts still compatible with the last tag?
+	@last=$$(git describe --tags --abbrev=0 2>/dev/null) || { echo "no tag yet: nothing to compare with"; exit 0; }; \
+	cd protos && $(BUF) breaking --against "../.git#tag=$$last,subdir=protos"
+
+lock: $(DEV) ## resolve the two lock files again (remove a file first to move its versions)
+	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --group dev $(LOCK) -o requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --group build $(LOCK) \
+	  -c requirements/dev.txt -o requirements/demo.txt
+	! grep -nE '://|--(extra-)?index-url|--find-links' requirements/demo.txt requirements/dev.txt
+
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+  --no-emit-find-links
+
+clean: ## remove everything built here
+	rm -rf .venv build services/consilium/api .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find $(wildcard services tests bench protos) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- what the words above stand on ---
+
+tools-there:
+	@missing=""; \
+	command -v "$(PYTHON)" >/dev/null || missing="CPython 3.11"; \
+	[ -x "$(BUF)" ] || command -v "$(GO)" >/dev/null || missing="$${missing:+$$missing and }Go 1.26.7 or newer"; \
+	[ -z "$$missing" ] || { echo "make test needs $$missing, not found on the PATH." >&2; exit 2; }
+
+.venv/pyvenv.cfg:
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "CPython 3.11 is missing: install it, or name it with make PYTHON=/path/to/python3.11." >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than CPython 3.11: name a newer one with make PYTHON=/path/to/python3.11." >&2; exit 2; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv module: on Debian and Ubuntu install python3.11-venv." >&2; exit 2; }
+	@echo "making .venv (once)"
+	@"$(PYTHON)" -m venv .venv
+
+.venv/.%: requirements/%.txt pyproject.toml .venv/pyvenv.cfg
+	@echo "installing requirements/$*.txt into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$*.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STUBS): $(PROTOS) protos/build.py $(DEV)
+	rm -rf services/consilium/api
+	$(BIN)/python protos/build.py services
+	@mkdir -p build && touch $@
+
+# The version is in the name: a newer one is another file.
+$(BUF):
+	@command -v "$(GO)" >/dev/null || \
+	  { echo "Go 1.26.7 or newer is missing: lint and test need it to build buf, demo does not." >&2; exit 2; }
+	@echo "building buf $(BUF_VERSION) into $(dir $(BUF)) (once)"
+	@mkdir -p $(dir $(BUF))
+	cd tools && $(GO) build -o "$(BUF)" github.com/bufbuild/buf/cmd/buf

@@ -1,0 +1,1 @@
+"""Mempool, elected committee, PBFT replica and its vote log."""

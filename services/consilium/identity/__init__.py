@@ -1,0 +1,1 @@
+"""The member's certificate authority and keys, credentials, rank evidence, governance proposals."""

@@ -1,0 +1,1 @@
+"""Blocks, state, proofs, event stream and block sync."""

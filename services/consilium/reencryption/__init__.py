@@ -1,0 +1,1 @@
+"""Sealed key fragments and the release rule."""

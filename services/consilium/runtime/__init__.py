@@ -1,0 +1,1 @@
+"""The shell every server shares: settings, server, interceptors, TLS, logs, metrics."""

@@ -1,0 +1,1 @@
+"""A whole alliance on one machine: the demo, and integrators' tests."""

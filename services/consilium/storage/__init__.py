@@ -1,0 +1,1 @@
+"""Encrypted objects, replicas for other members, scrub and shred secrets."""

@@ -1,0 +1,69 @@
+"""What holds for every test: Hypothesis draws the same examples each time; a whole run leaves nothing out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import configuration, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+configuration.set_hypothesis_home_dir("build/hypothesis")
+# Derandomised, so that `make test` on one commit always says the same; no deadlines, because machines differ.
+settings.register_profile("house", derandomize=True, deadline=None, database=None)
+settings.load_profile("house")
+
+
+class LeftOut:
+    """Collects what a run did not run: skipped, expected to fail, or deselected tests."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Notes tests left out by -m, -k or --deselect."""
+        self.names += [f"{item.nodeid} (deselected)" for item in items]
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Notes modules that skipped themselves while being collected."""
+        if report.skipped:
+            self.names.append(f"{report.nodeid} (skipped)")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Notes tests that skipped themselves or are marked as expected to fail."""
+        if report.skipped or hasattr(report, "wasxfail"):
+            self.names.append(f"{report.nodeid} ({'xfail' if hasattr(report, 'wasxfail') else 'skipped'})")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fails a run that passed by leaving tests out; a worker hands its list to the controller."""
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output["left_out"] = [name for name in self.names if name.endswith("(deselected)")]
+        elif self.names and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        """Takes a worker's list of deselected tests (only workers collect)."""
+        self.names += getattr(node, "workeroutput", {}).get("left_out", [])
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Names what was left out."""
+        for name in dict.fromkeys(self.names):
+            terminalreporter.line(f"left out of a whole run: {name}", red=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --whole, which `make test` passes."""
+    parser.addoption(
+        "--whole", action="store_true", help="fail when any test is skipped, xfailed or deselected"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watches for what is left out when the run is meant to be whole."""
+    if config.getoption("--whole"):
+        config.pluginmanager.register(LeftOut(), "left-out")

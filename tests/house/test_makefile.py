@@ -1,0 +1,39 @@
+"""The door says what it offers, and names what is missing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.house.source import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORDS = ["help", "demo", "test", "check", "lint", "sim", "protos", "clean", "lock", "bench"]
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs make at the top of the checkout."""
+    command = [shutil.which("make") or "make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 (our Makefile)
+
+
+def test_help_is_the_default_and_one_line_a_target() -> None:
+    lines = make().stdout.splitlines()
+    assert lines == make("help").stdout.splitlines()
+    offered = [line.split()[1] for line in lines]
+    assert set(WORDS) <= set(offered)
+    assert len(offered) == len(set(offered))
+
+
+def test_missing_tools_are_named_in_one_sentence(tmp_path: Path) -> None:
+    run = make("tools-there", "PYTHON=/missing/python3.11", "GO=/missing/go", f"BUF={tmp_path}/buf")
+    assert run.returncode != 0
+    assert "make test needs CPython 3.11 and Go 1.26.7 or newer, not found on the PATH." in run.stderr
+
+
+def test_sim_replays_one_seed() -> None:
+    assert "tests.simulation --seed 77" in make("--dry-run", "sim", "SEED=77").stdout
+    assert "tests.simulation --seeds 10 --from 5 " in make("--dry-run", "sim", "SEEDS=10", "FROM=5").stdout
