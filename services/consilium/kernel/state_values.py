@@ -1,0 +1,92 @@
+"""What the authenticated map holds: members, grants, closed keys, electorates (rule L4).
+
+The ledger writes these values, holders and light clients read them under a state proof, so they live in the kernel. Every
+key begins with the name of its kind of thing; the map itself is `kernel.state_map`.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, ClassVar
+
+from consilium.kernel.encoding import AtMost, Digest, MemberId, PublicKey
+from consilium.kernel.hashing import domain_hash, sha256
+from consilium.kernel.transactions import Grade, GrantTerms, MemberProfile
+
+
+class MemberStatus(IntEnum):
+    """Where a member stands; only an active one endorses, registers, holds and is drawn."""
+
+    ACTIVE = 1
+    SUSPENDED = 2
+    EXPELLED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MemberState:
+    """A member as the ledger knows it.
+
+    `grade_expires_height` is the last height the profile's grade counts at, None for no end. `reveal_anchor` moves down the
+    member's hash chain with every reveal. `score` is 0 to 1000. A tombstoned member is never drawn again under its
+    consensus key (C8; election.md section 5, point 9).
+    """
+
+    DOMAIN: ClassVar[str] = "consilium.member-state"
+    profile: MemberProfile
+    status: MemberStatus
+    grade_expires_height: int | None
+    reveal_anchor: Digest
+    score: int
+    evidence_count: int
+    tombstoned: bool
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the member takes part."""
+        return self.status is MemberStatus.ACTIVE
+
+    def grade_at(self, height: int) -> Grade:
+        """The grade that counts at a height; an expired one counts as ungraded (C6)."""
+        expires = self.grade_expires_height
+        return self.profile.grade if expires is None or height <= expires else Grade.UNGRADED
+
+
+@dataclass(frozen=True, slots=True)
+class GrantState:
+    """A grant and what became of it; heights are None until it happened.
+
+    `revoked_height` is set when the grant is revoked or its key closed. `deleted_by` are the holders that signed a deletion
+    receipt, in the order of the ledger; once h - t + 1 have, too few fragments are left and the grant is dead (S6).
+    """
+
+    DOMAIN: ClassVar[str] = "consilium.grant-state"
+    terms: GrantTerms
+    author: PublicKey
+    granted_height: int
+    revoked_height: int | None
+    deleted_by: Annotated[tuple[MemberId, ...], AtMost(16)]
+    dead_height: int | None
+
+
+def member_entry(member_id: str) -> bytes:
+    """The map's key of a `MemberState`."""
+    return b"member/" + member_id.encode()
+
+
+def grant_entry(grant_id: bytes) -> bytes:
+    """The map's key of a `GrantState`."""
+    return b"grant/" + grant_id
+
+
+def closed_entry(delegating_pk: bytes) -> bytes:
+    """The map's key of a closed delegating key; the value is its successor, 33 bytes: the key directory of S6."""
+    return b"closed/" + sha256(delegating_pk)
+
+
+def electorate_entry(epoch: int) -> bytes:
+    """The map's key of an epoch's `certificates.Electorate`."""
+    return b"electorate/" + epoch.to_bytes(8, "big")
+
+
+def state_root(map_root: bytes, tables_root: bytes) -> bytes:
+    """What results carry for the whole state: the map, which has proofs, and the tables, which have none (L4)."""
+    return domain_hash("consilium.state", map_root, tables_root)

@@ -1,0 +1,293 @@
+"""Every kind of transaction, and what it carries (rules L2, S3 to S6, C6 to C8).
+
+The numbers of the kinds never change. Votes, scores, quorum-loss recovery, erasure and break-glass have their numbers
+reserved here, so that the formats need not move when they come.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, ClassVar
+
+from consilium.kernel.certificates import AllianceCertificate, SignedVote, ViewChange
+from consilium.kernel.encoding import AtMost, Digest, Exactly, Identifier, MemberId, PublicKey, Signature
+
+PAYLOAD_BYTES_MAX = 65_536
+"""The most bytes a payload may have; the largest kind is a handover that carries an alliance certificate."""
+ENDORSEMENTS_MAX = 512
+"""The most signatures one transaction may carry: more than two thirds of the largest alliance, with room."""
+
+UmbralPublicKey = Annotated[bytes, Exactly(33)]
+"""A secp256k1 point in compressed form, as Umbral writes it."""
+OwnershipProof = Annotated[bytes, AtMost(80)]
+"""A signature under a delegating key (`kernel.umbral.prove_ownership`)."""
+
+
+class Kind(IntEnum):
+    """What a transaction does; those without a body class below are reserved and refused."""
+
+    MEMBER = 1
+    GRADE = 2
+    REVEAL = 3
+    RECORD = 4
+    GRANT = 5
+    REVOKE = 6
+    REQUEST = 7
+    RECEIPT = 8
+    HANDOVER = 9
+    EVIDENCE = 10
+    VOTE = 11
+    RECOVERY = 12
+    ERASURE = 13
+    BREAK_GLASS = 14
+    PARAMETERS = 15
+
+
+class Grade(IntEnum):
+    """A hospital's grade in the national grading: three levels, ten grades (reference: election.md section 3)."""
+
+    UNGRADED = 0
+    C1 = 1
+    B1 = 2
+    A1 = 3
+    C2 = 4
+    B2 = 5
+    A2 = 6
+    C3 = 7
+    B3 = 8
+    A3 = 9
+    SPECIAL3 = 10
+
+
+class MemberAction(IntEnum):
+    """What a governance transaction does to a member."""
+
+    ADMIT = 1
+    SUSPEND = 2
+    REINSTATE = 3
+    EXPEL = 4
+
+
+class Purpose(IntEnum):
+    """Why a record is asked for (after HL7's PurposeOfUse; its codes stay off the ledger)."""
+
+    TREATMENT = 1
+    PAYMENT = 2
+    OPERATIONS = 3
+    RESEARCH = 4
+    PUBLIC_HEALTH = 5
+
+
+class ReceiptKind(IntEnum):
+    """What a holder attests: a fragment released (S5) or a key fragment deleted (S6)."""
+
+    RELEASE = 1
+    DELETION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MemberProfile:
+    """Who a member is on the ledger: its owner, grade and keys. No TLS certificate stands here (design section 8)."""
+
+    member_id: MemberId
+    owner_group: MemberId
+    grade: Grade
+    member_key: PublicKey
+    consensus_key: PublicKey
+    reveal_anchor: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class MemberBody:
+    """Admit, suspend, reinstate or expel a member; endorsed by more than two thirds of the active members."""
+
+    KIND: ClassVar[int] = Kind.MEMBER
+    action: MemberAction
+    profile: MemberProfile
+    evidence_digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class GradeBody:
+    """Set a member's grade until a height; endorsed by more than two thirds of the active members (C6)."""
+
+    KIND: ClassVar[int] = Kind.GRADE
+    member_id: MemberId
+    grade: Grade
+    evidence_digest: Digest
+    expires_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevealBody:
+    """The next preimage of a delegate's hash chain, once an epoch: the seed of the draw (C6)."""
+
+    KIND: ClassVar[int] = Kind.REVEAL
+    epoch: int
+    preimage: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBody:
+    """A record's metadata: no names, codes, types or exact sizes (promise 7, S3)."""
+
+    KIND: ClassVar[int] = Kind.RECORD
+    record_id: Identifier
+    holder: MemberId
+    owner_commitment: Digest
+    ciphertext_root: Digest
+    capsule_digest: Digest
+    size_class: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantTerms:
+    """What an owner permits: which key's records, to whom, why, when, and who holds the key fragments (S3, S4)."""
+
+    grant_id: Identifier
+    delegating_pk: UmbralPublicKey
+    verifying_pk: UmbralPublicKey
+    recipient_member: MemberId
+    recipient_key: PublicKey
+    receiving_pk: UmbralPublicKey
+    purpose: Purpose
+    actor: Digest
+    not_before_ms: int
+    not_after_ms: int
+    holders: Annotated[tuple[MemberId, ...], AtMost(16)]
+    threshold: int
+    kfrag_commitments: Annotated[tuple[Digest, ...], AtMost(16)]
+    weaker_budget: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GrantBody:
+    """Terms, and the proof that their author owns the delegating key; so nobody grants another's records."""
+
+    KIND: ClassVar[int] = Kind.GRANT
+    terms: GrantTerms
+    ownership: OwnershipProof
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipStatement:
+    """What the ownership proof signs: these terms, by this author, on this chain."""
+
+    DOMAIN: ClassVar[str] = "consilium.ownership"
+    author: PublicKey
+    terms: GrantTerms
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeBody:
+    """End a grant. A successor key closes the delegating key and opens a new epoch for the scope (S6).
+
+    The regrants give the scope's other recipients the new epoch, in the same block.
+    """
+
+    KIND: ClassVar[int] = Kind.REVOKE
+    grant_id: Identifier
+    successor_pk: UmbralPublicKey | None
+    regrants: Annotated[tuple[GrantBody, ...], AtMost(32)]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBody:
+    """Ask for one record under one grant; the opened salt ties the record to the grant's key (S3)."""
+
+    KIND: ClassVar[int] = Kind.REQUEST
+    grant_id: Identifier
+    record_id: Identifier
+    salt: Digest
+    purpose: Purpose
+    purpose_evidence: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptBody:
+    """A holder's own word that it released a fragment for a request, or deleted its key fragment (S5, S6)."""
+
+    KIND: ClassVar[int] = Kind.RECEIPT
+    receipt: ReceiptKind
+    holder: MemberId
+    grant_id: Identifier
+    request_hash: Digest
+    released_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverBody:
+    """The alliance's signatures on the term's last block; the block this stands in is the epoch's last (C7)."""
+
+    KIND: ClassVar[int] = Kind.HANDOVER
+    certificate: AllianceCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class Equivocation:
+    """Two votes of one delegate for different digests in one slot (C8)."""
+
+    KIND: ClassVar[int] = 1
+    member_id: MemberId
+    first: SignedVote
+    second: SignedVote
+
+
+@dataclass(frozen=True, slots=True)
+class Amnesia:
+    """A commit in view v, then a view change to a later view that hides the prepared certificate (C8, cross-view)."""
+
+    KIND: ClassVar[int] = 2
+    member_id: MemberId
+    commit: SignedVote
+    view_change: ViewChange
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceBody:
+    """Proof of a delegate's misbehaviour: signatures only its own key can have made."""
+
+    KIND: ClassVar[int] = Kind.EVIDENCE
+    proof: Equivocation | Amnesia
+
+
+Body = (
+    MemberBody
+    | GradeBody
+    | RevealBody
+    | RecordBody
+    | GrantBody
+    | RevokeBody
+    | RequestBody
+    | ReceiptBody
+    | HandoverBody
+    | EvidenceBody
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What an author signs. (author, request id) takes effect at most once, and never after the expiry height (L6)."""
+
+    DOMAIN: ClassVar[str] = "consilium.payload"
+    author: PublicKey
+    request_id: Identifier
+    expiry_height: int
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsement:
+    """One signature over a payload's bytes."""
+
+    public_key: PublicKey
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A payload as its author signed it, with the signatures; the author's own comes first (L1, L2)."""
+
+    DOMAIN: ClassVar[str] = "consilium.transaction"
+    payload: Annotated[bytes, AtMost(PAYLOAD_BYTES_MAX)]
+    endorsements: Annotated[tuple[Endorsement, ...], AtMost(ENDORSEMENTS_MAX)]
