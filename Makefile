@@ -66,7 +66,8 @@ protos-breaking: $(BUF) ## are the contracts still compatible with the last tag?
 	cd protos && $(BUF) breaking --against "../.git#tag=$$last,subdir=protos"
 
 lock: $(DEV) ## resolve the two lock files again (remove a file first to move its versions)
-	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --group dev $(LOCK) -o requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --extra services --group dev $(LOCK) \
+	  -o requirements/dev.txt
 	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --group build $(LOCK) \
 	  -c requirements/dev.txt -o requirements/demo.txt
 	! grep -nE '://|--(extra-)?index-url|--find-links' requirements/demo.txt requirements/dev.txt

@@ -28,7 +28,7 @@ EXPECTED = {
         "ProposeGrade",
         "SignProposal",
     },
-    "ConsensusService": {"SubmitTransaction", "SubmitBatch", "GetCommittee", "GetReplicaState"},
+    "ConsensusService": {"SubmitTransaction", "SubmitRegistrations", "GetCommittee", "GetReplicaState"},
     "ReplicaService": {"Exchange", "StoreBatch", "GetBatch"},
     "LedgerService": {
         "GetTip",
