@@ -11,6 +11,7 @@ signature makes the *copy* unusable, and is never the outcome of a transaction.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from consilium.kernel.certificates import HEADER_BYTES_MAX
@@ -29,6 +30,8 @@ from consilium.kernel.transactions import (
     Transaction,
 )
 
+OPENED_BATCHES_KEPT = 64
+"""How many batches stay open: one comes as an offer, again inside a proposal, and again in its block."""
 _BARE_PAYLOAD = b"\x86"
 """A CBOR array of six: domain, chain id and a payload's four fields."""
 
@@ -98,6 +101,7 @@ def open_transaction(data: bytes, chain_id: bytes) -> OpenedTransaction:
     return OpenedTransaction(leaf_hash(data), payload, transaction.payload, transaction.endorsements)
 
 
+@lru_cache(maxsize=OPENED_BATCHES_KEPT)
 def open_batch(data: bytes, chain_id: bytes) -> OpenedBatch:
     """Take an encoded batch and all its transactions apart.
 
