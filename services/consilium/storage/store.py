@@ -1,0 +1,400 @@
+"""The object store: ciphertext in chunks, and a manifest that makes them an object (rule S2, design section 7).
+
+Chunks of a record are put in any order, again if need be; `complete` reads all of them back against the manifest, makes
+them durable, and only then keeps the manifest: before that there is no object, after it nothing in it changes but by `heal`,
+to what it was. Every read is verified, so a damaged, swapped or cut chunk is DataLoss, for the caller to fetch from another
+copy. A restored backup may show objects that were deleted since: who serves them asks the ledger's erased set first.
+
+Two back ends: memory, and files with an SQLite index. A file holds all chunks of one object, each at its own offset: one
+sync an object is what makes a put fast (bench/stores.py measures it beside SQLite blobs and a file for every chunk).
+"""
+
+import errno
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock, RLock
+from typing import Protocol, Self
+
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import Conflict, DataLoss, FailedPrecondition, NotFound, ResourceExhausted
+from consilium.kernel.manifest import Manifest, verify_chunk
+from consilium.kernel.merkle import leaf_hash
+from consilium.kernel.sealing import CHUNK_BYTES
+from consilium.runtime.database import Database
+from consilium.runtime.disk import Disk, File
+from consilium.storage.core.manifest import (
+    check_chunk_place,
+    check_manifest,
+    chunk_place,
+    ciphertext_bytes,
+    manifest_check,
+)
+
+RECORD_ID_BYTES = 16
+MANIFESTS_HELD_MAX = 64
+"""How many manifests are held decoded; reading a large object chunk by chunk asks for one again and again."""
+
+
+class ObjectStore(Protocol):
+    """Objects by record id (16 bytes). Indexes count chunks from 0."""
+
+    def put_chunk(self, record_id: bytes, index: int, chunk: bytes) -> None:
+        """Take in one chunk; the same again is no fault. Not durable before `complete`.
+
+        Raises InvalidArgument: BAD_CHUNK_PLACE; Conflict (OBJECT_EXISTS) when the object is complete and differs.
+        """
+
+    def staged(self, record_id: bytes) -> list[bytes]:
+        """The leaf hashes of the chunks put so far, for resuming; a gap has some hash that fits no chunk."""
+
+    def complete(self, manifest: Manifest) -> None:
+        """Make an object of the chunks put; durable and read back on return. The same again is no fault.
+
+        Raises InvalidArgument: BAD_MANIFEST; Conflict: OBJECT_EXISTS; FailedPrecondition: CHUNKS_MISSING.
+        """
+
+    def read_manifest(self, record_id: bytes) -> Manifest:
+        """What the object consists of.
+
+        Raises NotFound: NO_SUCH_OBJECT; DataLoss: BAD_MANIFEST.
+        """
+
+    def read_chunk(self, record_id: bytes, index: int) -> bytes:
+        """One chunk, verified.
+
+        Raises NotFound: NO_SUCH_OBJECT; InvalidArgument: NO_SUCH_CHUNK; DataLoss: BAD_CHUNK or BAD_MANIFEST.
+        """
+
+    def heal(self, record_id: bytes, index: int, chunk: bytes) -> None:
+        """Put a chunk from another copy in the place of a damaged one, durably.
+
+        Raises NotFound: NO_SUCH_OBJECT; DataLoss (BAD_CHUNK) when the other copy is damaged too.
+        """
+
+    def delete(self, record_id: bytes) -> None:
+        """Forget the object, or what was put of it, durably; one that is not there is no fault."""
+
+    def record_ids(self) -> list[bytes]:
+        """The records whose objects are complete, sorted."""
+
+    def sweep(self, keep: Collection[bytes]) -> int:
+        """Drop the chunks of unfinished objects other than `keep`; how many objects that were."""
+
+
+class MemoryObjectStore:
+    """Objects in memory."""
+
+    def __init__(self) -> None:
+        self._manifests: dict[bytes, Manifest] = {}
+        self._chunks: dict[bytes, dict[int, bytes]] = {}
+
+    def put_chunk(self, record_id: bytes, index: int, chunk: bytes) -> None:
+        """Take in one chunk; raises as `ObjectStore.put_chunk`."""
+        check_chunk_place(index, len(chunk))
+        if record_id in self._manifests:
+            check_same_chunk(self._manifests[record_id], index, chunk)
+        else:
+            self._chunks.setdefault(record_id, {})[index] = bytes(chunk)
+
+    def staged(self, record_id: bytes) -> list[bytes]:
+        """The leaf hashes of the chunks put so far."""
+        chunks = self._chunks.get(record_id, {})
+        return [leaf_hash(chunks.get(index, b"")) for index in range(max(chunks, default=-1) + 1)]
+
+    def complete(self, manifest: Manifest) -> None:
+        """Make an object of the chunks put; raises as `ObjectStore.complete`."""
+        check_manifest(manifest)
+        kept = self._manifests.get(manifest.record_id)
+        if kept is not None:
+            check_same_object(kept, manifest)
+            return
+        chunks = self._chunks.get(manifest.record_id, {})
+        for index in range(len(manifest.chunk_hashes)):
+            check_arrived(manifest, index, chunks.get(index, b""))
+        self._manifests[manifest.record_id] = manifest
+
+    def read_manifest(self, record_id: bytes) -> Manifest:
+        """What the object consists of; raises NotFound (NO_SUCH_OBJECT)."""
+        if record_id not in self._manifests:
+            raise no_such_object(record_id)
+        return self._manifests[record_id]
+
+    def read_chunk(self, record_id: bytes, index: int) -> bytes:
+        """One chunk, verified; raises as `ObjectStore.read_chunk`."""
+        manifest = self.read_manifest(record_id)
+        chunk_place(manifest, index)
+        chunk = self._chunks[record_id].get(index, b"")
+        verify_chunk(manifest.chunk_hashes, index, chunk)
+        return chunk
+
+    def heal(self, record_id: bytes, index: int, chunk: bytes) -> None:
+        """Put a good chunk in the place of a damaged one; raises as `ObjectStore.heal`."""
+        verify_chunk(self.read_manifest(record_id).chunk_hashes, index, chunk)
+        self._chunks[record_id][index] = bytes(chunk)
+
+    def delete(self, record_id: bytes) -> None:
+        """Forget the object, or what was put of it."""
+        self._manifests.pop(record_id, None)
+        self._chunks.pop(record_id, None)
+
+    def record_ids(self) -> list[bytes]:
+        """The records whose objects are complete, sorted."""
+        return sorted(self._manifests)
+
+    def sweep(self, keep: Collection[bytes]) -> int:
+        """Drop the chunks of unfinished objects other than `keep`; how many objects that were."""
+        orphans = [each for each in self._chunks if each not in self._manifests and each not in keep]
+        for each in orphans:
+            del self._chunks[each]
+        return len(orphans)
+
+
+class _Draft:
+    """The open file of an object that is being put; `closed` once it is an object, or dropped."""
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+        self.lock = RLock()
+        self.closed = False
+
+    def close(self) -> None:
+        """Let go of the file, once nobody works with it."""
+        with self.lock:
+            if not self.closed:
+                self.file.close()
+            self.closed = True
+
+
+class EmbeddedObjectStore:
+    """Objects as files under `directory`/chunks, with their manifests in `directory`/objects.db; open in one process."""
+
+    _SCHEMA = "CREATE TABLE objects (record_id BLOB PRIMARY KEY, manifest BLOB NOT NULL, digest BLOB NOT NULL)"
+
+    def __init__(self, disk: Disk, database: Database, directory: Path, chain_id: bytes) -> None:
+        """Not for callers: `create` and `open` make stores."""
+        self._disk = disk
+        self._database = database
+        self._directory = directory / "chunks"
+        self._chain_id = chain_id
+        self._drafts: dict[bytes, _Draft] = {}
+        self._manifests: dict[bytes, Manifest] = {}
+        self._lock = Lock()
+
+    @classmethod
+    def create(cls, disk: Disk, directory: Path, chain_id: bytes) -> Self:
+        """The store of a member that never had one; `directory` exists.
+
+        Raises Conflict: STORE_EXISTS.
+        """
+        (directory / "chunks").mkdir(exist_ok=True)
+        return cls(disk, Database.create(directory / "objects.db", cls._SCHEMA), directory, chain_id)
+
+    @classmethod
+    def open(cls, disk: Disk, directory: Path, chain_id: bytes) -> Self:
+        """The member's store.
+
+        Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED.
+        """
+        return cls(disk, Database.open(directory / "objects.db"), directory, chain_id)
+
+    def put_chunk(self, record_id: bytes, index: int, chunk: bytes) -> None:
+        """Take in one chunk; raises as `ObjectStore.put_chunk`, and ResourceExhausted (DISK_FULL)."""
+        check_chunk_place(index, len(chunk))
+        with self._drafting(record_id) as draft:
+            if draft is None:
+                check_same_chunk(self.read_manifest(record_id), index, chunk)
+            else:
+                draft.file.write(index * CHUNK_BYTES, chunk)
+
+    def staged(self, record_id: bytes) -> list[bytes]:
+        """The leaf hashes of the chunks put so far, read back."""
+        path = self._path(record_id)
+        if not self._disk.exists(path):
+            return []
+        with self._reading(path) as file:
+            return [leaf_hash(file.read(offset, CHUNK_BYTES)) for offset in range(0, file.size(), CHUNK_BYTES)]
+
+    def complete(self, manifest: Manifest) -> None:
+        """Make an object of the chunks put; raises as `ObjectStore.complete`, and DataLoss (DISK_FAILED)."""
+        check_manifest(manifest)
+        with self._drafting(manifest.record_id) as draft:
+            if draft is None:
+                check_same_object(self.read_manifest(manifest.record_id), manifest)
+                return
+            for index in range(len(manifest.chunk_hashes)):
+                check_arrived(manifest, index, draft.file.read(*chunk_place(manifest, index)))
+            draft.file.truncate(ciphertext_bytes(manifest))
+            draft.file.sync()
+            self._disk.sync_directory(self._directory)
+            self._save(manifest)
+            self._end_draft(manifest.record_id)
+
+    def read_manifest(self, record_id: bytes) -> Manifest:
+        """What the object consists of; raises NotFound (NO_SUCH_OBJECT) or DataLoss (BAD_MANIFEST)."""
+        manifest = self._manifests.get(record_id) or self._load(record_id)
+        if manifest is None:
+            raise no_such_object(record_id)
+        return manifest
+
+    def read_chunk(self, record_id: bytes, index: int) -> bytes:
+        """One chunk, verified; raises as `ObjectStore.read_chunk`."""
+        manifest = self.read_manifest(record_id)
+        place = chunk_place(manifest, index)
+        try:
+            with self._reading(self._path(record_id)) as file:
+                chunk = file.read(*place)
+        except OSError:
+            # A chunk that cannot be read is as damaged as one that reads wrong, and healed the same way.
+            chunk = b""
+        verify_chunk(manifest.chunk_hashes, index, chunk)
+        return chunk
+
+    def heal(self, record_id: bytes, index: int, chunk: bytes) -> None:
+        """Put a good chunk in the place of a damaged one; raises as `ObjectStore.heal`, and DataLoss (DISK_FAILED)."""
+        manifest = self.read_manifest(record_id)
+        verify_chunk(manifest.chunk_hashes, index, chunk)
+        with self._lock:
+            try:
+                self._overwrite(self._path(record_id), chunk_place(manifest, index)[0], chunk)
+            except OSError as error:
+                raise disk_fault(self._path(record_id), error) from error
+        self.read_chunk(record_id, index)
+
+    def delete(self, record_id: bytes) -> None:
+        """Forget the object, or what was put of it, durably: first that it is one, then its chunks."""
+        with self._lock:
+            # The draft first: who is completing it may finish, and then is deleted too.
+            self._end_draft(record_id)
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM objects WHERE record_id = ?", (record_id,))
+            self._manifests.pop(record_id, None)
+            self._disk.remove(self._path(record_id))
+            self._disk.sync_directory(self._directory)
+
+    def record_ids(self) -> list[bytes]:
+        """The records whose objects are complete, sorted."""
+        return [row[0] for row in self._database.rows("SELECT record_id FROM objects ORDER BY record_id")]
+
+    def sweep(self, keep: Collection[bytes]) -> int:
+        """Drop the chunks of unfinished objects other than `keep`; how many objects that were."""
+        with self._lock:
+            present = [bytes.fromhex(name) for name in self._disk.names(self._directory)]
+            orphans = [each for each in present if each not in keep and self._load(each) is None]
+            for each in orphans:
+                self._end_draft(each)
+                if self._load(each) is None:
+                    self._disk.remove(self._path(each))
+            self._disk.sync_directory(self._directory)
+        return len(orphans)
+
+    def close(self) -> None:
+        """Let go of the store; what was put and not completed may be lost."""
+        for draft in self._drafts.values():
+            draft.close()
+        self._database.close()
+
+    @contextmanager
+    def _drafting(self, record_id: bytes) -> Iterator[_Draft | None]:
+        """The object's draft, held alone; None when the object is complete.
+
+        A draft whose disk failed is dropped: after a failed sync nobody knows what of it is there.
+        """
+        draft = self._draft_of(record_id)
+        if draft is None:
+            yield None
+            return
+        with draft.lock:
+            try:
+                yield None if draft.closed else draft
+            except OSError as error:
+                self._end_draft(record_id)
+                self._disk.remove(self._path(record_id))
+                raise disk_fault(self._path(record_id), error) from error
+
+    def _draft_of(self, record_id: bytes) -> _Draft | None:
+        with self._lock:
+            draft = self._drafts.get(record_id)
+            if draft is None and self._load(record_id) is None:
+                draft = self._drafts[record_id] = _Draft(self._disk.open(self._path(record_id), create=True))
+            return draft
+
+    def _end_draft(self, record_id: bytes) -> None:
+        draft = self._drafts.pop(record_id, None)
+        if draft is not None:
+            draft.close()
+
+    def _overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        file = self._disk.open(path, create=True)
+        try:
+            file.write(offset, data)
+            file.sync()
+        finally:
+            file.close()
+        self._disk.sync_directory(self._directory)
+
+    def _save(self, manifest: Manifest) -> None:
+        data = encode(manifest, self._chain_id)
+        row = (manifest.record_id, data, manifest_check(manifest.record_id, data))
+        with self._database.transaction() as connection:
+            connection.execute("INSERT INTO objects VALUES (?, ?, ?)", row)
+
+    def _load(self, record_id: bytes) -> Manifest | None:
+        rows = self._database.rows("SELECT CAST(manifest AS BLOB), digest FROM objects WHERE record_id = ?", record_id)
+        if not rows:
+            return None
+        data, digest = rows[0]
+        if manifest_check(record_id, data) != digest:
+            raise DataLoss("BAD_MANIFEST", f"The manifest of record {record_id.hex()} is not what was stored.", "S2")
+        manifest = decode(Manifest, data, self._chain_id)
+        while len(self._manifests) >= MANIFESTS_HELD_MAX:
+            self._manifests.pop(next(iter(self._manifests)), None)
+        self._manifests[record_id] = manifest
+        return manifest
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[File]:
+        file = self._disk.open(path)
+        try:
+            yield file
+        finally:
+            file.close()
+
+    def _path(self, record_id: bytes) -> Path:
+        assert len(record_id) == RECORD_ID_BYTES, "a record id has 16 bytes"
+        return self._directory / record_id.hex()
+
+
+def disk_fault(path: Path, error: OSError) -> ResourceExhausted | DataLoss:
+    """The disk's error as ours: DISK_FULL or DISK_FAILED."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceExhausted("DISK_FULL", f"{path} cannot be written: {error}.", "S2")
+    return DataLoss("DISK_FAILED", f"{path} cannot be written: {error}. Put it again.", "S2")
+
+
+def check_arrived(manifest: Manifest, index: int, chunk: bytes) -> None:
+    """Raise FailedPrecondition (CHUNKS_MISSING) unless this is the chunk the manifest names."""
+    if leaf_hash(chunk) != manifest.chunk_hashes[index]:
+        raise FailedPrecondition("CHUNKS_MISSING", f"Chunk {index} is missing or is another: put it again.", "S2")
+
+
+def check_same_chunk(manifest: Manifest, index: int, chunk: bytes) -> None:
+    """Raise Conflict (OBJECT_EXISTS) unless the complete object has this very chunk."""
+    if index >= len(manifest.chunk_hashes) or leaf_hash(chunk) != manifest.chunk_hashes[index]:
+        raise object_exists(manifest.record_id)
+
+
+def check_same_object(kept: Manifest, offered: Manifest) -> None:
+    """Raise Conflict (OBJECT_EXISTS) unless both manifests are the same."""
+    if kept != offered:
+        raise object_exists(kept.record_id)
+
+
+def object_exists(record_id: bytes) -> Conflict:
+    """The refusal to change a complete object."""
+    return Conflict("OBJECT_EXISTS", f"Record {record_id.hex()} has another object already.", "S2")
+
+
+def no_such_object(record_id: bytes) -> NotFound:
+    """The refusal for a record without a complete object."""
+    return NotFound("NO_SUCH_OBJECT", f"There is no complete object of record {record_id.hex()} here.")
