@@ -1,0 +1,164 @@
+"""A client's conversation with the alliance, in which nothing is believed that was not verified (promise 8; L5).
+
+It starts from the genesis file, crosses epochs by verified hops, and asks one member, its home. What it has once seen final
+it will not unsee: a state older than the last thing verified is refused, so a member cannot answer from the past.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TypeVar
+
+from consilium.client.alliance import MemberGateway
+from consilium.kernel.authoring import sign_payload
+from consilium.kernel.chain import Genesis
+from consilium.kernel.codes import RULES, Code, is_refusal
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import Conflict, ConsiliumError, FailedPrecondition, NotFound, PermissionDenied
+from consilium.kernel.light_client import StateProof, TransactionProof, TrustedHistory, VerifiedState, VerifiedTransaction
+from consilium.kernel.merkle import leaf_hash
+from consilium.kernel.signing import Signer, Verifier
+from consilium.kernel.state_values import GrantState, MemberState, grant_entry, member_entry
+from consilium.kernel.transactions import Body, Kind, Payload, RecordBody
+
+EXPIRY_BLOCKS = 100
+"""For how many blocks a transaction of ours may wait to be ordered (L6)."""
+REQUEST_ID_BYTES = 16
+
+Answer = TypeVar("Answer")
+
+
+class Session:
+    """One client, one home member, one chain. `members` has a gateway for every member, the home among them."""
+
+    def __init__(self, genesis: Genesis, home: str, members: Mapping[str, MemberGateway], verifier: Verifier) -> None:
+        """Trust the genesis file alone. Raises InvalidArgument for one that contradicts itself."""
+        self.chain_id = genesis.chain_id
+        self.verifier = verifier
+        self.home_id = home
+        self.members = members
+        self.height = 0
+        self._history = TrustedHistory(genesis)
+
+    @property
+    def home(self) -> MemberGateway:
+        """The member this client asks."""
+        return self.gateway(self.home_id)
+
+    def gateway(self, member_id: str) -> MemberGateway:
+        """The way to a member. Raises NotFound NO_WAY_TO_MEMBER."""
+        if member_id not in self.members:
+            raise NotFound("NO_WAY_TO_MEMBER", f"This client knows no way to {member_id}.")
+        return self.members[member_id]
+
+    # --- reading ---
+
+    async def state(self, key: bytes) -> VerifiedState:
+        """What the authenticated map holds under a key, not older than anything seen before.
+
+        Raises Conflict (OTHER_ENTRY, STALE_STATE) and what `kernel.light_client` raises.
+        """
+        proof: StateProof = await self.home.prove_state(key)
+        await self._reach(proof.certificate.result.epoch)
+        verified = self._history.verify_state(proof, self.verifier)
+        if verified.key != key:
+            raise Conflict("OTHER_ENTRY", "The member proved another entry than the one asked for.", "L4")
+        if verified.height < self.height:
+            raise Conflict("STALE_STATE", f"Height {verified.height} is older than {self.height}, seen before.", "L4")
+        self.height = verified.height
+        return verified
+
+    async def member(self, member_id: str) -> MemberState:
+        """A member as the ledger knows it. Raises NotFound UNKNOWN_MEMBER."""
+        found = await self.state(member_entry(member_id))
+        if found.value is None:
+            raise NotFound("UNKNOWN_MEMBER", f"The ledger knows no member {member_id}.")
+        return decode(MemberState, found.value, self.chain_id)
+
+    async def all_members(self) -> list[MemberState]:
+        """Every member the home member names, each proven."""
+        return [await self.member(name) for name in await self.home.member_ids()]
+
+    async def grant(self, grant_id: bytes) -> GrantState:
+        """A grant as the ledger knows it. Raises NotFound UNKNOWN_GRANT."""
+        found = await self.state(grant_entry(grant_id))
+        if found.value is None:
+            raise NotFound("UNKNOWN_GRANT", "The ledger knows no such grant.", "S3")
+        return decode(GrantState, found.value, self.chain_id)
+
+    async def record(self, record_id: bytes) -> RecordBody:
+        """A record as it was registered. Raises NotFound, and Conflict OTHER_RECORD when another was proven."""
+        verified = await self.verified(await self.home.prove_record(record_id))
+        body = verified.payload.body
+        if not isinstance(body, RecordBody) or body.record_id != record_id or verified.code != Code.APPLIED:
+            raise Conflict("OTHER_RECORD", "The member proved another registration than the one asked for.", "S3")
+        return body
+
+    async def verified(self, proof: TransactionProof) -> VerifiedTransaction:
+        """The transaction a proof stands for, whatever epoch it is of. Raises what `kernel.light_client` raises."""
+        await self._reach(proof.certificate.result.epoch)
+        return self._history.verify_transaction(proof, self.verifier)
+
+    async def _reach(self, epoch: int) -> None:
+        """Learn the committees up to an epoch, hop by verified hop (L5)."""
+        while self._history.epoch < epoch:
+            hop = await self.home.epoch_hop(self._history.epoch)
+            self._history.hop(hop, self.verifier)
+
+    # --- acting ---
+
+    async def perform(self, body: Body, signer: Signer) -> VerifiedTransaction:
+        """Sign, hand in through the home member, wait until it is final; the verdict is the caller's to judge."""
+        transaction = sign_payload(await self._payload(body, signer.public_key), signer, self.chain_id)
+        return await self._final(self.home_id, transaction)
+
+    async def register(self, body: RecordBody) -> VerifiedTransaction:
+        """Have a record's home member vouch for its registration (L2, S3)."""
+        author = (await self.member(body.holder)).profile.member_key
+        payload = await self._payload(body, author)
+        return await self._final(body.holder, encode(payload, self.chain_id))
+
+    async def _payload(self, body: Body, author: bytes) -> Payload:
+        """The act with a fresh request id, to be done soon or never (L6)."""
+        if self.height == 0:
+            await self.member(self.home_id)
+        return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), self.height + EXPIRY_BLOCKS, body)
+
+    async def _final(self, member_id: str, transaction: bytes) -> VerifiedTransaction:
+        gateway, name = self.gateway(member_id), leaf_hash(transaction)
+        await gateway.submit(transaction)
+        verified = await self.verified(await gateway.prove_transaction(name))
+        if verified.transaction_hash != name:
+            raise Conflict("OTHER_TRANSACTION", "The member proved another transaction than ours.", "L4")
+        self.height = max(self.height, verified.height)
+        return verified
+
+
+async def ask_all(
+    names: Sequence[str], questions: Sequence[Awaitable[Answer]]
+) -> tuple[list[tuple[str, Answer]], list[tuple[str, ConsiliumError | OSError]]]:
+    """Ask several members at once; who answered what, and who refused or could not be reached."""
+    answers: list[tuple[str, Answer]] = []
+    faults: list[tuple[str, ConsiliumError | OSError]] = []
+    for name, came in zip(names, await asyncio.gather(*questions, return_exceptions=True), strict=True):
+        if isinstance(came, ConsiliumError | OSError):
+            faults.append((name, came))
+        elif isinstance(came, BaseException):
+            raise came
+        else:
+            answers.append((name, came))
+    return answers, faults
+
+
+def require(verified: VerifiedTransaction) -> VerifiedTransaction:
+    """The transaction, if it took effect.
+
+    Raises PermissionDenied for a refused request, FailedPrecondition for any other refusal; the reason is the ledger's code
+    and the rule is the one behind it.
+    """
+    if not is_refusal(verified.code):
+        return verified
+    sentence = f"The ledger refused this at height {verified.height}."
+    if verified.payload.body.KIND == Kind.REQUEST:
+        raise PermissionDenied(verified.code.name, sentence, RULES[verified.code])
+    raise FailedPrecondition(verified.code.name, sentence, RULES[verified.code])
