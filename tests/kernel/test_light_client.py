@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consilium.kernel.certificates import Electorate, Result, ResultCertificate
+from consilium.kernel.chain import Header
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, Conflict, InvalidArgument, Malformed, NotFound
@@ -198,10 +199,13 @@ def test_a_forged_hop_teaches_nothing(scribe: Scribe, trusted: TrustedHistory) -
     electors = decode(Electorate, hop.electorate.value or b"", scribe.alliance.chain_id)
     fewer = encode(replace(electors, electors=electors.electors[:1]), scribe.alliance.chain_id)
     before = scribe.chain.prove_state(electorate_entry(1), 10)
+    header = decode(Header, hop.term_end_header, scribe.alliance.chain_id)
+    similar = encode(replace(header, time_ms=header.time_ms + 1), scribe.alliance.chain_id)
     for wrong, error in (
         (replace(hop, alliance=replace(alliance, signatures=alliance.signatures[:3])), BadSignature),
         (replace(hop, alliance=replace(alliance, result=replace(alliance.result, height=9))), BadSignature),
         (replace(hop, term_end_header=later.term_end_header), Conflict),
+        (replace(hop, term_end_header=similar), Conflict),
         (replace(hop, next_committee=heirs), Conflict),
         (replace(hop, next_committee=replace(hop.next_committee, epoch=2)), Conflict),
         (replace(hop, electorate=replace(hop.electorate, value=fewer)), InvalidArgument),

@@ -22,7 +22,7 @@ from consilium.kernel.certificates import (
 )
 from consilium.kernel.chain import TRANSACTION_BYTES_MAX, Genesis, Header
 from consilium.kernel.codes import Code, outcome_leaf
-from consilium.kernel.encoding import AtMost, Digest, decode, encode
+from consilium.kernel.encoding import AtMost, Digest, decode
 from consilium.kernel.errors import BadSignature, Conflict, NotFound
 from consilium.kernel.founding import first_committee, first_electorate, verify_genesis
 from consilium.kernel.hashing import sha256
@@ -178,7 +178,7 @@ class TrustedHistory:
         """
         following = self.epoch + 1
         verify_alliance_certificate(self._electorate, hop.alliance, self.chain_id, verifier)
-        _verify_successor(hop, following, self.chain_id)
+        _verify_successor(hop, self.chain_id)
         boundary = self.verify_state(hop.electorate, verifier)
         if boundary.height <= hop.alliance.result.height or boundary.key != electorate_entry(following):
             raise Conflict("OTHER_BOUNDARY", "The electorate is not proven at the epoch's last block.", "L5")
@@ -196,10 +196,10 @@ class TrustedHistory:
         return committee
 
 
-def _verify_successor(hop: EpochHop, epoch: int, chain_id: bytes) -> None:
-    """Raise Conflict unless the term's last header, which the alliance signed, names this committee (L3, C7)."""
+def _verify_successor(hop: EpochHop, chain_id: bytes) -> None:
+    """Raise Conflict unless the term's last header, which the alliance signed, names this committee and epoch (L3, C7)."""
     if sha256(hop.term_end_header) != hop.alliance.result.block_hash:
         raise Conflict("OTHER_HEADER", "The header is not the one the alliance signed.", "C7")
     header = decode(Header, hop.term_end_header, chain_id, HEADER_BYTES_MAX)
-    if sha256(encode(hop.next_committee, chain_id)) != header.next_committee_hash or hop.next_committee.epoch != epoch:
+    if hop.next_committee.hash(chain_id) != header.next_committee_hash:
         raise Conflict("OTHER_COMMITTEE", "The term's last header names another committee.", "C7")

@@ -1,0 +1,75 @@
+"""Which blocks may follow a tip: from a certified block to a verified one (rules L1, L2, L3, C6, C7).
+
+A header must take the next place and carry exactly what the state says about epoch, committees and mix; a quorum of the
+sitting committee must have committed it; its batches must be the ones it orders, and every signature in them good. All that
+is judged before anything is executed, by delegates and followers alike (L8), and by block sync before it trusts a peer.
+"""
+
+from dataclasses import dataclass
+
+from consilium.kernel.certificates import verify_commit_certificate
+from consilium.kernel.chain import GENESIS_HEIGHT, CertifiedBlock, Genesis, Header, Outlook
+from consilium.kernel.errors import Conflict
+from consilium.kernel.hashing import ZERO_DIGEST
+from consilium.kernel.opening import OpenedBlock, open_block, verify_copy
+from consilium.kernel.signing import Verifier
+from consilium.ledger.core.terms import first_terms, outlook
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The last executed block, and what must follow it. `time_ms` is its certified time."""
+
+    height: int
+    block_hash: bytes
+    time_ms: int
+    outlook: Outlook
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBlock:
+    """A block that may follow the tip it was judged against. Only `verify_block` makes one."""
+
+    opened: OpenedBlock
+
+
+def genesis_tip(genesis: Genesis) -> Tip:
+    """Before block 1, whose parent hash is the chain id."""
+    first = outlook(first_terms(genesis), genesis.parameters)
+    return Tip(GENESIS_HEIGHT, genesis.chain_id, genesis.time_ms, first)
+
+
+def verify_block(block: CertifiedBlock, tip: Tip, chain_id: bytes, verifier: Verifier) -> VerifiedBlock:
+    """The block, fit to be executed on this tip.
+
+    Raises Malformed for content that is not in form or not the header's, Conflict for a header that does not follow the
+    tip, BadSignature for a certificate, batch or transaction whose signatures do not hold.
+    """
+    opened = open_block(block, chain_id)
+    verify_header(opened.header, tip, chain_id)
+    commit = block.commit
+    if (commit.height, commit.digest) != (opened.header.height, opened.block_hash):
+        raise Conflict("OTHER_COMMIT", "The commit certificate is for another block.", "L3")
+    verify_commit_certificate(tip.outlook.committee, commit, chain_id, verifier)
+    for batch in opened.batches:
+        verify_copy(batch, verifier)
+    return VerifiedBlock(opened)
+
+
+def verify_header(header: Header, tip: Tip, chain_id: bytes) -> None:
+    """Raise Conflict, naming the field, unless the header follows the tip (L3, L7, C6)."""
+    ahead = tip.outlook
+    following = ahead.next_committee
+    _expect("HEIGHT", "the next height", header.height == tip.height + 1, "C8")
+    _expect("PARENT", "its parent", header.parent_hash == tip.block_hash, "L3")
+    _expect("TIME", "above the parent's time", header.time_ms > tip.time_ms, "L7")
+    _expect("EPOCH", "the epoch", header.epoch == ahead.epoch, "C7")
+    _expect("COMMITTEE", "the sitting committee", header.committee_hash == ahead.committee.hash(chain_id), "C6")
+    next_hash = ZERO_DIGEST if following is None else following.hash(chain_id)
+    _expect("NEXT_COMMITTEE", "the drawn committee", header.next_committee_hash == next_hash, "C6")
+    _expect("MIX", "the election mix", header.election_mix == ahead.election_mix, "C6")
+
+
+def _expect(field: str, what: str, holds: bool, rule: str) -> None:  # noqa: FBT001  the claim itself
+    if not holds:
+        raise Conflict(f"WRONG_{field}", f"The header does not carry {what} that follows from the chain.", rule)

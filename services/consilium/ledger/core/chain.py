@@ -1,0 +1,186 @@
+"""One member's copy of the chain: what it appends, what it calls final, and what it can prove (rules L3 to L5, L8).
+
+Blocks are appended in the order of their heights, each verified (`acceptance`) and executed (`execution`). A result
+certificate makes a height final. When a quorum certifies another result than this ledger computed, something here is damaged
+or wrong: the chain says so and must not be used any further.
+
+Left out: keeping blocks on disk (the store), and getting them from peers (`sync`).
+"""
+
+from consilium.kernel.certificates import Committee, ResultCertificate, verify_result_certificate
+from consilium.kernel.chain import CertifiedBlock, Genesis
+from consilium.kernel.codes import Code
+from consilium.kernel.errors import BadSignature, Conflict, DataLoss, FailedPrecondition, NotFound
+from consilium.kernel.founding import verify_genesis
+from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
+from consilium.kernel.merkle import ConsistencyProof, MerkleLog
+from consilium.kernel.signing import Verifier
+from consilium.kernel.state_values import GrantState, MemberState
+from consilium.ledger.core.acceptance import Tip, VerifiedBlock, genesis_tip, verify_block
+from consilium.ledger.core.archive import Archive, Link
+from consilium.ledger.core.execution import BlockOutcome, execute_block
+from consilium.ledger.core.proofs import epoch_hop, state_proof, transaction_proof
+from consilium.ledger.core.state import LedgerState
+from consilium.ledger.core.tables import RecordEntry
+
+
+class Chain:
+    """The chain from genesis to this member's tip."""
+
+    def __init__(self, genesis: Genesis, verifier: Verifier) -> None:
+        """Begin at genesis.
+
+        Raises InvalidArgument for a genesis that contradicts itself, FailedPrecondition below four founders.
+        """
+        verify_genesis(genesis)
+        self.genesis = genesis
+        self.chain_id = genesis.chain_id
+        self.certified_height = 0
+        self._verifier = verifier
+        self._state = LedgerState(genesis)
+        self._log = MerkleLog()
+        self._archive = Archive()
+        self._tip = genesis_tip(genesis)
+        self._hops: dict[int, EpochHop] = {}
+        self._term_ends: dict[int, int] = {}
+
+    # --- growing ---
+
+    @property
+    def tip(self) -> Tip:
+        """The last executed block, and what must follow it."""
+        return self._tip
+
+    @property
+    def height(self) -> int:
+        """The height of the tip, 0 at genesis."""
+        return self._tip.height
+
+    def append_block(self, block: CertifiedBlock) -> BlockOutcome:
+        """Verify the next block and execute it; raises what `acceptance.verify_block` raises, then nothing changed."""
+        return self.append_verified(verify_block(block, self._tip, self.chain_id, self._verifier))
+
+    def append_verified(self, verified: VerifiedBlock) -> BlockOutcome:
+        """Execute a block that was verified against this very tip.
+
+        Raises Conflict: WRONG_PARENT when the tip has moved since.
+        """
+        opened = verified.opened
+        header = opened.header
+        if header.parent_hash != self._tip.block_hash:
+            raise Conflict("WRONG_PARENT", "This block was verified against another tip.", "L3")
+        outcome = execute_block(self._state, self._log, opened, self._verifier)
+        self._archive.add(Link(opened.block, header, outcome, self._state.map, self._state.tables_root), opened.batches)
+        if header.height == self._tip.outlook.term_end:
+            self._term_ends[header.epoch] = header.height
+        self._tip = Tip(header.height, opened.block_hash, header.time_ms, outcome.outlook)
+        return outcome
+
+    def add_result_certificate(self, certificate: ResultCertificate) -> None:
+        """Take in the proof that a quorum got the same result; the height is final from here on (L3).
+
+        Raises FailedPrecondition (NOT_EXECUTED) above the tip, BadSignature for a certificate that does not hold, DataLoss
+        (DIVERGED) when it holds and its result is not this ledger's.
+        """
+        result = certificate.result
+        if result.height > self.height:
+            raise FailedPrecondition("NOT_EXECUTED", f"Height {result.height} has not been executed here.", "L3")
+        link = self._archive.link(result.height)
+        if result.epoch != link.header.epoch:
+            raise BadSignature("WRONG_EPOCH", "The certificate names another epoch than its height's.", "L3")
+        verify_result_certificate(self.committee_of(result.epoch), certificate, self.chain_id, self._verifier)
+        if result != link.outcome.result:
+            raise DataLoss("DIVERGED", f"A quorum certified another result for height {result.height} than ours.", "L3")
+        link.certificate = certificate
+        self.certified_height = max(self.certified_height, result.height)
+        if link.ends_epoch:
+            self._keep_hop(link)
+
+    def _keep_hop(self, boundary: Link) -> None:
+        """Make the hop over an epoch's last block as soon as it is final, while its state is still at hand (L5)."""
+        epoch = boundary.header.epoch
+        term_end = self._archive.link(self._term_ends[epoch])
+        self._hops.setdefault(epoch, epoch_hop(term_end, boundary, self.chain_id))
+
+    # --- reading ---
+
+    def block(self, height: int) -> CertifiedBlock:
+        """The block at a height. Raises NotFound: NO_SUCH_HEIGHT."""
+        return self._archive.link(height).block
+
+    def outcome(self, height: int) -> BlockOutcome:
+        """What executing a height gave. Raises NotFound: NO_SUCH_HEIGHT."""
+        return self._archive.link(height).outcome
+
+    def result_certificate(self, height: int) -> ResultCertificate | None:
+        """The certificate of a height, or None while it is not here. Raises NotFound: NO_SUCH_HEIGHT."""
+        return self._archive.link(height).certificate
+
+    def committee_of(self, epoch: int) -> Committee:
+        """The committee of an epoch. Raises NotFound: UNKNOWN_EPOCH."""
+        committee = self._state.committee_of(epoch)
+        if committee is None:
+            raise NotFound("UNKNOWN_EPOCH", f"Epoch {epoch} has not begun here.", "C7")
+        return committee
+
+    def code_of(self, transaction_hash: bytes) -> tuple[int, Code]:
+        """The height of a transaction and its code. Raises NotFound: NO_SUCH_TRANSACTION."""
+        height, place = self._archive.place_of(transaction_hash)
+        return height, self._archive.link(height).outcome.codes[place]
+
+    def member(self, member_id: str) -> MemberState | None:
+        """A member at the tip, or None."""
+        return self._state.member(member_id)
+
+    def active_members(self) -> list[MemberState]:
+        """The active members at the tip, sorted by id."""
+        return self._state.active_members()
+
+    def record(self, record_id: bytes) -> RecordEntry | None:
+        """A registered record, or None."""
+        return self._state.records.get(record_id)
+
+    def grant(self, grant_id: bytes) -> GrantState | None:
+        """A grant at the tip, or None."""
+        return self._state.grant(grant_id)
+
+    def transactions_about(self, grant_id: bytes) -> tuple[bytes, ...]:
+        """The hashes of all transactions that name a grant, refused ones too, in the order of the ledger.
+
+        This is what a patient's report is made of (promise 8): grant, requests, receipts, revocation.
+        """
+        return self._archive.about(grant_id)
+
+    # --- proving ---
+
+    def prove_transaction(self, transaction_hash: bytes) -> TransactionProof:
+        """That a transaction was ordered, and how it ended.
+
+        Raises NotFound (NO_SUCH_TRANSACTION), FailedPrecondition (NOT_FINAL).
+        """
+        return transaction_proof(self._archive, self._log, transaction_hash, self.chain_id)
+
+    def prove_state(self, key: bytes, height: int | None = None) -> StateProof:
+        """What the authenticated map holds under a key, at the newest certified height or a recent one.
+
+        Raises NotFound (NO_SUCH_HEIGHT), FailedPrecondition (NOT_FINAL, STATE_GONE).
+        """
+        return state_proof(self._archive.link(self.certified_height if height is None else height), key)
+
+    def prove_consistency(self, old_height: int, new_height: int) -> ConsistencyProof:
+        """That the log at one height continues the log at an earlier one (L4).
+
+        Raises NotFound (NO_SUCH_HEIGHT), InvalidArgument (NO_SUCH_SIZE) when the heights are the wrong way round.
+        """
+        old, new = self.outcome(old_height).result, self.outcome(new_height).result
+        return self._log.consistency_proof(old.log_size, new.log_size)
+
+    def epoch_hop(self, epoch: int) -> EpochHop:
+        """What a light client needs to cross from `epoch` into the next (L5).
+
+        Raises NotFound: NO_SUCH_HOP until the epoch's last block is certified here.
+        """
+        hop = self._hops.get(epoch)
+        if hop is None:
+            raise NotFound("NO_SUCH_HOP", f"Epoch {epoch} has not ended in a certified block here.", "L5")
+        return hop

@@ -1,0 +1,88 @@
+"""Reveals, the draw and the handover: how one committee follows another (rules C6, C7)."""
+
+from dataclasses import replace
+
+from consilium.kernel.certificates import Elector, Electorate, verify_alliance_certificate
+from consilium.kernel.codes import Code
+from consilium.kernel.election import Candidate
+from consilium.kernel.errors import BadSignature
+from consilium.kernel.hashing import sha256
+from consilium.kernel.opening import OpenedTransaction
+from consilium.kernel.transactions import EvidenceBody, GradeBody, HandoverBody, MemberBody, RevealBody
+from consilium.ledger.core.block_scope import BlockScope
+from consilium.ledger.core.state import LedgerState
+from consilium.ledger.core.terms import drawn, mixed, next_epoch, outlook
+
+ALWAYS_ALLOWED = (MemberBody, GradeBody, EvidenceBody, HandoverBody)
+"""What a committee may still order once its extended terms are used up: governance, and what ends its epoch (C7)."""
+
+
+def apply_reveal(state: LedgerState, transaction: OpenedTransaction, body: RevealBody, _: BlockScope) -> Code:
+    """Take a delegate's next preimage into the mix: once an epoch, and before the draw (C6)."""
+    terms = state.terms
+    member = state.member_of_key(transaction.payload.author)
+    if member is None or terms.committee.index_of(member.profile.member_id) is None:
+        return Code.NOT_A_DELEGATE
+    if body.epoch != terms.epoch:
+        return Code.WRONG_EPOCH
+    if member.profile.member_id in terms.revealed:
+        return Code.REVEAL_REPEATED
+    if terms.next_committee is not None:
+        return Code.REVEAL_LATE
+    if sha256(body.preimage) != member.reveal_anchor:
+        return Code.REVEAL_FOREIGN
+    state.put_member(replace(member, reveal_anchor=body.preimage))
+    state.terms = mixed(terms, member.profile.member_id, body.preimage)
+    return Code.APPLIED
+
+
+def apply_handover(state: LedgerState, _: OpenedTransaction, body: HandoverBody, scope: BlockScope) -> Code:
+    """End the epoch with this block, if the alliance signed the very result this ledger has for the term's end (C7)."""
+    terms = state.terms
+    if terms.term_result is None or terms.next_committee is None or terms.handed_over:
+        return Code.HANDOVER_NOT_DUE
+    if body.certificate.result != terms.term_result:
+        return Code.HANDOVER_OTHER_RESULT
+    try:
+        verify_alliance_certificate(terms.electorate, body.certificate, state.chain_id, scope.verifier)
+    except BadSignature:
+        return Code.HANDOVER_SHORT
+    state.terms = replace(terms, handed_over=True)
+    return Code.APPLIED
+
+
+def is_exhausted(state: LedgerState, height: int) -> bool:
+    """Whether the sitting committee has served all the terms it may; then only `ALWAYS_ALLOWED` takes effect (C7)."""
+    parameters = state.parameters
+    last = outlook(state.terms, parameters).term_end + parameters.terms_extended_max * parameters.term_blocks
+    return height > last
+
+
+def close_block(state: LedgerState, height: int) -> None:
+    """After a block's transactions: draw at the election height, open the next epoch after a handover (C6, C7)."""
+    terms = state.terms
+    if height == outlook(terms, state.parameters).election_height:
+        state.terms = drawn(terms, state.parameters, state.chain_id)
+    if terms.handed_over:
+        state.open_epoch(next_epoch(terms, height + 1, _candidates(state, height), _electorate(state)))
+
+
+def _candidates(state: LedgerState, height: int) -> list[Candidate]:
+    """The active members as the draw sees them; never one whose key equivocated (C8)."""
+    return [
+        Candidate(
+            each.profile.member_id,
+            each.profile.owner_group,
+            each.grade_at(height),
+            each.profile.consensus_key,
+            each.score,
+        )
+        for each in state.active_members()
+        if not each.tombstoned
+    ]
+
+
+def _electorate(state: LedgerState) -> Electorate:
+    """The members active as the next epoch begins."""
+    electors = [Elector(each.profile.member_id, each.profile.member_key) for each in state.active_members()]
+    return Electorate(state.terms.epoch + 1, tuple(electors))

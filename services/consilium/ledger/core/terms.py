@@ -1,0 +1,102 @@
+"""Who orders blocks now and next: the part of the state that elections and handovers move (rules C6, C7).
+
+A `Terms` is replaced, never changed; every step here is a pure function. The candidates and the electorate of an epoch are
+those active when it began, so that nobody can change the draw once reveals come in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
+
+from consilium.kernel.certificates import MEMBERS_MAX, Committee, Electorate, Result
+from consilium.kernel.chain import Genesis, Outlook, Parameters
+from consilium.kernel.election import Candidate, draw_committee
+from consilium.kernel.encoding import AtMost, Digest, MemberId
+from consilium.kernel.errors import FailedPrecondition
+from consilium.kernel.founding import FIRST_MIX, candidate, first_committee, first_electorate
+from consilium.kernel.hashing import domain_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """One epoch's committee and what is known of the next.
+
+    `drawn_mix` is the mix the sitting committee was drawn with; `mix` takes in every reveal until the draw seals it.
+    `revealed` are the delegates that have revealed in this epoch. `term_result` is the result at the term's end, which the
+    alliance signs; `handed_over` is set by the handover in the epoch's last block.
+    """
+
+    DOMAIN: ClassVar[str] = "consilium.terms"
+    epoch: int
+    epoch_start: int
+    committee: Committee
+    next_committee: Committee | None
+    drawn_mix: Digest
+    mix: Digest
+    revealed: Annotated[tuple[MemberId, ...], AtMost(MEMBERS_MAX)]
+    candidates: Annotated[tuple[Candidate, ...], AtMost(MEMBERS_MAX)]
+    electorate: Electorate
+    term_result: Result | None
+    handed_over: bool
+
+
+def first_terms(genesis: Genesis) -> Terms:
+    """Epoch 0, which begins with block 1.
+
+    Raises FailedPrecondition TOO_FEW_MEMBERS below four founders.
+    """
+    candidates = tuple([candidate(each) for each in genesis.members])
+    committee, electorate = first_committee(genesis), first_electorate(genesis)
+    return Terms(0, 1, committee, None, FIRST_MIX, FIRST_MIX, (), candidates, electorate, None, handed_over=False)
+
+
+def outlook(terms: Terms, parameters: Parameters) -> Outlook:
+    """What the headers that follow must carry, and who makes them."""
+    mix = terms.drawn_mix if terms.next_committee is None else terms.mix
+    return Outlook(
+        terms.epoch,
+        terms.epoch_start,
+        terms.committee,
+        terms.next_committee,
+        mix,
+        terms.electorate,
+        parameters.term_blocks,
+    )
+
+
+def mixed(terms: Terms, member_id: str, preimage: bytes) -> Terms:
+    """The terms after a delegate's reveal (C6)."""
+    mix = domain_hash("consilium.mix", terms.mix, preimage)
+    return replace(terms, mix=mix, revealed=(*terms.revealed, member_id))
+
+
+def drawn(terms: Terms, parameters: Parameters, chain_id: bytes) -> Terms:
+    """The terms after the draw of the next committee, which seals the mix.
+
+    Where no committee can be drawn the sitting delegates serve on, as the next epoch's committee (C6).
+    """
+    epoch = terms.epoch + 1
+    try:
+        committee = draw_committee(terms.candidates, parameters, chain_id, epoch, terms.mix).committee
+    except FailedPrecondition:
+        committee = Committee(epoch, terms.committee.delegates)
+    return replace(terms, next_committee=committee)
+
+
+def next_epoch(terms: Terms, epoch_start: int, candidates: Sequence[Candidate], electorate: Electorate) -> Terms:
+    """The terms of the epoch that begins at `epoch_start`, once the handover stands (C7)."""
+    assert terms.handed_over
+    assert terms.next_committee is not None
+    return Terms(
+        terms.epoch + 1,
+        epoch_start,
+        terms.next_committee,
+        None,
+        terms.mix,
+        terms.mix,
+        (),
+        tuple(candidates),
+        electorate,
+        None,
+        handed_over=False,
+    )
