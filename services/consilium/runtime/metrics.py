@@ -1,0 +1,141 @@
+"""Metrics: the stock grpc_server_* names and what every server tells of itself (reference: ecosystem.md section 3a).
+
+Names and labels are those of go-grpc-middleware's Prometheus provider, with codes in Go's spelling, so that stock dashboards
+and alerts match. Labels are methods and codes only: never a patient, record, key or transaction. One registry a server, so
+that two of them fit in one process.
+"""
+
+import asyncio
+import platform
+import ssl
+import time
+from importlib.metadata import version
+from socketserver import ThreadingMixIn
+from threading import Thread
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import grpc
+from prometheus_client import (
+    GC_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    make_wsgi_app,
+)
+
+from consilium.runtime.methods import Method
+from consilium.runtime.tls import CERTIFICATE, KEY, Tls
+
+METHOD = ("grpc_type", "grpc_service", "grpc_method")
+HANDLING_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LAG_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+LAG_INTERVAL_S = 0.5
+"""How often the event loop's lag is measured."""
+POLL_S = 0.05
+"""How long closing the metrics port may have to wait."""
+PROTOCOL = "v1"
+"""The version of the contracts this server speaks."""
+
+
+class MethodMetrics:
+    """The stock metrics of one method, their labels looked up once; at zero from the start, so that rates can be taken."""
+
+    def __init__(self, metrics: "Metrics", method: Method) -> None:
+        labels = method.kind, method.service, method.name
+        self.started = metrics.started.labels(*labels)
+        self.handling = None if method.long_lived else metrics.handling.labels(*labels)
+        self.received = metrics.received.labels(*labels)
+        self.sent = metrics.sent.labels(*labels)
+        self.handled = {code: metrics.handled.labels(*labels, go_name(code)) for code in grpc.StatusCode}
+
+
+class Metrics:
+    """A server's metrics; a service adds its own to `registry` under the prefix `consilium_`."""
+
+    def __init__(self, commit: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = own = CollectorRegistry()
+        own.register(GC_COLLECTOR)
+        ProcessCollector(registry=own)
+        self.started = Counter("grpc_server_started_total", "RPCs started.", METHOD, registry=own)
+        self.handled = Counter("grpc_server_handled_total", "RPCs ended, by code.", (*METHOD, "grpc_code"), registry=own)
+        self.handling = Histogram(
+            "grpc_server_handling_seconds", "Time to handle an RPC; long-lived streams are left out.", METHOD,
+            registry=own, buckets=HANDLING_BUCKETS_S,
+        )  # fmt: skip
+        self.received = Counter("grpc_server_msg_received_total", "Messages received.", METHOD, registry=own)
+        self.sent = Counter("grpc_server_msg_sent_total", "Messages sent.", METHOD, registry=own)
+        self.certificate_expiry = Gauge(
+            "consilium_certificate_expiry_timestamp_seconds", "When a certificate in use ends.", ("purpose",), registry=own
+        )
+        self.loop_lag = Histogram(
+            "consilium_event_loop_lag_seconds", "How late the event loop is.", registry=own, buckets=LAG_BUCKETS_S
+        )
+        build = Gauge("consilium_build_info", "What is running.", ("version", "commit", "python", "protocol"), registry=own)
+        build.labels(version("consilium"), commit, platform.python_version(), PROTOCOL).set(1)
+
+    async def watch_loop(self) -> None:
+        """Observe the event loop's lag until cancelled."""
+        while True:
+            due = time.perf_counter() + LAG_INTERVAL_S
+            await asyncio.sleep(LAG_INTERVAL_S)
+            self.loop_lag.observe(max(time.perf_counter() - due, 0.0))
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each connection in a thread, handshake included, so that a peer that says nothing holds up nobody."""
+
+    daemon_threads = True
+    context: ssl.SSLContext
+
+    def get_request(self) -> tuple[ssl.SSLSocket, object]:
+        """The next connection, under the certificates of now."""
+        accepted, address = self.socket.accept()
+        return self.context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False), address
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A peer without a certificate, or one that went away: nothing to tell."""
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 10
+    """Seconds a connection may stay silent."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  as the base
+        """No line for every scrape."""
+
+
+class MetricsPort:
+    """The port that Prometheus reads, over mutual TLS with certificates of the member's own authority."""
+
+    def __init__(self, metrics: Metrics, host: str, port: int, tls: Tls) -> None:
+        """Start to answer, in threads of its own. Raises OSError when the port is taken."""
+        self._tls = tls
+        self._server = make_server(host, port, make_wsgi_app(metrics.registry), _Server, _Handler)
+        self.take_up_certificate()
+        self._thread = Thread(target=self._server.serve_forever, args=(POLL_S,), daemon=True)
+        self._thread.start()
+        self.port: int = self._server.server_port
+
+    def take_up_certificate(self) -> None:
+        """Show the certificate that the files hold now, and trust its member's authority alone."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(self._tls.directory / CERTIFICATE, self._tls.directory / KEY)
+        context.load_verify_locations(cadata=self._tls.material.roots(self._tls.material.member_id).decode())
+        self._server.context = context
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def go_name(code: grpc.StatusCode) -> str:
+    """A status code in Go's spelling: OK, InvalidArgument, Canceled."""
+    words = {"OK": "OK", "CANCELLED": "Canceled"}
+    return words.get(code.name) or code.name.replace("_", " ").title().replace(" ", "")

@@ -1,0 +1,66 @@
+"""How a process starts: `--help`, settings or a sentence and exit code 2, logs, and its `main` in an event loop."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from typing import ClassVar, Protocol, TypeVar
+
+from consilium.kernel.errors import ConsiliumError
+from consilium.runtime import logs
+from consilium.runtime.settings import FILE_VARIABLE, Settings, describe, load
+
+REFUSED = 2
+"""The exit code when settings, TLS files or a port are refused; the sentence is on standard error."""
+
+_log = logs.Log("consilium.runtime.process")
+
+
+class ServiceSettings(Settings, Protocol):
+    """The settings that starting a process needs."""
+
+    SECTION: ClassVar[str]
+
+    @property
+    def member_id(self) -> str:
+        """The member it belongs to."""
+
+    @property
+    def log_level(self) -> str:
+        """What is logged and above."""
+
+
+Filled = TypeVar("Filled", bound=ServiceSettings)
+
+
+def run(kind: type[Filled], main: Callable[[Filled], Coroutine[None, None, None]]) -> int:
+    """Run a service's main until it ends and return the exit code; `__main__` hands it to sys.exit."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        sys.stdout.write(f"{_usage(kind)}\n")
+        return 0
+    try:
+        settings = load(kind)
+        logs.configure(kind.SECTION, settings.member_id, settings.log_level)
+        asyncio.run(_watched(main(settings)))
+    except ConsiliumError as error:
+        sys.stderr.write(f"consilium.{kind.SECTION}: {error}\n")
+        return REFUSED
+    return 0
+
+
+async def _watched(main: Coroutine[None, None, None]) -> None:
+    """Run main with an exception handler that logs what background tasks fail with, without what it was about."""
+    asyncio.get_running_loop().set_exception_handler(_report)
+    await main
+
+
+def _report(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    _log.write(logging.ERROR, "task_failed", error if isinstance(error, BaseException) else None)
+
+
+def _usage(kind: type[Settings]) -> str:
+    return (
+        f"usage: python -m consilium.{kind.SECTION}\n\nSettings come from the environment, or from the table "
+        f"[{kind.SECTION}] of the TOML file that {FILE_VARIABLE} names.\n\n{describe(kind)}"
+    )

@@ -1,0 +1,165 @@
+"""TLS: names, files that fit, and certificates that change without a restart (design section 8)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import grpc
+import pytest
+
+from consilium.kernel.errors import InvalidArgument, Unauthenticated
+from consilium.runtime.names import (
+    PeerIdentity,
+    Role,
+    authority_uri,
+    member_of_authority,
+    parse_peer_uri,
+    peer_uri,
+)
+from consilium.runtime.server import serving
+from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY, Tls, identify, read_material
+from tests.runtime.authority import ALLIANCE, Authority, Issued
+from tests.runtime.loopback import Loopback, Scripted, allow, call, services
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_names_are_read_back(role: Role) -> None:
+    assert parse_peer_uri(peer_uri(ALLIANCE, "1A", role, "a.b_c-1")) == (ALLIANCE, "1A", role, "a.b_c-1")
+    assert member_of_authority(authority_uri(ALLIANCE, "1A"), ALLIANCE) == "1A"
+
+
+@pytest.mark.parametrize(
+    ("alliance", "member_id", "name"),
+    [("Upper", "1A", "x"), (ALLIANCE, "", "x"), (ALLIANCE, "a/b", "x"), (ALLIANCE, "a.b", "x"), (ALLIANCE, "1A", "x/y"),
+     (ALLIANCE, "-a", "x"), (ALLIANCE, "a" * 64, "x"), (ALLIANCE, "1A", ""), (ALLIANCE, "1A", "x" * 65),
+     (ALLIANCE, "1A\n", "x")],
+)  # fmt: skip
+def test_names_that_could_be_mistaken_are_not_made(alliance: str, member_id: str, name: str) -> None:
+    with pytest.raises(InvalidArgument, match="BAD_NAME"):
+        peer_uri(alliance, member_id, Role.STAFF, name)
+    with pytest.raises(Unauthenticated, match="BAD_IDENTITY"):
+        parse_peer_uri(f"spiffe://{alliance}/member/{member_id}/staff/{name}")
+
+
+def test_an_identity_ends_with_its_certificate() -> None:
+    peer = PeerIdentity("1A", Role.STAFF, "x", 1, 1_000)
+    peer.verify_valid_at(1_000)
+    with pytest.raises(Unauthenticated, match="CERTIFICATE_EXPIRED"):
+        peer.verify_valid_at(1_001)
+
+
+def test_an_identity_carries_serial_and_end(tmp_path: Path) -> None:
+    home = Authority("1A")
+    issued = home.person(Role.STAFF, "dr-who")
+    tls = Tls(home.service().write(tmp_path / "tls", home), ALLIANCE)
+    uri = peer_uri(ALLIANCE, "1A", Role.STAFF, "dr-who").encode()
+    peer = tls.identify({"x509_pem_cert": [issued.certificate], "peer_spiffe_id": [uri]})
+    assert peer == PeerIdentity("1A", Role.STAFF, "dr-who", issued.serial, peer.not_after)
+    with pytest.raises(Unauthenticated, match="NO_CERTIFICATE"):
+        identify({}, tls.material)
+
+
+def spoilt(tmp_path: Path, name: str, content: bytes | None) -> Path:
+    """A directory that was right before one file was changed."""
+    home = Authority("1A")
+    directory = home.service().write(tmp_path / "tls", home)
+    read_material(directory, ALLIANCE)
+    if content is None:
+        (directory / name).unlink()
+    else:
+        (directory / name).write_bytes(content)
+    return directory
+
+
+@pytest.mark.parametrize("name", [CERTIFICATE, KEY, AUTHORITIES])
+@pytest.mark.parametrize("content", [None, b"", b"-----BEGIN NONSENSE-----", Authority("1A", alliance="others").pem])
+def test_files_that_do_not_fit_are_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
+    directory = spoilt(tmp_path, name, content)
+    with pytest.raises(InvalidArgument, match="BAD_TLS_FILES") as caught:
+        Tls(directory, ALLIANCE)
+    assert str(directory) in caught.value.sentence
+
+
+def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="not the certificate of"):
+        Tls(spoilt(tmp_path, KEY, Authority("1A").service().key), ALLIANCE)
+
+
+def replace_files(directory: Path, issued: Issued, *authorities: Authority) -> None:
+    """New files, each moved into place, as a cluster's secrets and most tools do."""
+    fresh = issued.write(directory.parent / "fresh", *authorities)
+    for name in (KEY, AUTHORITIES, CERTIFICATE):
+        os.replace(fresh / name, directory / name)  # noqa: PTH105  as it is called
+
+
+def test_changed_files_are_taken_up_once_they_fit(tmp_path: Path) -> None:
+    home = Authority("1A")
+    tls = Tls(home.service().write(tmp_path / "tls", home), ALLIANCE)
+    before, fresh = tls.material, home.service()
+    assert not tls.refresh()
+    (tls.directory / KEY).write_bytes(fresh.key)
+    assert not tls.refresh()
+    assert tls.material is before
+    (tls.directory / CERTIFICATE).write_bytes(fresh.certificate)
+    assert tls.refresh()
+    assert tls.material.certificate_chain == fresh.certificate
+    (tls.directory / CERTIFICATE).unlink()
+    assert not tls.refresh()
+    assert tls.material.certificate_chain == fresh.certificate
+
+
+def test_a_server_shows_new_certificates_without_a_restart(tmp_path: Path) -> None:
+    """The issue, item 2: certificates reload without restart; a channel follows its own as well."""
+
+    async def scene() -> None:
+        loopback = Loopback(tmp_path)
+        scripted = Scripted()
+        async with loopback.serve(scripted) as running:
+            tls = loopback.client_tls()
+            async with loopback.channel(running, tls) as channel:
+                await call("unary", channel)
+                # The first member's authority is replaced: old certificates are nobody's any more.
+                loopback.home = Authority("1A")
+                replace_files(running.tls.directory, loopback.home.service(), loopback.home, loopback.away)
+                replace_files(tls.directory, loopback.away.service("consensus"), loopback.home, loopback.away)
+                assert tls.refresh()
+                await call("unary", channel)
+                assert running.tls.material.roots("1A") == loopback.home.pem
+            async with loopback.channel(running, loopback.client_tls("late")) as channel:
+                await call("unary", channel)
+        assert len(scripted.seen) == 3
+
+    asyncio.run(scene())
+
+
+def test_a_removed_authority_is_turned_down_on_open_connections(tmp_path: Path) -> None:
+    async def scene() -> None:
+        loopback = Loopback(tmp_path)
+        async with loopback.serve(Scripted()) as running, loopback.channel(running) as channel:
+            await call("unary", channel)
+            replace_files(running.tls.directory, loopback.home.service(), loopback.home)
+            assert running.tls.refresh()
+            with pytest.raises(grpc.aio.AioRpcError, match="No authority of member 2B"):
+                await call("unary", channel)
+
+    asyncio.run(scene())
+
+
+def test_two_authorities_of_one_member_serve_a_change(tmp_path: Path) -> None:
+    """While a member changes its authority, what either of them issued is accepted."""
+
+    async def scene() -> None:
+        loopback = Loopback(tmp_path)
+        old, new = loopback.away, Authority("2B")
+        settings = loopback.settings()
+        loopback.home.service().write(settings.tls_directory, loopback.home, old, new)
+        async with serving(settings, services(scripted := Scripted()), allow) as running:
+            for each in (old, new):
+                files = each.service("consensus").write(tmp_path / str(each is old), each, loopback.home)
+                async with loopback.channel(running, Tls(files, ALLIANCE)) as channel:
+                    await call("unary", channel)
+        assert len(scripted.seen) == 2
+
+    asyncio.run(scene())
