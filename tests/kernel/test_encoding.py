@@ -53,7 +53,7 @@ def items_of(value: Sample) -> list[Any]:
     return list(cbor2.loads(encode(value, CHAIN_ID)))
 
 
-def reason(data: bytes, kind: Any = Sample) -> str:  # noqa: ANN401
+def reason(data: bytes, kind: Any = Sample) -> str:
     """The reason these bytes are refused for."""
     with pytest.raises(Malformed) as refused:
         decode(kind, data, CHAIN_ID)

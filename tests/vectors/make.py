@@ -193,7 +193,7 @@ REMADE = {
 }
 
 
-def read(name: str) -> Any:  # noqa: ANN401  each file has its own shape
+def read(name: str) -> Any:
     """The vectors in `name`.json."""
     return json.loads((HERE / f"{name}.json").read_text())
 

@@ -13,7 +13,6 @@ from consilium.kernel.certificates import (
     CommitCertificate,
     Committee,
     Electorate,
-    ResultCertificate,
 )
 from consilium.kernel.encoding import AtMost, Digest, MemberId, Signature, encode
 from consilium.kernel.hashing import ZERO_DIGEST, sha256

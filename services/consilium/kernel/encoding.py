@@ -202,11 +202,22 @@ def _fields(kind: type) -> _Form:
     hints = get_type_hints(kind, include_extras=True)
     names = [field.name for field in dataclasses.fields(kind)]
     forms = [_form(hints[name]) for name in names]
-    writers = [(name, form.to_item) for name, form in zip(names, forms, strict=True)]
-    return _Form(
-        lambda value: tuple([write(getattr(value, name)) for name, write in writers]),
-        _compiled_reader(kind, names, forms),
-    )
+    return _Form(_compiled_writer(names, forms), _compiled_reader(kind, names, forms))
+
+
+def _compiled_writer(names: Sequence[str], forms: Sequence[_Form]) -> Callable[[Any], Any]:
+    """One function that turns this class into its items, field by field; see `_compiled_reader`."""
+    scope: dict[str, Any] = {}
+    lines = []
+    for i, (name, form) in enumerate(zip(names, forms, strict=True)):
+        scope[f"write{i}"] = form.to_item
+        check = form.check.format(x=f"x{i}")
+        lines += [f"x{i} = value.{name}"]
+        lines += [f"if not ({check}): write{i}(x{i})" if check else f"x{i} = write{i}(x{i})"]
+    lines += [f"return ({''.join(f'x{i}, ' for i in range(len(names)))})"]
+    exec("\n    ".join(["def write(value):", *lines]), scope)  # noqa: S102  see `_compiled_reader`
+    write: Callable[[Any], Any] = scope["write"]
+    return write
 
 
 def _compiled_reader(kind: type, names: Sequence[str], forms: Sequence[_Form]) -> Callable[[Any], Any]:

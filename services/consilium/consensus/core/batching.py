@@ -1,0 +1,170 @@
+"""From transactions to batches that may be ordered (rule C4).
+
+A small batch is offered to every delegate and travels inline with the proposal. A large one travels once: its ingress
+delegate streams it to the others, each makes it durable and answers "stored", and 2f+1 answers make it ready. A member
+without a vote offers its batches to f+1 delegates, of which one is honest; each of these becomes the ingress.
+"""
+
+from consilium.consensus.core.events import BatchRecord, Received, SetTimer, Timer
+from consilium.consensus.core.forming import form_batch
+from consilium.consensus.core.messages import (
+    BatchOffer,
+    BatchReady,
+    FetchBatches,
+    Stored,
+    StoredStatement,
+)
+from consilium.consensus.core.pool import Entry
+from consilium.consensus.core.state import State
+from consilium.kernel.certificates import QuorumSignature
+from consilium.kernel.chain import BATCH_TRANSACTIONS_MAX
+from consilium.kernel.encoding import encode
+from consilium.kernel.errors import ResourceExhausted
+from consilium.kernel.opening import OpenedBatch, open_batch
+
+QUEUED_BATCHES_MAX = 4
+"""How many batches' worth of transactions may wait for a place in this member's quota."""
+
+
+def submit(state: State, transactions: tuple[bytes, ...]) -> None:
+    """Take transactions in from outside; raises ResourceExhausted while too many of this member's wait already."""
+    if state.pending_bytes > QUEUED_BATCHES_MAX * state.identity.parameters.batch_bytes_max:
+        raise ResourceExhausted("QUEUE_FULL", "Too many transactions wait to be ordered; send them again later.", "C4")
+    queue(state, transactions)
+
+
+def queue(state: State, transactions: tuple[bytes, ...]) -> None:
+    """Queue transactions for this member's next batches; a full one leaves at once, the rest after the wait."""
+    parameters = state.identity.parameters
+    for transaction in transactions:
+        if not state.pending:
+            state.effects.append(SetTimer(Timer.BATCH, parameters.batch_wait_ms))
+        state.pending.append(transaction)
+        state.pending_bytes += len(transaction)
+        is_full = len(state.pending) >= BATCH_TRANSACTIONS_MAX or state.pending_bytes >= parameters.batch_bytes_max
+        if is_full and state.pool.has_room(state.identity.member_id):
+            _cut_one(state)
+
+
+def cut_batch(state: State) -> None:
+    """Sign what is queued as batches and offer them; over this member's own quota the rest stays queued for later."""
+    while state.pending and state.pool.has_room(state.identity.member_id):
+        _cut_one(state)
+    if state.pending:
+        state.effects.append(SetTimer(Timer.BATCH, state.identity.parameters.view_timeout_ms // 4))
+
+
+def _cut_one(state: State) -> None:
+    """The oldest queued transactions, as many as one batch may hold, under this member's signature."""
+    identity, chosen = state.identity, _next_transactions(state)
+    state.pending = state.pending[len(chosen) :]
+    state.pending_bytes -= sum(map(len, chosen))
+    opened = open_batch(form_batch(identity.member_id, identity.member_signer, chosen, identity.chain_id), identity.chain_id)
+    if state.pool.add(opened, state.now_ms, own=True):
+        state.persist(BatchRecord(opened.data))
+        offer(state, opened)
+
+
+def _next_transactions(state: State) -> list[bytes]:
+    chosen: list[bytes] = []
+    size = 0
+    for transaction in state.pending[:BATCH_TRANSACTIONS_MAX]:
+        size += len(transaction)
+        if chosen and size > state.identity.parameters.batch_bytes_max:
+            break
+        chosen.append(transaction)
+    return chosen
+
+
+def offer(state: State, opened: OpenedBatch) -> None:
+    """Hand a batch to those who must hold it; as its ingress, begin counting the answers with this replica's own."""
+    if state.index is None:
+        delegates = state.peers()
+        first = opened.digest[0] % len(delegates)
+        chosen = (delegates + delegates)[first : first + state.committee.faults_max + 1]
+        state.broadcast(BatchOffer(opened.data), chosen)
+        return
+    state.broadcast(BatchOffer(opened.data))
+    if state.votes and not state.pool.is_small(opened):
+        _count(state, opened.digest, _stored(state, opened.digest))
+
+
+def on_offer(state: State, event: Received, opened: OpenedBatch) -> None:
+    """Take a batch in and answer its ingress; a batch straight from a member without a vote is passed on (C4)."""
+    if state.index is None:
+        return
+    is_new = take(state, opened, limited=not _is_wanted(state, opened.digest))
+    if state.committee.index_of(event.sender) is None:
+        if is_new or _is_unanswered(state, opened.digest):
+            offer(state, opened)
+    elif state.votes and not state.pool.is_small(opened):
+        state.send(event.sender, Stored(opened.digest, _stored(state, opened.digest)))
+
+
+def _is_wanted(state: State, digest: bytes) -> bool:
+    """Whether a proposal names the batch; 2f+1 hold it then, and this replica must be able to as well."""
+    return any(digest in slot.header.batch_digests for slot in state.log.slots.values())
+
+
+def _is_unanswered(state: State, digest: bytes) -> bool:
+    """Whether a large batch waits here whose "stored" answers nobody collects: those of the last epoch count no more."""
+    entry = state.pool.get(digest)
+    return entry is not None and entry.eligible_since is None and not entry.answers
+
+
+def take(state: State, opened: OpenedBatch, *, limited: bool) -> bool:
+    """Keep a batch, durably; what comes inside a proposal is bounded by it and not by the quota."""
+    is_new = state.pool.add(opened, state.now_ms, own=False, limited=limited)
+    if is_new:
+        state.persist(BatchRecord(opened.data))
+    return is_new
+
+
+def on_stored(state: State, message: Stored) -> None:
+    """Count an answer; the last one needed makes the batch ready everywhere."""
+    _count(state, message.digest, message.stored)
+
+
+def on_ready(state: State, message: BatchReady) -> None:
+    """A batch may be ordered; one this replica lacks is asked for at those who hold it."""
+    digest = message.certificate.digest
+    if state.index is None:
+        return
+    if state.pool.get(digest) is None and state.pool.ordered_at(digest) is None:
+        holders = message.certificate.signatures
+        holder = state.committee.delegates[holders[digest[0] % len(holders)].index].member_id
+        if holder != state.identity.member_id:
+            state.send(holder, FetchBatches((digest,)))
+    state.pool.make_ready(message.certificate, state.now_ms)
+
+
+def on_fetch(state: State, event: Received, message: FetchBatches) -> None:
+    """Hand out the batches asked for, as far as this replica holds them; nothing above the cap on one answer."""
+    for digest in message.digests[:8]:
+        entry = state.pool.get(digest)
+        if entry is not None:
+            state.send(event.sender, BatchOffer(entry.opened.data))
+
+
+def reoffer(state: State, entry: Entry) -> None:
+    """Say again what may have been lost of a batch that waits."""
+    entry.said_at = state.now_ms
+    if entry.certificate is not None:
+        state.broadcast(BatchReady(entry.certificate))
+    elif entry.own or state.pool.is_small(entry.opened) or entry.answers:
+        offer(state, entry.opened)
+
+
+def _stored(state: State, digest: bytes) -> QuorumSignature:
+    """This delegate's signed word that the batch lies on its disk."""
+    identity, index = state.identity, state.index
+    assert index is not None, "only a delegate answers"
+    statement = encode(StoredStatement(state.outlook.epoch, digest), identity.chain_id)
+    return QuorumSignature(index, identity.consensus_signer.sign(statement))
+
+
+def _count(state: State, digest: bytes, stored: QuorumSignature) -> None:
+    certificate = state.pool.answer(digest, stored, state.committee.quorum)
+    if certificate is not None:
+        state.pool.make_ready(certificate, state.now_ms)
+        state.broadcast(BatchReady(certificate))

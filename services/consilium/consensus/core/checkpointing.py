@@ -1,0 +1,227 @@
+"""After execution: results, stable checkpoints, the ends of terms, and the next epoch (rules L3, C5, C7, C8)."""
+
+from consilium.consensus.core.batching import queue
+from consilium.consensus.core.events import (
+    BatchRecord,
+    Deliver,
+    Executed,
+    NewViewRecord,
+    Persist,
+    PreparedRecord,
+    ProposalRecord,
+    Record,
+    StableRecord,
+    ViewRecord,
+)
+from consilium.consensus.core.forming import own_transaction
+from consilium.consensus.core.message_log import MessageLog
+from consilium.consensus.core.messages import AllianceVote, Checkpoint
+from consilium.consensus.core.proposals import Parent
+from consilium.consensus.core.state import State
+from consilium.consensus.core.turnover import Turnover
+from consilium.consensus.core.view_change import ViewChanges
+from consilium.kernel.certificates import AllianceStatement, MemberSignature, Result, ResultCertificate
+from consilium.kernel.chain import Outlook
+from consilium.kernel.encoding import encode
+from consilium.kernel.transactions import EvidenceBody, HandoverBody
+
+
+def on_executed(state: State, event: Executed) -> None:
+    """The ledger stands one block higher: take note, sign the result, and cross into the next epoch if it begins."""
+    result, header = event.result, event.header
+    if result.height <= state.tip.height:
+        return
+    state.tip = Parent(result.height, result.block_hash, header.time_ms)
+    state.blocks[result.height], state.results[result.height] = state.tip, result
+    state.delivered = max(state.delivered, result.height)
+    state.last_commit = event.commit
+    state.pool.mark_ordered(header.batch_digests, result.height)
+    state.progress_at = state.now_ms
+    state.attempts = 0 if state.entered else state.attempts
+    signs = state.votes and result.height > state.stable_height
+    committee = state.committee
+    if event.outlook.epoch != state.outlook.epoch:
+        enter_epoch(state, event.outlook)
+    state.outlook = event.outlook
+    if signs:
+        _sign_result(state, committee.index_of(state.identity.member_id), result)
+    _stabilise_own(state, result)
+    if state.stable is not None and state.stable.result == result:
+        state.effects.append(Deliver(state.stable))
+    if result.height == event.outlook.term_end:
+        state.turnover.own = result
+        sign_term_end(state)
+
+
+def _sign_result(state: State, index: int | None, result: Result) -> None:
+    """Tell this epoch's delegates, and at its end the next one's as well, what the block gave (L3)."""
+    assert index is not None, "only a delegate signs results"
+    identity = state.identity
+    signature = identity.consensus_signer.sign(encode(result, identity.chain_id))
+    state.last_checkpoint = Checkpoint(result, signature)
+    committee = state.committee if result.epoch == state.outlook.epoch else state.previous_committee
+    assert committee is not None, "the epoch that ended had a committee"
+    state.checkpoints.add(committee, index, state.last_checkpoint)
+    send_checkpoint(state)
+
+
+def sign_tip(state: State) -> None:
+    """After a restart, say again what the last executed block gave; the words are the same as before."""
+    result = state.results.get(state.tip.height)
+    if result is None or state.silence is not None:
+        return
+    committee = state.committee if result.epoch == state.outlook.epoch else state.previous_committee
+    index = committee.index_of(state.identity.member_id) if committee is not None else None
+    if committee is not None and committee.epoch == result.epoch and index is not None:
+        _sign_result(state, index, result)
+
+
+def send_checkpoint(state: State) -> None:
+    """Say the last own result to all who need it."""
+    checkpoint = state.last_checkpoint
+    if checkpoint is None or checkpoint.result.height <= state.stable_height:
+        return
+    audience = [state.committee]
+    if checkpoint.result.epoch != state.outlook.epoch and state.previous_committee is not None:
+        audience.append(state.previous_committee)
+    state.broadcast(checkpoint, state.peers(*audience))
+
+
+def on_checkpoint(state: State, message: Checkpoint, sender: str) -> None:
+    """Count a delegate's result; with a quorum equal to ours the block is final."""
+    result = message.result
+    committee = state.committee if result.epoch == state.outlook.epoch else state.previous_committee
+    bound = state.tip.height + 2 * state.identity.parameters.window_blocks
+    if committee is None or committee.epoch != result.epoch or not state.stable_height < result.height <= bound:
+        return
+    index = committee.index_of(sender)
+    if index is not None:
+        state.checkpoints.add(committee, index, message)
+    own = state.results.get(result.height)
+    if own is not None:
+        _stabilise_own(state, own)
+
+
+def _stabilise_own(state: State, own: Result) -> None:
+    committee = state.committee if own.epoch == state.outlook.epoch else state.previous_committee
+    if committee is None or own.height <= state.stable_height or committee.epoch != own.epoch:
+        return
+    certificate = state.checkpoints.certificate(committee, own)
+    if certificate is not None:
+        stabilise(state, certificate)
+
+
+def on_proof(state: State, certificate: ResultCertificate) -> None:
+    """A result certificate from elsewhere counts when this replica's own result is the same."""
+    if state.results.get(certificate.result.height) == certificate.result:
+        stabilise(state, certificate)
+
+
+def stabilise(state: State, certificate: ResultCertificate) -> None:
+    """Move the low watermark up, and let go of what lies below it (paper, section 4.3)."""
+    height = certificate.result.height
+    if height <= state.stable_height:
+        return
+    rewrites = height // _rewrite_every(state) > state.stable_height // _rewrite_every(state)
+    adopt(state, certificate)
+    state.effects.append(Deliver(certificate))
+    state.pool.prune(height - 2 * state.identity.parameters.window_blocks)
+    state.results = {each: result for each, result in state.results.items() if each > height}
+    keep = {height, state.outlook.epoch_start - 1}
+    state.blocks = {each: block for each, block in state.blocks.items() if each > height or each in keep}
+    if state.silence is not None and state.silence.ends_at is not None and height >= state.silence.ends_at:
+        state.silence, rewrites = None, True
+    if rewrites:
+        state.effects.append(Persist(_what_remains(state), replace=True))
+
+
+def adopt(state: State, certificate: ResultCertificate) -> None:
+    """Vote on nothing at or below a stable checkpoint any more, even while this ledger has still to catch up with it."""
+    height = certificate.result.height
+    if height > state.stable_height:
+        state.stable, state.stable_height = certificate, height
+        state.log.truncate(height)
+        state.checkpoints.truncate(height)
+
+
+def _rewrite_every(state: State) -> int:
+    return max(1, state.identity.parameters.window_blocks // 2)
+
+
+def _what_remains(state: State) -> tuple[Record, ...]:
+    """All the vote log has to hold: the checkpoint, the view, what is above it, and the batches not yet ordered."""
+    epoch = state.outlook.epoch
+    records: list[Record] = [StableRecord(state.stable)] if state.stable is not None else []
+    if state.entered and state.new_view is not None:
+        records.append(NewViewRecord(state.new_view))
+    else:
+        records.append(ViewRecord(epoch, state.view, state.entered))
+    records.extend(
+        ProposalRecord(epoch, slot.view, slot.header_bytes, slot.primary_signature)
+        for slot in state.log.slots.values()
+        if slot.accepted
+    )
+    records.extend(PreparedRecord(epoch, height, proof) for height, proof in sorted(state.log.prepared.items()))
+    needed = {digest: None for slot in state.log.slots.values() for digest in slot.header.batch_digests}
+    entries = [*state.pool.waiting(), *filter(None, map(state.pool.get, needed))]
+    batches = {entry.opened.digest: entry.opened.data for entry in entries}
+    records.extend(BatchRecord(data) for data in batches.values())
+    return tuple(records)
+
+
+def enter_epoch(state: State, outlook: Outlook) -> None:
+    """The next committee takes over: views begin again at 0, heights go on (C7, C8).
+
+    Batches are judged by the electorate of their epoch, so those of members that left it, or changed their key, are dropped:
+    one of them would make a whole proposal unacceptable.
+    """
+    before = {each.member_id: each.member_key for each in state.outlook.electorate.electors}
+    after = {each.member_id: each.member_key for each in outlook.electorate.electors}
+    state.pool.keep_only({name: key for name, key in after.items() if before.get(name) == key})
+    state.previous_committee, state.outlook = state.committee, outlook
+    state.log, state.calls = MessageLog(outlook.committee), ViewChanges(outlook.committee)
+    state.turnover = Turnover(outlook.electorate)
+    state.view, state.entered, state.new_view = 0, True, None
+    state.attempts, state.calls_complete_at = 0, None
+    state.view_entered_at, state.heartbeat_due, state.handover_offered = state.now_ms, False, False
+    state.pool.forget_answers()
+    state.effects.append(Persist(_what_remains(state), replace=True))
+
+
+def sign_term_end(state: State) -> None:
+    """As an elector, sign the term's last result and tell the sitting delegates (C7)."""
+    identity, own = state.identity, state.turnover.own
+    electors = [each.member_id for each in state.outlook.electorate.electors]
+    if own is None or identity.member_id not in electors:
+        return
+    statement = encode(AllianceStatement(own), identity.chain_id)
+    vote = AllianceVote(own, MemberSignature(identity.member_id, identity.member_signer.sign(statement)))
+    state.turnover.add(vote)
+    state.broadcast(vote)
+
+
+def on_alliance_vote(state: State, message: AllianceVote) -> None:
+    """Keep an elector's signature on the end of this term."""
+    if message.result.epoch == state.outlook.epoch and message.result.height == state.outlook.term_end:
+        state.turnover.add(message)
+
+
+def hand_over(state: State) -> None:
+    """Once more than two thirds have signed, have the handover ordered; the primary does so at once (C7)."""
+    certificate = None if state.handover_offered or not state.votes else state.turnover.certificate()
+    if certificate is not None:
+        state.handover_offered = True
+        _submit_own(state, HandoverBody(certificate))
+
+
+def accuse(state: State, member_id: str, body: EvidenceBody) -> None:
+    """Bring proof of misbehaviour to the ledger, once a member and epoch (C8)."""
+    if state.blamed.get(member_id) != state.outlook.epoch:
+        state.blamed[member_id] = state.outlook.epoch
+        _submit_own(state, body)
+
+
+def _submit_own(state: State, body: EvidenceBody | HandoverBody) -> None:
+    identity = state.identity
+    expiry = state.tip.height + identity.parameters.expiry_blocks_max // 2
+    queue(state, (own_transaction(body, identity.member_signer, expiry, identity.chain_id),))

@@ -1,0 +1,181 @@
+"""What happens to a replica, and what it asks for (rule C1; reference: house.md, "The replica's shape").
+
+Inputs are past participles: they happened. Effects are imperatives: please do. The driver obeys the effects of one step in
+their order, so "made durable before it is sent" is written once, in the core (C5).
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+from consilium.consensus.core.messages import BatchBytes, Message, NewView
+from consilium.kernel.certificates import CommitCertificate, PreparedCertificate, Result, ResultCertificate
+from consilium.kernel.chain import CertifiedBlock, Header, Outlook
+from consilium.kernel.encoding import Identifier, MemberId, Signature
+from consilium.kernel.opening import OpenedBatch
+
+
+class Timer(IntEnum):
+    """The four alarms of a replica; setting one again moves it."""
+
+    BATCH = 1
+    HEARTBEAT = 2
+    PROGRESS = 3
+    RESEND = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Transactions, each as its author made it, were handed in at this member; all have been opened and verified."""
+
+    now_ms: int
+    transactions: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message arrived whose signatures `admission.admit` has verified; the batches it carries stand opened beside."""
+
+    now_ms: int
+    sender: MemberId
+    incarnation: int
+    session: Identifier
+    message: Message
+    batches: tuple[OpenedBatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimerExpired:
+    """An alarm rang."""
+
+    now_ms: int
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """The ledger executed a block and made it durable, whether this replica delivered it or block sync did."""
+
+    now_ms: int
+    result: Result
+    header: Header
+    commit: CommitCertificate
+    outlook: Outlook
+
+
+Input = Submitted | Received | TimerExpired | Executed
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRecord:
+    """This replica accepted (or, as primary, made) this proposal: it fixes its pre-prepare and prepare in the slot."""
+
+    KIND: ClassVar[int] = 1
+    epoch: int
+    view: int
+    header: bytes
+    primary_signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRecord:
+    """The proposal is prepared here: it fixes the commit in the slot, and is what a view change must show."""
+
+    KIND: ClassVar[int] = 2
+    epoch: int
+    height: int
+    certificate: PreparedCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRecord:
+    """This replica left all lower views; `entered` only at view 0, which needs no proof."""
+
+    KIND: ClassVar[int] = 3
+    epoch: int
+    view: int
+    entered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A batch this replica answers for."""
+
+    KIND: ClassVar[int] = 4
+    batch: BatchBytes
+
+
+@dataclass(frozen=True, slots=True)
+class StableRecord:
+    """A stable checkpoint: nothing at or below its height is needed any more."""
+
+    KIND: ClassVar[int] = 5
+    certificate: ResultCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class NewViewRecord:
+    """This replica entered a view on this proof: it fixes what the view proposes again, and is there for who asks."""
+
+    KIND: ClassVar[int] = 6
+    new_view: NewView
+
+
+Record = ProposalRecord | PreparedRecord | ViewRecord | BatchRecord | StableRecord | NewViewRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One record as it lies in the vote log."""
+
+    DOMAIN: ClassVar[str] = "consilium.vote-log"
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Make these records durable before going on. With `replace`, they are all the log needs to hold from now on."""
+
+    records: tuple[Record, ...]
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand a message to one member's link; it may be lost."""
+
+    to: MemberId
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Hand a message to several members' links, this replica's own never among them."""
+
+    to: tuple[MemberId, ...]
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Ring the alarm after so many milliseconds, instead of any earlier setting."""
+
+    timer: Timer
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Do not ring the alarm."""
+
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Hand a committed block, or a result certificate, to this member's own ledger; blocks come in height order."""
+
+    item: CertifiedBlock | ResultCertificate
+
+
+Effect = Persist | Send | Broadcast | SetTimer | CancelTimer | Deliver

@@ -1,0 +1,48 @@
+"""What a replica is told once, when it is made (rules C1, C5)."""
+
+from dataclasses import dataclass
+
+from consilium.consensus.core.events import Record
+from consilium.kernel.certificates import CommitCertificate, Committee, Result, ResultCertificate
+from consilium.kernel.chain import Header, Parameters
+from consilium.kernel.signing import Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this replica is. The incarnation (a count) rises and the session (16 bytes) is drawn at every start."""
+
+    chain_id: bytes
+    parameters: Parameters
+    member_id: str
+    consensus_signer: Signer
+    member_signer: Signer
+    incarnation: int
+    session: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """What the ledger knows when the replica starts: its last executed block, and what of the past still matters.
+
+    `genesis_ms` is the genesis time in milliseconds. `certificate` is the newest result certificate, `term_end` this term's
+    last result once it is executed, `previous_committee` the delegates of the epoch before. `recent` are the headers of the
+    last two windows of executed blocks, or as many as there are: what they ordered no longer waits.
+    """
+
+    genesis_ms: int
+    header: Header | None = None
+    result: Result | None = None
+    commit: CommitCertificate | None = None
+    certificate: ResultCertificate | None = None
+    term_end: Result | None = None
+    previous_committee: Committee | None = None
+    recent: tuple[Header, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What the vote log held at the start; `lost` when it is gone, restored from elsewhere or cloned (C5)."""
+
+    records: tuple[Record, ...] = ()
+    lost: bool = False

@@ -1,0 +1,144 @@
+"""Batches on their way to being ordered (rules C2, C4).
+
+A batch is *eligible* once it may be named in a proposal: a small one at once, since it travels inline; a large one when 2f+1
+delegates have answered "stored". Every replica remembers since when a batch is eligible, so that a primary that leaves one
+lying is replaced. Ordered batches are kept until a stable checkpoint plus a margin lies above them.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from consilium.consensus.core.messages import StoredCertificate
+from consilium.kernel.certificates import QuorumSignature
+from consilium.kernel.chain import BATCHES_MAX, Parameters
+from consilium.kernel.errors import ResourceExhausted
+from consilium.kernel.opening import OpenedBatch
+
+INLINE_BYTES_TOTAL_MAX = 1_048_576
+"""The most bytes of batches a proposal carries inline."""
+BLOCK_BYTES_MAX = 32 * 1024 * 1024
+"""The most bytes of batches a block may order, so that one that missed it can be handed the whole block (L8)."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One batch: what was stored of it, since when (milliseconds) it may be ordered, and when it was last spoken of."""
+
+    opened: OpenedBatch
+    own: bool
+    eligible_since: int | None
+    said_at: int
+    answers: dict[int, QuorumSignature] = field(default_factory=dict)
+    certificate: StoredCertificate | None = None
+
+
+class Pool:
+    """The batches this replica holds, in the order they came."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._inline_max = parameters.inline_bytes_max
+        self._quota = parameters.ingress_batches_max
+        self._entries: dict[bytes, Entry] = {}
+        self._waiting: dict[bytes, Entry] = {}
+        self._ordered: dict[bytes, int] = {}
+        self._load: dict[str, int] = {}
+
+    def add(self, opened: OpenedBatch, now_ms: int, *, own: bool, limited: bool = True) -> bool:
+        """Take a batch in; False when it was known or ordered already. Raises ResourceExhausted over the quota (C4)."""
+        if opened.digest in self._entries or opened.digest in self._ordered:
+            return False
+        member = opened.batch.member_id
+        if limited and not self.has_room(member):
+            raise ResourceExhausted("INGRESS_QUOTA", f"{member} has {self._quota} batches waiting already.", "C4")
+        self._load[member] = self._load.get(member, 0) + 1
+        entry = Entry(opened, own, now_ms if self.is_small(opened) else None, now_ms)
+        self._entries[opened.digest] = self._waiting[opened.digest] = entry
+        return True
+
+    def has_room(self, member_id: str) -> bool:
+        """Whether this member may have one more batch waiting (C4)."""
+        return self._load.get(member_id, 0) < self._quota
+
+    def is_small(self, opened: OpenedBatch) -> bool:
+        """Whether the batch travels inside the proposal."""
+        return len(opened.data) <= self._inline_max
+
+    def get(self, digest: bytes) -> Entry | None:
+        """The batch with this digest, waiting or ordered."""
+        return self._entries.get(digest)
+
+    def ordered_at(self, digest: bytes) -> int | None:
+        """The height that ordered this batch, as far back as batches are kept."""
+        return self._ordered.get(digest)
+
+    def answer(self, digest: bytes, stored: QuorumSignature, quorum: int) -> StoredCertificate | None:
+        """Count a "stored"; the certificate, the moment it is complete."""
+        entry = self._waiting.get(digest)
+        if entry is None or entry.certificate is not None:
+            return None
+        entry.answers[stored.index] = stored
+        if len(entry.answers) < quorum:
+            return None
+        return StoredCertificate(digest, tuple(entry.answers[index] for index in sorted(entry.answers)))
+
+    def make_ready(self, certificate: StoredCertificate, now_ms: int) -> None:
+        """A batch may be ordered from now on."""
+        entry = self._waiting.get(certificate.digest)
+        if entry is not None and entry.certificate is None:
+            entry.certificate = certificate
+            entry.eligible_since = now_ms if entry.eligible_since is None else entry.eligible_since
+
+    def choose(self, excluded: dict[bytes, int]) -> list[Entry]:
+        """What to propose next, oldest first, none that a block in flight names already."""
+        chosen: list[Entry] = []
+        inline_bytes = block_bytes = 0
+        for digest, entry in self._waiting.items():
+            if entry.eligible_since is None or digest in excluded:
+                continue
+            block_bytes += len(entry.opened.data)
+            inline_bytes += len(entry.opened.data) if entry.certificate is None else 0
+            is_full = inline_bytes > INLINE_BYTES_TOTAL_MAX or block_bytes > BLOCK_BYTES_MAX
+            if len(chosen) == BATCHES_MAX or (chosen and is_full):
+                break
+            chosen.append(entry)
+            if entry.opened.has_handover:
+                break
+        return chosen
+
+    def waiting(self) -> Iterable[Entry]:
+        """The batches not yet ordered, oldest first."""
+        return self._waiting.values()
+
+    def eligible_since(self) -> int | None:
+        """Since when the longest-waiting eligible batch waits, in milliseconds (C2)."""
+        times = [entry.eligible_since for entry in self._waiting.values() if entry.eligible_since is not None]
+        return min(times) if times else None
+
+    def mark_ordered(self, digests: Sequence[bytes], height: int) -> None:
+        """These batches stand in the executed block at this height."""
+        for digest in digests:
+            self._ordered[digest] = height
+            entry = self._waiting.pop(digest, None)
+            if entry is not None:
+                self._load[entry.opened.batch.member_id] -= 1
+
+    def keep_only(self, members: Collection[str]) -> None:
+        """Let go of what waits from others than these members: no delegate takes their batches any more (L2)."""
+        for digest, entry in list(self._waiting.items()):
+            if entry.opened.batch.member_id not in members:
+                del self._waiting[digest], self._entries[digest]
+                self._load[entry.opened.batch.member_id] -= 1
+
+    def forget_answers(self) -> None:
+        """A new epoch: "stored" answers and certificates of the old committee count no longer (C4)."""
+        for entry in self._waiting.values():
+            entry.answers, entry.certificate = {}, None
+            if not self.is_small(entry.opened):
+                entry.eligible_since = None
+
+    def prune(self, height: int) -> None:
+        """Let go of batches ordered at or below this height."""
+        gone = [digest for digest, ordered in self._ordered.items() if ordered <= height]
+        for digest in gone:
+            del self._ordered[digest]
+            self._entries.pop(digest, None)

@@ -1,0 +1,111 @@
+"""Saying again what may have been lost, and the alarms (rules C2, L7).
+
+Links may lose messages; nothing is acknowledged. While a replica makes no progress it repeats, at a steady slow beat, what
+the others may still need from it. While all goes well it repeats nothing.
+"""
+
+from consilium.consensus.core.batching import reoffer
+from consilium.consensus.core.checkpointing import hand_over, send_checkpoint, sign_term_end
+from consilium.consensus.core.events import SetTimer, Timer
+from consilium.consensus.core.messages import Commit, Prepare, ResultProof, StatusRequest
+from consilium.consensus.core.normal_case import missing_batches, pre_prepare_of
+from consilium.consensus.core.state import State
+from consilium.consensus.core.view_changing import consider_calls, own_call
+from consilium.kernel.certificates import Phase
+
+REPEATED_MAX = 4
+"""How many waiting batches, and how many of the lowest unfinished heights, one beat repeats; the others come next."""
+
+
+def resend(state: State) -> None:
+    """Repeat what is unfinished if nothing moved since the last beat."""
+    state.effects.append(SetTimer(Timer.RESEND, max(1, state.identity.parameters.view_timeout_ms // 8)))
+    if state.silence is not None and state.silence.ends_at is None:
+        state.broadcast(StatusRequest(state.outlook.epoch))
+    if state.turnover.own is not None:
+        sign_term_end(state)
+        hand_over(state)
+    state.asked_new_view = False
+    if state.height_at_resend == state.tip.height:
+        _repeat(state)
+    else:
+        _repeat_batches(state, state.identity.parameters.view_timeout_ms // 2)
+    state.height_at_resend = state.tip.height
+
+
+def _repeat_batches(state: State, patience_ms: int) -> None:
+    """The batches not spoken of for so long, in turn.
+
+    While blocks are made as well: no primary is to be blamed for what never reached it. A backup of the paper relays a
+    request to the primary before it suspects it (section 4.1).
+    """
+    overdue = [entry for entry in state.pool.waiting() if state.now_ms - entry.said_at >= patience_ms]
+    for entry in sorted(overdue, key=lambda each: each.said_at)[:REPEATED_MAX]:
+        reoffer(state, entry)
+
+
+def _repeat(state: State) -> None:
+    _repeat_batches(state, 0)
+    send_checkpoint(state)
+    _repeat_boundary(state)
+    if not state.votes:
+        return
+    if not state.entered:
+        _repeat_call(state)
+        return
+    fetch = missing_batches(state)
+    if fetch is not None:
+        state.broadcast(fetch)
+    for height in sorted(each for each in state.log.slots if each > state.tip.height)[:REPEATED_MAX]:
+        _repeat_slot(state, height)
+
+
+def _repeat_call(state: State) -> None:
+    """The own call, counted here too: after a restart only the vote log remembers it."""
+    call = own_call(state)
+    state.calls.add(call)
+    state.broadcast(call)
+    consider_calls(state)
+
+
+def _repeat_boundary(state: State) -> None:
+    """The proof of the last epoch's end, without which the new committee may not begin (C7)."""
+    if state.stable is not None and state.stable_height == state.tip.height == state.outlook.epoch_start - 1:
+        state.broadcast(ResultProof(state.stable))
+
+
+def _repeat_slot(state: State, height: int) -> None:
+    """This replica's own votes on a block of this view that is not executed or not final."""
+    slot, index = state.log.slot(height, state.view), state.index
+    if slot is None or index is None:
+        return
+    if state.is_primary and slot.accepted and not slot.proposed_again:
+        state.broadcast(pre_prepare_of(state, slot))
+    prepare, commit = (state.log.vote_of(index, height, phase) for phase in (Phase.PREPARE, Phase.COMMIT))
+    if prepare is not None and prepare.vote.view == state.view:
+        state.broadcast(Prepare(prepare))
+    if commit is not None and commit.vote.view == state.view:
+        state.broadcast(Commit(commit))
+
+
+def arm_progress(state: State) -> None:
+    """Set the alarm by which something must have moved, or this view is left (C2).
+
+    The longest-waiting batch counts from when it could be ordered, so a primary that orders all but one is replaced too.
+    """
+    deadline = _deadline(state) if state.votes else None
+    if deadline is not None and deadline != state.deadline:
+        state.effects.append(SetTimer(Timer.PROGRESS, max(1, deadline - state.now_ms)))
+    state.deadline = deadline
+
+
+def _deadline(state: State) -> int | None:
+    timeout = state.timeout_ms()
+    if not state.entered:
+        return None if state.calls_complete_at is None else state.calls_complete_at + timeout
+    waiting_since = state.pool.eligible_since()
+    unfinished = state.log.top(state.view) > state.tip.height
+    if waiting_since is not None:
+        return max(waiting_since, state.view_entered_at) + timeout
+    idle = 0 if unfinished else state.identity.parameters.heartbeat_ms
+    return max(state.progress_at, state.view_entered_at) + idle + timeout

@@ -1,0 +1,154 @@
+"""Where a replica stands: everything it knows, with the questions all its parts ask.
+
+The functions that change it stand beside, one file for each part of the protocol: `batching`, `normal_case`,
+`view_changing`, `checkpointing`, `resending`. Each takes the state and appends the effects it wants, in order.
+"""
+
+from dataclasses import dataclass, field
+
+from consilium.consensus.core.checkpoints import Checkpoints
+from consilium.consensus.core.events import Broadcast, Effect, Persist, Record, Send
+from consilium.consensus.core.identity import Identity
+from consilium.consensus.core.message_log import MessageLog
+from consilium.consensus.core.messages import Checkpoint, Message, NewView
+from consilium.consensus.core.pool import Pool
+from consilium.consensus.core.proposals import Parent
+from consilium.consensus.core.silence import Silence
+from consilium.consensus.core.turnover import Turnover
+from consilium.consensus.core.view_change import ViewChanges
+from consilium.kernel.certificates import (
+    CommitCertificate,
+    Committee,
+    Phase,
+    Result,
+    ResultCertificate,
+    SignedVote,
+    Vote,
+)
+from consilium.kernel.chain import Outlook
+from consilium.kernel.encoding import encode
+
+
+@dataclass(slots=True)
+class State:
+    """One replica's knowledge. Times are milliseconds of the shell's clock; heights and views are counts."""
+
+    identity: Identity
+    outlook: Outlook
+    tip: Parent
+    log: MessageLog
+    pool: Pool
+    calls: ViewChanges
+    turnover: Turnover
+    now_ms: int = 0
+    view: int = 0
+    entered: bool = True
+    stable: ResultCertificate | None = None
+    stable_height: int = 0
+    delivered: int = 0
+    previous_committee: Committee | None = None
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    blocks: dict[int, Parent] = field(default_factory=dict)
+    results: dict[int, Result] = field(default_factory=dict)
+    last_checkpoint: Checkpoint | None = None
+    last_commit: CommitCertificate | None = None
+    pending: list[bytes] = field(default_factory=list)
+    pending_bytes: int = 0
+    new_view: NewView | None = None
+    silence: Silence | None = None
+    attempts: int = 0
+    calls_complete_at: int | None = None
+    view_entered_at: int = 0
+    progress_at: int = 0
+    heartbeat_due: bool = False
+    deadline: int | None = None
+    height_at_resend: int = -1
+    asked_new_view: bool = False
+    handover_offered: bool = False
+    blamed: dict[str, int] = field(default_factory=dict)
+    _seated: tuple[Committee, int | None] | None = None
+    effects: list[Effect] = field(default_factory=list)
+
+    @property
+    def committee(self) -> Committee:
+        """The delegates of this epoch."""
+        return self.outlook.committee
+
+    @property
+    def index(self) -> int | None:
+        """This member's place among them, or None when it has no vote; looked up once for each committee."""
+        committee = self.outlook.committee
+        if self._seated is None or self._seated[0] is not committee:
+            self._seated = (committee, committee.index_of(self.identity.member_id))
+        return self._seated[1]
+
+    @property
+    def votes(self) -> bool:
+        """Whether this replica may speak as a delegate now: it is one, and not silenced (C5)."""
+        return self.index is not None and self.silence is None
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether this replica proposes now."""
+        return self.votes and self.entered and self.committee.primary(self.view) == self.identity.member_id
+
+    @property
+    def low(self) -> int:
+        """The low watermark: the stable height, never below the epoch's start (paper, section 4.3)."""
+        return max(self.stable_height, self.outlook.epoch_start - 1)
+
+    @property
+    def high(self) -> int:
+        """The high watermark."""
+        return self.low + self.identity.parameters.window_blocks
+
+    def timeout_ms(self) -> int:
+        """How long to wait for progress: doubled at every failed view, up to the cap (C2)."""
+        parameters = self.identity.parameters
+        return min(parameters.view_timeout_ms << min(self.attempts, 16), parameters.view_timeout_max_ms)
+
+    def barred(self, height: int) -> bool:
+        """Whether a block at this height must wait for one below to be executed: the draw, or a handover (C3, C6)."""
+        election = self.outlook.election_height
+        if election < height and self.tip.height < election:
+            return True
+        return any(slot.has_handover for each, slot in self.log.slots.items() if self.tip.height < each < height)
+
+    def block_at(self, height: int) -> Parent | None:
+        """The executed block at a height, or the one accepted in this view."""
+        executed = self.blocks.get(height)
+        if executed is not None:
+            return executed
+        slot = self.log.slot(height, self.view)
+        if slot is None or not slot.accepted:
+            return None
+        return Parent(height, slot.digest, slot.header.time_ms)
+
+    def peers(self, *committees: Committee) -> tuple[str, ...]:
+        """The delegates of these committees (of this epoch's, when none is named), without this member."""
+        names: dict[str, None] = {}
+        for committee in committees or (self.committee,):
+            names.update((each.member_id, None) for each in committee.delegates)
+        names.pop(self.identity.member_id, None)
+        return tuple(names)
+
+    def persist(self, *records: Record) -> None:
+        """Ask for records to be made durable before whatever is asked for next (C5)."""
+        self.effects.append(Persist(records))
+
+    def broadcast(self, message: Message, to: tuple[str, ...] | None = None) -> None:
+        """Ask for a message to go to the other delegates, or to the members named."""
+        self.effects.append(Broadcast(self.peers() if to is None else to, message))
+
+    def send(self, to: str, message: Message) -> None:
+        """Ask for a message to go to one member."""
+        self.effects.append(Send(to, message))
+
+    def sign_vote(self, phase: Phase, height: int, digest: bytes) -> SignedVote:
+        """This replica's vote in the current view, kept in its own log as well."""
+        vote = Vote(phase, self.outlook.epoch, self.view, height, digest)
+        signed = SignedVote(vote, self.identity.consensus_signer.sign(encode(vote, self.identity.chain_id)))
+        assert self.index is not None, "only a delegate votes"
+        conflict = self.log.record(self.index, signed)
+        assert conflict is None, f"C5: a second {phase.name} in one slot would break this replica's word"
+        return signed

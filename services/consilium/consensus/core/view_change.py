@@ -1,0 +1,88 @@
+"""View changes, collected, and what a new view must propose (paper, sections 4.4 and 4.5.2; rules C2, C3).
+
+The prepared certificate of the highest view wins a height. Since a prepare for h+1 leaves only after h is prepared (C3),
+whatever can have been committed forms an unbroken chain above the highest stable checkpoint; the first gap, or the first
+header that does not name its forerunner as parent, ends what has to be proposed again. No empty filler blocks are needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from consilium.consensus.core.messages import SignedViewChange
+from consilium.kernel.certificates import Committee, PreparedCertificate, ResultCertificate
+from consilium.kernel.chain import Header
+from consilium.kernel.encoding import decode
+from consilium.kernel.hashing import sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Reproposal:
+    """A header that a new view proposes again."""
+
+    header: Header
+    header_bytes: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewViewPlan:
+    """What follows from a quorum of view changes: the highest stable checkpoint, and the headers above it."""
+
+    stable: ResultCertificate | None
+    reproposals: tuple[Reproposal, ...]
+
+
+def plan_new_view(changes: Sequence[SignedViewChange], epoch_start: int, chain_id: bytes) -> NewViewPlan:
+    """Work out what a new view starts with.
+
+    Without a stable checkpoint in this epoch the first header's parent is not looked at: 2f+1 have prepared it, so it fits.
+    """
+    stables = [each.view_change.stable for each in changes if each.view_change.stable is not None]
+    stable = max(stables, key=lambda each: each.result.height, default=None)
+    height = stable.result.height if stable else epoch_start - 1
+    tail = stable.result.block_hash if stable else None
+    best = _highest_views(changes, chain_id)
+    reproposals: list[Reproposal] = []
+    while (height := height + 1) in best:
+        header, prepared = best[height]
+        if tail is not None and header.parent_hash != tail:
+            break
+        tail = sha256(prepared.header)
+        reproposals.append(Reproposal(header, prepared.header, tail))
+    return NewViewPlan(stable, tuple(reproposals))
+
+
+def _highest_views(changes: Sequence[SignedViewChange], chain_id: bytes) -> dict[int, tuple[Header, PreparedCertificate]]:
+    """For every height shown, the prepared certificate of the highest view."""
+    best: dict[int, tuple[Header, PreparedCertificate]] = {}
+    for prepared in (each for change in changes for each in change.view_change.prepared):
+        header = decode(Header, prepared.header, chain_id)
+        known = best.get(header.height)
+        if known is None or prepared.view > known[1].view:
+            best[header.height] = (header, prepared)
+    return best
+
+
+class ViewChanges:
+    """The latest call of every delegate for a later view."""
+
+    def __init__(self, committee: Committee) -> None:
+        self._committee = committee
+        self._latest: dict[int, SignedViewChange] = {}
+
+    def add(self, message: SignedViewChange) -> None:
+        """Keep a call when it is for a higher view than the delegate's last one."""
+        known = self._latest.get(message.index)
+        if known is None or known.view_change.view < message.view_change.view:
+            self._latest[message.index] = message
+
+    def quorum_for(self, view: int) -> tuple[SignedViewChange, ...] | None:
+        """The calls for exactly this view, by rising index, once 2f+1 are here."""
+        calls = [self._latest[index] for index in sorted(self._latest)]
+        calls = [each for each in calls if each.view_change.view == view]
+        return tuple(calls[: self._committee.quorum]) if len(calls) >= self._committee.quorum else None
+
+    def view_to_join(self, view: int) -> int | None:
+        """The smallest later view that f+1 delegates have left this one for: one of them is honest (paper, 4.5.2)."""
+        later = sorted(each.view_change.view for each in self._latest.values() if each.view_change.view > view)
+        return later[0] if len(later) > self._committee.faults_max else None

@@ -1,0 +1,144 @@
+"""Leaving a view and entering the next (paper, sections 4.4 and 4.5; rules C2, C5, C8).
+
+A replica that calls for a view takes no part in lower ones. It moves on to yet another view only after 2f+1 have called for
+this one and nothing came of it, so a replica that is merely cut off does not run ahead of the others (paper, 4.5.2).
+"""
+
+from consilium.consensus.core.checkpointing import adopt, on_proof
+from consilium.consensus.core.events import NewViewRecord, ViewRecord
+from consilium.consensus.core.message_log import Slot
+from consilium.consensus.core.messages import FetchNewView, NewView, NewViewStatement, SignedViewChange
+from consilium.consensus.core.normal_case import arm_heartbeat
+from consilium.consensus.core.state import State
+from consilium.consensus.core.view_change import NewViewPlan, Reproposal, plan_new_view
+from consilium.kernel.certificates import Phase, SignedVote, ViewChange
+from consilium.kernel.encoding import encode
+from consilium.kernel.errors import InvalidArgument
+
+
+def call_for_view(state: State, view: int) -> None:
+    """Leave all views below `view`: durable first, then said to everybody."""
+    state.attempts += 1
+    state.view, state.entered, state.new_view = view, False, None
+    state.calls_complete_at = None
+    state.heartbeat_due = False
+    state.persist(ViewRecord(state.outlook.epoch, view, entered=False))
+    call = own_call(state)
+    state.broadcast(call)
+    state.calls.add(call)
+    consider_calls(state)
+
+
+def own_call(state: State) -> SignedViewChange:
+    """This replica's view change: its stable checkpoint and what it has prepared above."""
+    identity, index = state.identity, state.index
+    assert index is not None, "only a delegate calls for a view"
+    stable = state.stable if state.stable is not None and state.stable.result.epoch == state.outlook.epoch else None
+    floor = stable.result.height if stable else state.outlook.epoch_start - 1
+    prepared = tuple(proof for height, proof in sorted(state.log.prepared.items()) if height > floor)
+    change = ViewChange(state.outlook.epoch, state.view, stable, prepared)
+    return SignedViewChange(change, index, identity.consensus_signer.sign(encode(change, identity.chain_id)))
+
+
+def on_call(state: State, message: SignedViewChange, sender: str) -> None:
+    """Keep a call; join it when f+1 have left this view; help one that has not seen the new view."""
+    if message.view_change.epoch != state.outlook.epoch or not state.votes:
+        return
+    if message.view_change.view <= state.view and state.entered and state.new_view is not None:
+        state.send(sender, state.new_view)
+    state.calls.add(message)
+    join = state.calls.view_to_join(state.view)
+    if join is not None:
+        call_for_view(state, join)
+    else:
+        consider_calls(state)
+
+
+def consider_calls(state: State) -> None:
+    """With 2f+1 calls for the awaited view: its primary announces it, the others start waiting for that."""
+    calls = state.calls.quorum_for(state.view)
+    if state.entered or calls is None:
+        return
+    if state.calls_complete_at is None:
+        state.calls_complete_at = state.now_ms
+    if state.committee.primary(state.view) == state.identity.member_id:
+        plan = _plan(state, calls)
+        message = _announce(state, calls, tuple(_propose_again(state, each) for each in plan.reproposals))
+        _enter(state, message, plan)
+        state.broadcast(message)
+
+
+def _announce(state: State, calls: tuple[SignedViewChange, ...], proposals: tuple[SignedVote, ...]) -> NewView:
+    """The new view under its primary's signature; no other delegate can open the view with other calls (paper, 4.4)."""
+    identity, epoch = state.identity, state.outlook.epoch
+    statement = NewViewStatement(epoch, state.view, calls, proposals)
+    signature = identity.consensus_signer.sign(encode(statement, identity.chain_id))
+    return NewView(epoch, state.view, calls, proposals, signature)
+
+
+def _propose_again(state: State, again: Reproposal) -> SignedVote:
+    """The new primary's pre-prepare for a header that must be proposed again, unchanged (L3)."""
+    return state.sign_vote(Phase.PRE_PREPARE, again.header.height, again.digest)
+
+
+def _plan(state: State, calls: tuple[SignedViewChange, ...]) -> NewViewPlan:
+    return plan_new_view(calls, state.outlook.epoch_start, state.identity.chain_id)
+
+
+def on_new_view(state: State, message: NewView) -> None:
+    """Enter a view whose proposals are exactly those its view changes call for.
+
+    Raises InvalidArgument when they are not, or when they contradict a block this replica has executed.
+    """
+    if message.epoch != state.outlook.epoch or not state.votes:
+        return
+    if message.view < state.view or (message.view == state.view and state.entered):
+        return
+    plan = _plan(state, message.view_changes)
+    expected = [(each.header.height, each.digest) for each in plan.reproposals]
+    if [(each.vote.height, each.vote.digest) for each in message.proposals] != expected:
+        raise InvalidArgument("BAD_NEW_VIEW", "The new view's proposals do not follow from its view changes.", "C2")
+    for height, digest in expected:
+        known = state.blocks.get(height)
+        if known is not None and known.hash != digest:
+            raise InvalidArgument("BAD_NEW_VIEW", f"The new view contradicts the executed block {height}.", "C2")
+    _enter(state, message, plan)
+
+
+def _enter(state: State, message: NewView, plan: NewViewPlan) -> None:
+    """Begin a view: durable first, its proof as a whole, so that no crash parts the view from what it proposes again."""
+    if plan.stable is not None:
+        on_proof(state, plan.stable)
+        adopt(state, plan.stable)
+    state.calls_complete_at, state.heartbeat_due = None, False
+    state.view_entered_at = state.progress_at = state.now_ms
+    state.persist(NewViewRecord(message))
+    work_in(state, message, plan)
+    if state.is_primary:
+        arm_heartbeat(state)
+
+
+def work_in(state: State, message: NewView, plan: NewViewPlan) -> None:
+    """Take this view for the current one: its slots are as the plan says, all else of lower views is forgotten."""
+    primary = message.view % len(state.committee.delegates)
+    state.view, state.entered, state.new_view = message.view, True, message
+    state.log.slots = {}
+    for again, signed in zip(plan.reproposals, message.proposals, strict=True):
+        if again.header.height <= state.low:
+            continue
+        state.log.record(primary, signed)
+        slot = Slot(message.view, again.header, again.header_bytes, again.digest, signed.signature, proposed_again=True)
+        state.log.slots[again.header.height] = slot
+
+
+def on_higher_view(state: State, sender: str, view: int) -> None:
+    """A proposal of a view above ours: ask its primary for the proof, once a beat."""
+    if view > state.view and not state.asked_new_view:
+        state.asked_new_view = True
+        state.send(sender, FetchNewView(state.outlook.epoch))
+
+
+def on_fetch_new_view(state: State, sender: str, message: FetchNewView) -> None:
+    """Hand out the proof of the view this replica works in."""
+    if message.epoch == state.outlook.epoch and state.entered and state.new_view is not None:
+        state.send(sender, state.new_view)

@@ -1,0 +1,301 @@
+"""The shell around one replica: when things happen (rules C1, C5).
+
+Inputs are stepped one at a time, in the order they came. What a step asks for is obeyed in the order it was
+asked; steps that were waiting together share one sync of the vote log, which only moves records earlier,
+never a message ahead of its record. Blocks go to the ledger in a task of their own, so that deciding h+1
+does not wait for executing h.
+
+Every envelope goes through `admission.admit` first; what is refused there is counted and dropped.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from consilium.consensus.core.admission import Directory, admit
+from consilium.consensus.core.events import (
+    Broadcast,
+    CancelTimer,
+    Deliver,
+    Effect,
+    Executed,
+    Input,
+    LogEntry,
+    Persist,
+    Received,
+    Record,
+    Send,
+    SetTimer,
+    Submitted,
+    Timer,
+    TimerExpired,
+)
+from consilium.consensus.core.identity import Identity, Recovered
+from consilium.consensus.core.messages import (
+    BatchOffer,
+    Envelope,
+    Message,
+    NewView,
+    PrePrepare,
+    ResultProof,
+    SignedViewChange,
+)
+from consilium.consensus.core.replica import Replica
+from consilium.consensus.peers import Transport
+from consilium.consensus.store import VoteLog
+from consilium.kernel.certificates import CommitCertificate, Result, ResultCertificate
+from consilium.kernel.chain import CertifiedBlock, Header, Outlook
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import BadSignature, ConsiliumError, ResourceExhausted
+from consilium.kernel.signing import Verifier
+from consilium.runtime.threads import run_to_end
+
+INBOX_MAX = 4_096
+"""Envelopes that may wait for their signatures to be checked; a link that sends more loses the newest."""
+WAITING_MAX = 8_192
+"""Inputs that may wait for the replica before submissions are refused."""
+GROUP_MAX = 64
+"""Steps that may share one sync of the vote log."""
+
+
+class LocalLedger(Protocol):
+    """The member's own ledger. It tells the driver of every block it executed by `Driver.executed`."""
+
+    async def deliver(self, item: CertifiedBlock | ResultCertificate) -> None:
+        """Execute and keep a committed block, or keep the certificate of its result; durable on return."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a driver works with; `now_ms` is the wall clock since 1970 that headers carry (L7)."""
+
+    log: VoteLog
+    transport: Transport
+    ledger: LocalLedger
+    verifier: Verifier
+    now_ms: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Alarm:
+    """A timer rang; `setting` tells which of its settings, so that one moved since counts no more."""
+
+    timer: Timer
+    setting: int
+
+
+class _Alarms:
+    """The replica's timers on the event loop's clock."""
+
+    def __init__(self, ring: Callable[[_Alarm], None]) -> None:
+        self._ring = ring
+        self._settings: Counter[Timer] = Counter()
+        self._handles: dict[Timer, asyncio.TimerHandle] = {}
+
+    def set(self, timer: Timer, delay_ms: int) -> None:
+        """Ring after so many milliseconds, instead of any earlier setting."""
+        self.cancel(timer)
+        alarm = _Alarm(timer, self._settings[timer])
+        self._handles[timer] = asyncio.get_running_loop().call_later(delay_ms / 1_000, self._ring, alarm)
+
+    def cancel(self, timer: Timer) -> None:
+        """Do not ring, and forget a ring that was not heard yet."""
+        self._settings[timer] += 1
+        handle = self._handles.pop(timer, None)
+        if handle is not None:
+            handle.cancel()
+
+    def still_set(self, alarm: _Alarm) -> bool:
+        """Whether the timer was neither moved nor cancelled since it rang."""
+        return self._settings[alarm.timer] == alarm.setting
+
+    def silence(self) -> None:
+        """Cancel all."""
+        for timer in list(self._handles):
+            self.cancel(timer)
+
+
+class Driver:
+    """Runs one replica while `run` runs; its other methods are for the same event loop, at any time."""
+
+    def __init__(self, replica: Replica, identity: Identity, directory: Directory, around: Surroundings) -> None:
+        self._replica = replica
+        self._identity = identity
+        self._directory = directory
+        self._around = around
+        self._inbox: deque[tuple[str, bytes]] = deque()
+        self._inbox_filled = asyncio.Event()
+        self._inputs: asyncio.Queue[Input | _Alarm] = asyncio.Queue()
+        self._deliveries: asyncio.Queue[CertifiedBlock | ResultCertificate] = asyncio.Queue()
+        self._alarms = _Alarms(self._inputs.put_nowait)
+        self.refused: Counter[str] = Counter()
+        """What was dropped, by reason."""
+
+    async def run(self) -> None:
+        """Serve until cancelled.
+
+        Raises what the vote log or the ledger raised: who cannot make its word durable must fall silent (C5).
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._step_forever())
+                tasks.create_task(self._admit_forever())
+                tasks.create_task(self._deliver_forever())
+        finally:
+            self._alarms.silence()
+
+    def receive(self, peer: str, envelope: bytes) -> None:
+        """Take what the link to `peer` brought; never waits. The link has authenticated the peer (design section 8)."""
+        if len(self._inbox) >= INBOX_MAX:
+            self.refused["INBOX_FULL"] += 1
+            return
+        self._inbox.append((peer, envelope))
+        self._inbox_filled.set()
+
+    def submit(self, transactions: Sequence[bytes]) -> None:
+        """Hand in opened and verified transactions; raises ResourceExhausted when too much waits already."""
+        if self._inputs.qsize() >= WAITING_MAX:
+            raise ResourceExhausted("BUSY", f"{WAITING_MAX} inputs are waiting; submit again later.", "C4")
+        self._inputs.put_nowait(Submitted(self._around.now_ms(), tuple(transactions)))
+
+    def executed(self, result: Result, header: Header, commit: CommitCertificate, outlook: Outlook) -> None:
+        """Take word that the ledger executed a block and made it durable, whoever brought the block."""
+        previous = self._directory.previous_committee
+        if outlook.epoch != self._directory.outlook.epoch:
+            previous = self._directory.outlook.committee
+        self._directory = Directory(outlook, previous)
+        self._inputs.put_nowait(Executed(self._around.now_ms(), result, header, commit, outlook))
+
+    def certified(self, certificate: ResultCertificate) -> None:
+        """Take word that block sync brought the proof of a result; the ledger has verified it."""
+        me, now_ms = self._identity, self._around.now_ms()
+        proof = ResultProof(certificate)
+        self._inputs.put_nowait(Received(now_ms, me.member_id, me.incarnation, me.session, proof))
+
+    async def _step_forever(self) -> None:
+        await self._obey(self._arm(self._replica.start(self._around.now_ms())))
+        while True:
+            await self._obey(self._step_waiting(await self._inputs.get()))
+
+    def _step_waiting(self, first: Input | _Alarm) -> list[Effect]:
+        """Step the first input and those already behind it; their effects, less the timers, in order."""
+        effects = self._step(first)
+        for _ in range(GROUP_MAX - 1):
+            if self._inputs.empty():
+                break
+            effects += self._step(self._inputs.get_nowait())
+        return effects
+
+    def _step(self, happened: Input | _Alarm) -> list[Effect]:
+        if isinstance(happened, _Alarm):
+            if not self._alarms.still_set(happened):
+                return []
+            happened = TimerExpired(self._around.now_ms(), happened.timer)
+        effects = self._replica.step(happened)
+        if self._replica.refused is not None:
+            self.refused[self._replica.refused.reason] += 1
+        return self._arm(effects)
+
+    def _arm(self, effects: Iterable[Effect]) -> list[Effect]:
+        """Obey the timers at once: nobody outside sees them, but the next step may depend on them."""
+        rest: list[Effect] = []
+        for effect in effects:
+            match effect:
+                case SetTimer(timer, delay_ms):
+                    self._alarms.set(timer, delay_ms)
+                case CancelTimer(timer):
+                    self._alarms.cancel(timer)
+                case _:
+                    rest.append(effect)
+        return rest
+
+    async def _obey(self, effects: Sequence[Effect]) -> None:
+        """Make all records durable, then send and deliver in order (C5)."""
+        log, persist = self._around.log, together(effects)
+        if log.lost and self._replica.state.silence is None:
+            await run_to_end(log.end_silence)
+        if persist is not None:
+            await run_to_end(self._write, persist)
+        for effect in effects:
+            match effect:
+                case Send(to, message):
+                    self._post((to,), message)
+                case Broadcast(to, message):
+                    self._post(to, message)
+                case Deliver(item):
+                    self._deliveries.put_nowait(item)
+                case _:
+                    pass
+
+    def _write(self, persist: Persist) -> None:
+        """Make records durable, all at the cost of one sync."""
+        log = self._around.log
+        entries = [encode(LogEntry(each), self._identity.chain_id) for each in persist.records]
+        if persist.replace:
+            log.prune(entries)
+        else:
+            log.append(entries)
+            log.sync()
+
+    def _post(self, to: Sequence[str], message: Message) -> None:
+        me = self._identity
+        envelope = encode(Envelope(me.member_id, me.incarnation, me.session, message), me.chain_id)
+        for member_id in to:
+            self._around.transport.post(member_id, envelope)
+
+    async def _deliver_forever(self) -> None:
+        while True:
+            await self._around.ledger.deliver(await self._deliveries.get())
+
+    async def _admit_forever(self) -> None:
+        while True:
+            while self._inbox:
+                await self._admit(*self._inbox.popleft())
+            self._inbox_filled.clear()
+            await self._inbox_filled.wait()
+
+    async def _admit(self, peer: str, data: bytes) -> None:
+        """Verify one envelope, in a thread when that may take long, and queue it for the replica."""
+        try:
+            envelope = decode(Envelope, data, self._identity.chain_id)
+            if envelope.sender != peer:
+                raise BadSignature("FOREIGN_SENDER", f"{peer} speaks in the name of {envelope.sender}.", "C5")
+            if _takes_long(envelope.message):
+                received = await asyncio.to_thread(self._judge, envelope)
+            else:
+                received = self._judge(envelope)
+        except ConsiliumError as error:
+            self.refused[error.reason] += 1
+        else:
+            self._inputs.put_nowait(received)
+
+    def _judge(self, envelope: Envelope) -> Received:
+        around = self._around
+        return admit(envelope, self._directory, self._identity.chain_id, around.verifier, around.now_ms())
+
+
+def recovered(log: VoteLog, chain_id: bytes) -> Recovered:
+    """What the vote log holds at a start; raises DataLoss for a damaged record, Malformed for a foreign one."""
+    return Recovered(tuple(decode(LogEntry, each, chain_id).record for each in log.read()), log.lost)
+
+
+def together(effects: Iterable[Effect]) -> Persist | None:
+    """All records of several steps as one write, or None; a replacement drops what came before it."""
+    records: list[Record] = []
+    replace = wanted = False
+    for effect in effects:
+        if isinstance(effect, Persist):
+            wanted = True
+            if effect.replace:
+                records, replace = [], True
+            records += effect.records
+    return Persist(tuple(records), replace) if wanted else None
+
+
+def _takes_long(message: Message) -> bool:
+    """Whether it may carry so many signatures that checking them here would hold up everything else."""
+    return isinstance(message, BatchOffer | NewView | SignedViewChange) or (
+        isinstance(message, PrePrepare) and bool(message.inline)
+    )
