@@ -6,7 +6,7 @@ Exit codes: 0 it holds; 1 the story or a check failed; 2 refused, with one sente
 import importlib.metadata
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -34,8 +34,11 @@ def demo(
     Takes under a minute and about 150 MiB of disk. Everything shown is really done: real files, real keys,
     real blocks; a check that fails ends the story with exit code 1.
     """
-    from consilium.sandbox.demo import play
-    from consilium.sandbox.teller import StoryFailed
+    try:
+        from consilium.sandbox.demo import play
+        from consilium.sandbox.teller import StoryFailed
+    except ModuleNotFoundError as missing:
+        _fail(f"The demo reads medical files and needs {missing.name}: install consilium[fhir,dicom].", 2)
 
     try:
         play(Console(), keep)
@@ -73,7 +76,7 @@ def main() -> None:
         _fail(str(refusal), 2)
 
 
-def _fail(sentence: str, code: int) -> None:
+def _fail(sentence: str, code: int) -> NoReturn:
     """Say one sentence on standard error and end."""
     sys.stderr.write(f"consilium: {sentence}\n")
     raise SystemExit(code)

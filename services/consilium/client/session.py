@@ -120,8 +120,7 @@ class Session:
 
     async def _payload(self, body: Body, author: bytes) -> Payload:
         """The act with a fresh request id, to be done soon or never (L6)."""
-        if self.height == 0:
-            await self.member(self.home_id)
+        await self.member(self.home_id)  # where the chain is now: what was seen last may be long ago
         return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), self.height + EXPIRY_BLOCKS, body)
 
     async def _final(self, member_id: str, transaction: bytes) -> VerifiedTransaction:
