@@ -9,6 +9,8 @@ import pytest
 
 from consilium.sandbox.medical import MARKER, dicom_study, fhir_bundle, names_in_bundle, read_study
 from tests.e2e.hunt import WORD_MIN, hunt
+from tests.sandbox.people import REASON, for_a_day, institution, patient
+from tests.sandbox.running import play, running
 
 CONSILIUM = Path(sys.executable).with_name("consilium")
 STUDY = read_study(dicom_study())
@@ -51,6 +53,28 @@ def test_the_demo_holds_and_leaves_no_plaintext(tmp_path: Path) -> None:
     verified = consilium("verify", str(folder))
     assert verified.returncode == 0, verified.stderr
     assert "all 5 members hold one chain" in verified.stdout
+
+
+def write_ahead_bytes(folder: Path) -> int:
+    """How much stands in the write-ahead logs of all databases below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*-wal"))
+
+
+def test_nothing_is_there_while_members_run_either(tmp_path: Path) -> None:
+    """Promise 3: write-ahead logs and half-written journals hold no more than what is left at the end."""
+
+    async def story() -> None:
+        async with running(tmp_path) as alliance:
+            owner = patient(alliance)
+            client, _, address = institution(alliance, "3A")
+            reference = await owner.write(fhir_bundle(), "2A")
+            grant = await owner.share(address, for_a_day())
+            opened = await client.open(grant.terms.grant_id, reference, REASON)
+            assert b"".join([piece async for piece in client.read(opened, "2A")]) == fhir_bundle()
+            assert write_ahead_bytes(tmp_path) > 0
+            assert hunt(tmp_path, WORDS) == []
+
+    play(story())
 
 
 @pytest.mark.parametrize(

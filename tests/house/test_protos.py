@@ -29,7 +29,7 @@ EXPECTED = {
         "SignProposal",
     },
     "ConsensusService": {"SubmitTransaction", "SubmitRegistrations", "GetCommittee", "GetReplicaState"},
-    "ReplicaService": {"Exchange", "StoreBatch", "GetBatch"},
+    "ReplicaService": {"Exchange"},
     "LedgerService": {
         "GetTip",
         "StreamBlocks",

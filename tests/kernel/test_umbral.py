@@ -293,7 +293,7 @@ READERS: list[tuple[bytes, Callable[[bytes], Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("good", "read"), READERS)
+@pytest.mark.parametrize(("good", "read"), READERS, ids=map(str, range(len(READERS))))
 @given(data=st.data())
 @settings(max_examples=60)
 def test_bad_bytes_are_refused(good: bytes, read: Callable[[bytes], object], data: st.DataObject) -> None:

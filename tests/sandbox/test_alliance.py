@@ -63,6 +63,24 @@ def test_a_stopped_delegate_is_not_missed_and_catches_up(tmp_path: Path) -> None
     play(story())
 
 
+def test_a_delegate_whose_vote_log_is_gone_stays_silent_while_blocks_go_on(tmp_path: Path) -> None:
+    """C5: beside a chain a missing log is a lost one, whatever the folder looks like; it follows and says nothing."""
+
+    async def story() -> None:
+        async with running(tmp_path) as alliance:
+            await until_certified(alliance, 2)
+            forgetful = alliance.member(alliance.member("3A").ledger.chain.committee_of(0).delegates[1].member_id)
+            await forgetful.stop()
+            for path in forgetful.folder.glob("votes*"):
+                path.unlink()
+            await forgetful.start()
+            assert forgetful.replica.replica.state.silence is not None
+            assert forgetful.replica.identity.incarnation > 1_000_000
+            await until_certified(alliance, forgetful.ledger.chain.height + 4)
+
+    play(story())
+
+
 def test_a_restarted_delegate_does_not_reveal_the_next_preimage(tmp_path: Path) -> None:
     """C6: one reveal a member and epoch, or the next draw could be worked out beforehand."""
 

@@ -28,16 +28,16 @@ def test_a_refused_request_releases_nothing(tmp_path: Path) -> None:
             grant = await owner.share(address, for_a_day())
             with pytest.raises(PermissionDenied, match=r"NOT_THE_RECIPIENT, rule S3"):
                 await stranger.request(grant.terms.grant_id, reference, REASON)
-            history = await alliance.member("2A").ledger.read(
-                lambda chain: [
-                    (each, chain.code_of(each)[1]) for each in alliance.member("2A").histories.of(grant.terms.grant_id)
-                ]
+            home = alliance.member("3B")
+            history = await home.ledger.read(
+                lambda chain: [(each, *chain.code_of(each)) for each in home.histories.of(grant.terms.grant_id)]
             )
-            refused = [each for each, code in history if code is Code.NOT_THE_RECIPIENT]
+            refused = [(each, height) for each, height, code in history if code is Code.NOT_THE_RECIPIENT]
             assert len(refused) == 1
             for name in grant.terms.holders:
+                await alliance.member(name).ledger.until_certified(refused[0][1])
                 with pytest.raises(PermissionDenied, match=r"NOT_GRANTED, rule S5"):
-                    await alliance.member(name).holder.reencrypt_capsule(refused[0], bytes(CAPSULE_BYTES))
+                    await alliance.member(name).holder.reencrypt_capsule(refused[0][0], bytes(CAPSULE_BYTES))
             assert keys.author.public_key != grant.terms.recipient_key
 
     play(story())

@@ -63,7 +63,7 @@ class Unauthenticated(ConsiliumError):
 
 
 class Unavailable(ConsiliumError):
-    """The other side cannot be reached or is going away; the same call may succeed later (AIP-194: the only one to retry)."""
+    """The other side cannot be reached or is going away; the same call may succeed later (AIP-194: retry this one only)."""
 
 
 class DeadlineExceeded(ConsiliumError):

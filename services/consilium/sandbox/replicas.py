@@ -41,7 +41,7 @@ class RunningReplica:
         self._verifier = verifier
         chain = ledger.chain
         self._revealed_epoch = _epoch_revealed_in(chain, keys.member.public_key)
-        self._log = (FileVoteLog.open if path.exists() else FileVoteLog.create)(OsDisk(), path)
+        self._log = vote_log(path, chain)
         self.identity = Identity(
             chain.chain_id,
             chain.genesis.parameters,
@@ -110,6 +110,18 @@ class RunningReplica:
         self.driver.submit([sign_payload(payload, self._keys.member, self.identity.chain_id)])
 
 
+def vote_log(path: Path, chain: Chain) -> FileVoteLog:
+    """Open the member's vote log, or make its first one; one that is missing beside a chain is lost (C5).
+
+    Its incarnation begins above any that was counted before: at the seconds since 1970. Raises DataLoss for a damaged log.
+    """
+    if path.exists():
+        return FileVoteLog.open(OsDisk(), path)
+    if chain.height == 0:
+        return FileVoteLog.create(OsDisk(), path)
+    return FileVoteLog.begin_again(OsDisk(), path, wall_clock_ms() // 1_000)
+
+
 def replica_tip(chain: Chain) -> Tip:
     """What a replica has to know of its member's ledger when it starts."""
     genesis_ms = chain.genesis.time_ms
@@ -126,7 +138,14 @@ def replica_tip(chain: Chain) -> Tip:
         certificate,
         term_end,
         _previous_committee(chain),
+        _recent_headers(chain),
     )
+
+
+def _recent_headers(chain: Chain) -> tuple[Header, ...]:
+    """The headers of the last two windows: what they ordered no longer waits in the vote log (C4)."""
+    first = max(1, chain.height - 2 * chain.genesis.parameters.window_blocks + 1)
+    return tuple(decode(Header, chain.block(each).header, chain.chain_id) for each in range(first, chain.height + 1))
 
 
 def wall_clock_ms() -> int:

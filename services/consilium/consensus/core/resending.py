@@ -19,7 +19,7 @@ REPEATED_MAX = 4
 
 def resend(state: State) -> None:
     """Repeat what is unfinished if nothing moved since the last beat."""
-    state.effects.append(SetTimer(Timer.RESEND, max(1, state.identity.parameters.view_timeout_ms // 8)))
+    state.effects.append(SetTimer(Timer.RESEND, max(1, state.identity.parameters.view_timeout_ms // 4)))
     if state.silence is not None and state.silence.ends_at is None:
         state.broadcast(StatusRequest(state.outlook.epoch))
     if state.turnover.own is not None:

@@ -82,6 +82,11 @@ class ViewChanges:
         calls = [each for each in calls if each.view_change.view == view]
         return tuple(calls[: self._committee.quorum]) if len(calls) >= self._committee.quorum else None
 
+    def has_left_below(self, view: int) -> bool:
+        """Whether 2f+1 delegates have called for this view or a later one: none of them takes part below it any more."""
+        gone = sum(each.view_change.view >= view for each in self._latest.values())
+        return gone >= self._committee.quorum
+
     def view_to_join(self, view: int) -> int | None:
         """The smallest later view that f+1 delegates have left this one for: one of them is honest (paper, 4.5.2)."""
         later = sorted(each.view_change.view for each in self._latest.values() if each.view_change.view > view)

@@ -55,13 +55,17 @@ def on_call(state: State, message: SignedViewChange, sender: str) -> None:
 
 
 def consider_calls(state: State) -> None:
-    """With 2f+1 calls for the awaited view: its primary announces it, the others start waiting for that."""
-    calls = state.calls.quorum_for(state.view)
-    if state.entered or calls is None:
+    """With 2f+1 calls for the awaited view its primary announces it, and the others start waiting for that.
+
+    Waiting begins when 2f+1 have called for this view *or a later one*: those ahead never come back for this one, so without
+    the wait delegates scattered over three views by crashes would stay apart for good.
+    """
+    if state.entered:
         return
-    if state.calls_complete_at is None:
+    if state.calls_complete_at is None and state.calls.has_left_below(state.view):
         state.calls_complete_at = state.now_ms
-    if state.committee.primary(state.view) == state.identity.member_id:
+    calls = state.calls.quorum_for(state.view)
+    if calls is not None and state.committee.primary(state.view) == state.identity.member_id:
         plan = _plan(state, calls)
         message = _announce(state, calls, tuple(_propose_again(state, each) for each in plan.reproposals))
         _enter(state, message, plan)
