@@ -26,9 +26,13 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """All members there have been as the ledger knows them, sorted by id, and who has revealed in this epoch (C6)."""
+    """All members there have been as the ledger knows them, sorted by id, and who has revealed in the epoch (C6).
+
+    The epoch is that of the next block.
+    """
 
     DOMAIN: ClassVar[str] = "consilium.standings"
+    epoch: int
     members: Annotated[tuple[MemberState, ...], AtMost(MEMBERS_MAX)]
     revealed: Annotated[tuple[MemberId, ...], AtMost(MEMBERS_MAX)]
 

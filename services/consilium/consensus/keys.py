@@ -1,0 +1,46 @@
+"""The member's secrets as its files hold them: two signing keys and the chain of reveals (rules L2, C6)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from consilium.kernel.errors import ConsiliumError, DataLoss, FailedPrecondition
+from consilium.kernel.hashing import sha256
+from consilium.kernel.signing import SEED_BYTES, Ed25519Signer
+
+REVEALS_MAX = 1_024
+"""How many epochs a member can serve before its chain of reveals is used up (C6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaKeys:
+    """What a replica signs with, and the secret its reveals come from."""
+
+    member: Ed25519Signer
+    consensus: Ed25519Signer
+    reveals: bytes
+
+    def __repr__(self) -> str:
+        """Without the secrets, so that no log line shows them."""
+        return f"ReplicaKeys({self.member!r}, {self.consensus!r})"
+
+    def preimage_of(self, anchor: bytes) -> bytes:
+        """The next reveal, given the last one on the ledger. Raises FailedPrecondition: NO_REVEAL."""
+        value = self.reveals
+        for _ in range(REVEALS_MAX):
+            following = sha256(value)
+            if following == anchor:
+                return value
+            value = following
+        raise FailedPrecondition("NO_REVEAL", "The chain of reveals is used up, or it is another member's.", "C6")
+
+
+def read_keys(folder: Path) -> ReplicaKeys:
+    """The keys in a folder. Raises DataLoss: BAD_KEYS."""
+    try:
+        member, consensus, reveals = [(folder / name).read_bytes() for name in ("member", "consensus", "reveals")]
+        signers = [Ed25519Signer.from_seed(each) for each in (member, consensus)]
+    except (OSError, ConsiliumError) as error:
+        raise DataLoss("BAD_KEYS", f"The keys in {folder} cannot be read: {error}") from error
+    if len(reveals) != SEED_BYTES:
+        raise DataLoss("BAD_KEYS", f"reveals in {folder} does not hold {SEED_BYTES} bytes.")
+    return ReplicaKeys(signers[0], signers[1], reveals)

@@ -1,0 +1,135 @@
+"""One member's replica at work: vote log, driver and links put together, and the member's reveals (rules C1, C5, C6)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from consilium.consensus.core.admission import Directory
+from consilium.consensus.core.batching import QUEUED_BATCHES_MAX
+from consilium.consensus.core.identity import Identity
+from consilium.consensus.core.replica import Replica
+from consilium.consensus.driver import Driver, Surroundings, recovered
+from consilium.consensus.keys import ReplicaKeys
+from consilium.consensus.own_ledger import OwnLedger, Start
+from consilium.consensus.peers import Transport
+from consilium.consensus.store import VoteLog
+from consilium.kernel.authoring import sign_payload
+from consilium.kernel.certificates import Committee, ResultCertificate
+from consilium.kernel.chain import Genesis, Header, Outlook
+from consilium.kernel.encoding import decode
+from consilium.kernel.errors import ConsiliumError, NotFound, ResourceExhausted
+from consilium.kernel.executions import Execution, Standings
+from consilium.kernel.hashing import domain_hash
+from consilium.kernel.opening import OpenedTransaction, verify_endorsements
+from consilium.kernel.signing import Verifier
+from consilium.kernel.transactions import Payload, RevealBody
+from consilium.runtime.logs import Log
+
+INLINE_ENDORSEMENTS_MAX = 4
+"""How many signatures are checked on the event loop; more are checked in a thread."""
+
+_log = Log("consilium.consensus.seat")
+
+
+class Seat:
+    """Votes where the member is a delegate, forms batches and signs the ends of terms everywhere."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        keys: ReplicaKeys,
+        start: Start,
+        log: VoteLog,
+        around: tuple[OwnLedger, Transport, Verifier],
+    ) -> None:
+        """Take up the seat where ledger and vote log have left it; raises DataLoss for a log that is damaged (C5)."""
+        ledger, transport, self._verifier = around
+        self.identity, self.height = identity, start.height
+        self.outlook, self._previous = start.outlook, (start.tip.previous_committee, start.previous_start)
+        self._keys, self._revealed_epoch = keys, -1
+        self.replica = Replica(identity, start.outlook, start.tip, recovered(log, identity.chain_id))
+        directory = Directory(start.outlook, start.tip.previous_committee)
+        surroundings = Surroundings(log, transport, ledger, self._verifier, wall_clock_ms)
+        self.driver = Driver(self.replica, identity, directory, surroundings)
+
+    # --- taking in ---
+
+    async def submit(self, transactions: Sequence[tuple[OpenedTransaction, bytes]]) -> None:
+        """Hand in transactions taken apart, with their bytes, once their signatures were verified.
+
+        Raises BadSignature; ResourceExhausted while too many wait to be ordered.
+        """
+        opened = [each for each, _ in transactions]
+        if sum(len(each.endorsements) for each in opened) > INLINE_ENDORSEMENTS_MAX:
+            await asyncio.to_thread(self._verify, opened)
+        else:
+            self._verify(opened)
+        # Asked here as well as in the replica, because only here can the caller still be told.
+        if self.replica.state.pending_bytes > QUEUED_BATCHES_MAX * self.identity.parameters.batch_bytes_max:
+            raise ResourceExhausted("QUEUE_FULL", "Too many transactions wait to be ordered; send them again later.", "C4")
+        self.driver.submit([data for _, data in transactions])
+
+    def _verify(self, opened: Sequence[OpenedTransaction]) -> None:
+        for each in opened:
+            verify_endorsements(each, self._verifier)
+
+    # --- what the own ledger tells (`own_ledger.Listener`) ---
+
+    def executed(self, execution: Execution) -> None:
+        """The ledger stands one block higher."""
+        header = decode(Header, execution.header, self.identity.chain_id)
+        if execution.outlook.epoch != self.outlook.epoch:
+            self._previous = (self.outlook.committee, self.outlook.epoch_start)
+        self.outlook, self.height = execution.outlook, header.height
+        self.driver.executed(execution.result, header, execution.commit, execution.outlook)
+
+    def certified(self, certificate: ResultCertificate) -> None:
+        """A height became final; block sync may have brought it."""
+        self.driver.certified(certificate)
+
+    def told(self, standings: Standings) -> None:
+        """As a delegate, hand in the next preimage of the hash chain, once an epoch and before the draw (C6).
+
+        Asked when standings come, for only they tell what was revealed already: the preimage after that is next epoch's.
+        """
+        outlook, me = self.outlook, self.identity.member_id
+        own = next((each for each in standings.members if each.profile.member_id == me), None)
+        is_due = outlook.committee.index_of(me) is not None and outlook.next_committee is None
+        if own is None or not is_due or me in standings.revealed or standings.epoch != outlook.epoch:
+            return
+        if self._revealed_epoch == outlook.epoch:
+            return
+        try:
+            self.driver.submit([self._reveal(outlook, own.reveal_anchor)])
+            self._revealed_epoch = outlook.epoch
+        except ConsiliumError as error:
+            _log.write(logging.ERROR, "not_revealed", error, epoch=outlook.epoch)
+
+    def _reveal(self, outlook: Outlook, anchor: bytes) -> bytes:
+        body = RevealBody(outlook.epoch, self._keys.preimage_of(anchor))
+        request_id = domain_hash("consilium.reveal", body.preimage)[:16]
+        payload = Payload(self._keys.member.public_key, request_id, self.height + outlook.term_blocks, body)
+        return sign_payload(payload, self._keys.member, self.identity.chain_id)
+
+    # --- reading ---
+
+    def committee(self, epoch: int | None) -> tuple[Committee, int]:
+        """The committee of the present epoch or the one before, and its first height. Raises NotFound: UNKNOWN_EPOCH."""
+        previous, previous_start = self._previous
+        if epoch in (None, self.outlook.epoch):
+            return self.outlook.committee, self.outlook.epoch_start
+        if previous is not None and epoch == previous.epoch:
+            return previous, previous_start
+        raise NotFound("UNKNOWN_EPOCH", f"Epoch {epoch} is neither the present one nor the one before.", "C7")
+
+
+def identity_of(genesis: Genesis, member_id: str, keys: ReplicaKeys, incarnation: int, session: bytes) -> Identity:
+    """Who this replica is."""
+    parameters = genesis.parameters
+    return Identity(genesis.chain_id, parameters, member_id, keys.consensus, keys.member, incarnation, session)
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since 1970, which headers carry (L7)."""
+    return time.time_ns() // 1_000_000

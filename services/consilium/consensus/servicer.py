@@ -1,0 +1,71 @@
+"""The contracts' methods: decode, hand in or look, encode; who may call is judged before (`access`)."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+
+from consilium.api.consensus.v1 import consensus_pb2 as pb
+from consilium.api.consensus.v1 import replica_pb2
+from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceServicer
+from consilium.api.consensus.v1.replica_pb2_grpc import ReplicaServiceServicer
+from consilium.consensus import wire
+from consilium.consensus.replica_state import replica_state
+from consilium.consensus.seat import Seat, wall_clock_ms
+from consilium.consensus.streams import Links
+from consilium.runtime import calls
+from consilium.runtime.threads import run_to_end
+
+Context = grpc.aio.ServicerContext[object, object]
+
+
+class ConsensusServicer(ConsensusServiceServicer):
+    """The consensus service of one member."""
+
+    def __init__(self, seat: Seat, links: Links) -> None:
+        self._seat, self._links = seat, links
+        self._chain_id = seat.identity.chain_id
+
+    async def SubmitTransaction(self, request: pb.SubmitTransactionRequest, _: Context) -> pb.SubmitTransactionResponse:
+        """Take a signed transaction in."""
+        opened = wire.signed_transaction(request.transaction, self._chain_id)
+        await self._seat.submit([(opened, request.transaction.encoded)])
+        return pb.SubmitTransactionResponse(transaction_hash=opened.leaf, height=self._seat.height)
+
+    async def SubmitRegistrations(
+        self, request: pb.SubmitRegistrationsRequest, _: Context
+    ) -> pb.SubmitRegistrationsResponse:
+        """Take the member's own registrations in."""
+        identity = self._seat.identity
+        opened = await run_to_end(
+            wire.registrations,
+            request.registrations,
+            self._chain_id,
+            identity.member_signer.public_key,
+            identity.parameters.batch_bytes_max,
+        )
+        carried = [each.encoded for each in request.registrations]
+        await self._seat.submit(list(zip(opened, carried, strict=True)))
+        hashes = [each.leaf for each in opened]
+        return pb.SubmitRegistrationsResponse(transaction_hashes=hashes, height=self._seat.height)
+
+    async def GetCommittee(self, request: pb.GetCommitteeRequest, _: Context) -> pb.GetCommitteeResponse:
+        """Read a committee."""
+        committee, start = self._seat.committee(request.epoch if request.HasField("epoch") else None)
+        return wire.committee_message(committee, start, self._chain_id)
+
+    async def GetReplicaState(self, _: pb.GetReplicaStateRequest, __: Context) -> pb.GetReplicaStateResponse:
+        """Tell how the replica stands."""
+        return replica_state(self._seat, self._links, wall_clock_ms())
+
+
+class ReplicaServicer(ReplicaServiceServicer):
+    """The end of the other members' links."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+
+    def Exchange(
+        self, request_iterator: AsyncIterator[replica_pb2.ExchangeRequest], _: Context
+    ) -> AsyncIterator[replica_pb2.ExchangeResponse]:
+        """Take envelopes from another member for as long as it sends."""
+        return self._links.accept(calls.peer().member_id, request_iterator)

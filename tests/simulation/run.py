@@ -1,0 +1,224 @@
+"""One seed from genesis to convergence: a safety phase with faults, then a healed liveness phase.
+
+The run fails by `Violation`, with the checker that noticed, or as "liveness" when the healed alliance does not converge.
+"""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from consilium.consensus.core.replica import Replica
+from consilium.kernel.founding import first_committee
+from tests.simulation.alliance import founders, genesis_of
+from tests.simulation.checkers import (
+    Agreement,
+    Ballots,
+    Blame,
+    Determinism,
+    Durability,
+    ExactlyOnce,
+    NoAmnesia,
+    Order,
+    Validity,
+)
+from tests.simulation.clock import Clock
+from tests.simulation.consent import Consent
+from tests.simulation.coverage import Coverage
+from tests.simulation.disk import BlockStore, VoteLog
+from tests.simulation.local_ledger import replay
+from tests.simulation.member import Member
+from tests.simulation.memory import share
+from tests.simulation.nemesis import Nemesis
+from tests.simulation.network import Network
+from tests.simulation.observed import Violation
+from tests.simulation.proxies import Proxies
+from tests.simulation.schedule import SAFETY_BLOCKS, stream
+from tests.simulation.signing import KeyedHashVerifier
+from tests.simulation.twin import Dropper, TwinViews
+from tests.simulation.workload import Workload
+from tests.simulation.world import Story, Watchers, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from consilium.kernel.chain import Genesis
+    from tests.simulation.checkers import Checker
+    from tests.simulation.schedule import Options
+
+STEPS_MAX = 2_000_000
+"""A run that takes more steps than this spins."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run came to."""
+
+    seed: int
+    failure: str = ""
+    blocks: int = 0
+    epochs: int = 0
+    view_changes: int = 0
+    releases: int = 0
+    simulated_ms: int = 0
+    steps: int = 0
+    trace: str = ""
+    options: str = ""
+    story: list[str] = field(default_factory=list)
+    hits: Counter[str] = field(default_factory=Counter)
+
+
+class Simulation:
+    """An alliance, its clients, its faults and its watchers."""
+
+    def __init__(self, options: Options, replica_class: Callable[..., Replica] = Replica) -> None:
+        self.options = options
+        clock, genesis = Clock(), genesis_of(options)
+        names = [each.member_id for each in founders(options.members)]
+        seated = [each.member_id for each in first_committee(genesis).delegates]
+        faulty = stream(options.seed, "faulty").sample(seated, options.twins + options.droppers + options.silent)
+        twinned, droppers = faulty[: options.twins], faulty[options.twins :]
+        self.consent = Consent(genesis.parameters, clock)
+        self.coverage = Coverage()
+        self.world = World(
+            options=options,
+            genesis=genesis,
+            chain_id=genesis.chain_id,
+            clock=clock,
+            network=Network(clock, options),
+            views=TwinViews(options, twinned, names),
+            story=Story(clock),
+            watchers=Watchers([*_checkers(genesis, faulty), self.consent, self.coverage]),
+            replica_class=replica_class,
+        )
+        self.members: dict[str, Member] = {}
+        for founder in founders(options.members):
+            name = founder.member_id
+            dropper = Dropper(options, name, [n for n in names if n != name]) if name in droppers else None
+            member = Member(name, founder, self.world, VoteLog(), BlockStore(), dropper, honest=name not in faulty)
+            self.members[name] = member
+            self.world.network.receivers[name] = member.receive
+        self.workload = Workload(options, genesis.chain_id, self._submit)
+        self.proxies = Proxies(self.world, self.members, self.workload.released)
+        self.world.watchers.first_executed += [self.workload.first_executed, self.proxies.first_executed]
+        self.nemesis = Nemesis(self.world, self.members)
+        self._arrivals = stream(options.seed, "arrivals")
+        self._working = True
+
+    def run(self) -> Report:
+        """Run the seed to its end, good or bad."""
+        failure = ""
+        try:
+            self._run()
+        except Violation as violation:
+            failure = str(violation)
+        except Exception:  # noqa: BLE001  whatever a replica dies of is a finding, with a seed
+            failure = f"raised: {traceback.format_exc()}"
+        return self._report(failure)
+
+    def _run(self) -> None:
+        for member in list(self.members.values()):
+            member.start()
+        self.workload.reveal(first_committee(self.world.genesis))
+        self._work()
+        self.nemesis.begin()
+        self._safety_phase()
+        self.nemesis.call_off()
+        self._liveness_phase()
+        self._replay_one()
+
+    def _safety_phase(self) -> None:
+        world = self.world
+        until = min(SAFETY_BLOCKS, self.options.blocks_least)
+        while world.clock.now_ms < self.options.safety_ms and world.top < until:
+            self._step()
+
+    def _liveness_phase(self) -> None:
+        world = self.world
+        world.story.note("nemesis", "is called off")
+        limit = world.clock.now_ms + self.options.liveness_ms
+        while not self._converged():
+            self._working = world.top < self.options.blocks_least
+            if world.clock.now_ms > limit:
+                raise Violation("liveness", f"no convergence: heights {self._heights()}")
+            self._step()
+
+    def _step(self) -> None:
+        moved = self.world.clock.step()
+        if not moved or self.world.clock.steps > STEPS_MAX:
+            raise Violation("liveness", f"nothing moves, or all spins: heights {self._heights()}")
+
+    def _converged(self) -> bool:
+        """Whether all honest members stand at one height, high enough, that all of them know to be final."""
+        if self.world.top < self.options.blocks_least:
+            return False
+        chains = [member.ledger.chain for member in self.members.values() if member.honest]
+        return all(each.height == self.world.top == each.certified_height for each in chains)
+
+    def _heights(self) -> dict[str, int]:
+        return {name: member.ledger.chain.height for name, member in self.members.items()}
+
+    def _replay_one(self) -> None:
+        """S8: one member's blocks, replayed from genesis, give the same."""
+        member = next(each for each in self.members.values() if each.honest)
+        again = replay(self.world, member.ledger.store)
+        if again.outcome(again.height) != member.ledger.chain.outcome(again.height):
+            raise Violation("S8 determinism", f"a replay of {member.endpoint}'s blocks gives another result")
+
+    # --- clients ---
+
+    def _work(self) -> None:
+        """Clients act again and again."""
+        if self._working:
+            self.workload.act()
+        self.world.clock.after(self._arrivals.randrange(1, 2 * self.options.submit_gap), self._work)
+
+    def _submit(self, member_id: str, transactions: tuple[bytes, ...]) -> None:
+        self.members[member_id].submit(transactions)
+
+    def _report(self, failure: str) -> Report:
+        world = self.world
+        epochs = max(member.ledger.chain.tip.outlook.epoch for member in self.members.values())
+        return Report(
+            seed=self.options.seed,
+            failure=failure,
+            blocks=world.top,
+            epochs=epochs,
+            view_changes=self.coverage.view_changes,
+            releases=self.consent.releases,
+            simulated_ms=world.clock.now_ms,
+            steps=world.clock.steps,
+            trace=world.story.digest,
+            options=str(self.options),
+            story=world.story.lines() if failure else [],
+            hits=world.hits + world.network.counts + self.coverage.messages,
+        )
+
+
+def run_options(options: Options) -> Report:
+    """One seed in a worker. The collector would walk a whole alliance again and again; it runs between seeds instead."""
+    share()
+    gc.disable()
+    try:
+        return Simulation(options).run()
+    finally:
+        gc.enable()
+        gc.collect()
+
+
+def _checkers(genesis: Genesis, faulty: list[str]) -> list[Checker]:
+    """One of each."""
+    return [
+        Agreement(),
+        Order(genesis.chain_id),
+        Validity(genesis, KeyedHashVerifier()),
+        Ballots(first_committee(genesis)),
+        NoAmnesia(genesis.chain_id),
+        ExactlyOnce(),
+        Determinism(),
+        Durability(),
+        Blame(faulty),
+    ]

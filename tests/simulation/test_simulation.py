@@ -1,0 +1,127 @@
+"""The simulator itself: seeds are clean and repeatable, and broken replicas, lost quorums and too many twins are noticed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consilium.consensus.core.events import Persist, Timer, TimerExpired
+from consilium.consensus.core.replica import Replica
+from tests.house.source import ROOT
+from tests.simulation.__main__ import regression_seeds
+from tests.simulation.run import Simulation
+from tests.simulation.schedule import BLOCKS_LEAST, Options, draw_options
+
+if TYPE_CHECKING:
+    from consilium.consensus.core.events import Effect, Input
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_seeds_are_clean(seed: int) -> None:
+    """S1 to S9, S11, P2, P3, and liveness after the faults end."""
+    report = Simulation(draw_options(seed)).run()
+    assert report.failure == ""
+    assert report.blocks >= BLOCKS_LEAST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", regression_seeds())
+def test_regression_seeds_are_clean(seed: int) -> None:
+    assert Simulation(draw_options(seed)).run().failure == ""
+
+
+def test_a_quiet_alliance_crosses_epochs_and_releases() -> None:
+    """C6, C7: committees change; S5: holders release."""
+    report = Simulation(Options(seed=7)).run()
+    assert report.failure == ""
+    assert report.epochs >= 2
+    assert report.releases > 0
+    assert report.view_changes == 0
+
+
+def traced(seed: int, hash_seed: str) -> str:
+    """The trace hash that a fresh interpreter with this hash seed prints."""
+    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed)]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}  # noqa: TID251  the child needs ours, and a hash seed
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
+    found = re.search(r"trace ([0-9a-f]{32})", run.stdout)
+    assert found is not None, run.stdout
+    return found[1]
+
+
+def test_a_seed_repeats_under_any_hash_seed() -> None:
+    """S8: the whole trace, not only the roots; and with pure functions remembered or not."""
+    plain = Simulation(draw_options(2)).run().trace
+    assert traced(2, "1") == traced(2, "2") == plain
+
+
+class Forgetful(Replica):
+    """Breaks C5: it sends before it writes, and does not write at all."""
+
+    def step(self, event: Input) -> list[Effect]:
+        return [effect for effect in super().step(event) if not isinstance(effect, Persist)]
+
+
+def crashing(seed: int) -> Options:
+    return Options(seed=seed, loss=100, delay_max=50, crash_gap=900, blackout_gap=4_000)
+
+
+def found(replica_class: type[Replica], options: list[Options]) -> str:
+    """The first failure among these runs."""
+    failures = (Simulation(each, replica_class).run().failure for each in options)
+    return next((failure for failure in failures if failure), "")
+
+
+@pytest.mark.slow
+def test_amnesia_is_noticed() -> None:
+    """C5, S6: a replica that never writes its log breaks its word after a crash, and is found out."""
+    assert found(Forgetful, [crashing(seed) for seed in range(40)]).startswith(("S6", "S5", "S1", "S4"))
+
+
+def test_without_a_quorum_nothing_is_committed() -> None:
+    """C1: with f+1 silent delegates the chain stalls; it does not fork."""
+    report = Simulation(Options(seed=3, silent=2, safety_ms=5_000, liveness_ms=10_000)).run()
+    assert report.failure.startswith("liveness")
+    assert report.blocks == 0
+
+
+def too_many_twins(seed: int) -> Simulation:
+    return Simulation(Options(seed=seed, twins=2, delay_max=30, submit_gap=100))
+
+
+@pytest.mark.slow
+def test_more_than_f_twins_are_noticed() -> None:
+    """S5: with f+1 twins in split views some seed breaks a lock on the way to a fork."""
+    failures = (too_many_twins(seed).run().failure for seed in range(50))
+    assert any(failure.startswith(("S4", "S5")) for failure in failures)
+
+
+@pytest.mark.slow
+def test_more_than_f_twins_fork() -> None:
+    """S1: whoever looks at the blocks alone sees two honest members with different ones at a height."""
+    for seed in range(50):
+        simulation = too_many_twins(seed)
+        simulation.world.watchers.sent.clear()
+        if simulation.run().failure.startswith("S1"):
+            return
+    pytest.fail("no seed forked")
+
+
+class Unlocked(Replica):
+    """Breaks C2: it forgets what it has prepared before it calls for another view."""
+
+    def step(self, event: Input) -> list[Effect]:
+        if isinstance(event, TimerExpired) and event.timer is Timer.PROGRESS:
+            self.state.log.prepared.clear()
+        return super().step(event)
+
+
+@pytest.mark.slow
+def test_a_hidden_lock_is_noticed() -> None:
+    """C2, S6: a view change that hides a prepared certificate is found out at once."""
+    assert found(Unlocked, [crashing(seed) for seed in range(20)]).startswith("S6")
