@@ -1,0 +1,122 @@
+"""How a member's identity begins.
+
+`found` makes what must exist once: the authority, the store, the services' first certificates, and the first administrator's
+credential, with which everybody else is enrolled. It refuses where there is a store already. Every member's `found` comes
+first, then every member's `publish`, so that all services start with all authorities; nobody has to call anybody for it.
+"""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from consilium.identity.authority import private_pem, read_certification_request, to_pem
+from consilium.identity.core.credentials import ADMINISTRATOR, CredentialKind, CredentialRequest
+from consilium.identity.enrolment import Enrolment, wall_ms
+from consilium.identity.files import read_member_key, write_atomically
+from consilium.identity.generations import Generations
+from consilium.identity.keeping import FileKeeper
+from consilium.identity.settings import IdentitySettings, policy_of
+from consilium.identity.store import DatabaseRows, IdentityStore
+from consilium.identity.tls_folders import TlsFolders
+from consilium.identity.trust import TrustedAuthorities
+from consilium.kernel.chain import Genesis
+from consilium.kernel.errors import Conflict, InvalidArgument
+from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
+from consilium.runtime.genesis_file import read_genesis
+from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
+
+STORE, AUTHORITY = "identity.db", "authority"
+ADMINISTRATOR_FOLDER = "administrator"
+SIGNING_KEY = "signing.key"
+"""The file of a person's Ed25519 key, 32 bytes, beside the TLS files."""
+DAY_MS = 86_400_000
+
+
+def found(settings: IdentitySettings) -> None:
+    """Make a member's authority and store, its services' certificates, and the first administrator's credential.
+
+    Raises Conflict: STORE_EXISTS; DataLoss: BAD_MEMBER_KEY; InvalidArgument: BAD_GENESIS or BAD_SETTING.
+    """
+    if (settings.state_directory / STORE).exists():
+        raise Conflict("STORE_EXISTS", f"{settings.state_directory} holds a member's identity already.")
+    settings.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    genesis = read_genesis(settings.genesis)
+    _generations(settings, genesis).renew(wall_ms(), settings.authority_validity_days * DAY_MS)
+    DatabaseRows.create(settings.state_directory / STORE).close()
+    administer(settings)
+    publish(settings)
+
+
+def publish(settings: IdentitySettings) -> None:
+    """Write the services' TLS files as they should be now; raises as `file_keeper`.
+
+    Whom to trust is taken from genesis at a member's beginning, and left as it is later.
+    """
+    with opened(settings) as store:
+        genesis = read_genesis(settings.genesis)
+        keys = None if store.known().member_ids else {each.member_id: each.member_key for each in genesis.members}
+        file_keeper(settings, genesis, store).keep(keys)
+
+
+def administer(settings: IdentitySettings) -> None:
+    """Issue an administrator's credential, for who has lost the last; raises as `file_keeper`."""
+    with opened(settings) as store:
+        _administer(settings, file_keeper(settings, read_genesis(settings.genesis), store).enrolment)
+
+
+@contextmanager
+def opened(settings: IdentitySettings) -> Iterator[IdentityStore]:
+    """The member's store. Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED."""
+    store = IdentityStore(DatabaseRows.open(settings.state_directory / STORE), read_genesis(settings.genesis).chain_id)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def file_keeper(settings: IdentitySettings, genesis: Genesis, store: IdentityStore) -> FileKeeper:
+    """What keeps the member's files, over its open store.
+
+    Raises DataLoss: BAD_MEMBER_KEY or BAD_AUTHORITY; InvalidArgument: BAD_SETTING.
+    """
+    return FileKeeper(
+        settings.member_id,
+        Enrolment(store, _generations(settings, genesis), policy_of(settings), genesis.chain_id),
+        TrustedAuthorities(settings.alliance, genesis.chain_id, Ed25519Verifier()),
+        TlsFolders(settings.services_directory, settings.services, settings.service_validity_s),
+        settings.authorities_directory,
+        settings.authority_validity_days * DAY_MS,
+    )
+
+
+def _administer(settings: IdentitySettings, enrolment: Enrolment) -> None:
+    """Issue an administrator's credential into `administrator/`."""
+    folder = settings.state_directory / ADMINISTRATOR_FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    key, signer = ec.generate_private_key(ec.SECP256R1()), Ed25519Signer.from_seed(secrets.token_bytes(32))
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    tls_key = read_certification_request(request.public_bytes(Encoding.DER))
+    asked = CredentialRequest(
+        secrets.token_bytes(16), CredentialKind.STAFF, tls_key, signer.public_key, ADMINISTRATOR, 0, ""
+    )
+    credential = enrolment.issue(asked)
+    own = enrolment.generations.issuing(wall_ms())
+    write_atomically(folder / KEY, private_pem(key))
+    write_atomically(folder / SIGNING_KEY, signer.to_secret_bytes())
+    write_atomically(folder / CERTIFICATE, to_pem(credential.certificate))
+    write_atomically(folder / AUTHORITIES, own.pem)
+
+
+def _generations(settings: IdentitySettings, genesis: Genesis) -> Generations:
+    """The authorities, once the member key is the one that genesis names. A later member's is named by the ledger."""
+    member = read_member_key(settings.member_key)
+    named = [each.member_key for each in genesis.members if each.member_id == settings.member_id]
+    if named not in ([], [member.public_key]):
+        raise InvalidArgument("BAD_SETTING", f"{settings.member_key} is not the key genesis names for {settings.member_id}.")
+    folder = settings.state_directory / AUTHORITY
+    return Generations(folder, settings.alliance, settings.member_id, member, genesis.chain_id)

@@ -1,0 +1,275 @@
+"""The contract's methods: decode, one core call, store or submit, encode; who may call is judged before (`admission`)."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import grpc
+
+from consilium.api.chain.v1 import chain_pb2
+from consilium.api.identity.v1 import identity_pb2 as pb
+from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceServicer
+from consilium.identity import wire
+from consilium.identity.authority import read_certification_request
+from consilium.identity.core.credentials import (
+    Credential,
+    CredentialKind,
+    judge_enrolment,
+    judge_governance,
+    verify_possession,
+)
+from consilium.identity.core.evidence import add_rank_evidence
+from consilium.identity.core.proposals import (
+    Assembly,
+    Proposal,
+    ProposalState,
+    propose_grade,
+    propose_member,
+    sign_proposal,
+)
+from consilium.identity.driver import Driver
+from consilium.identity.enrolment import wall_ms
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import NotFound, PermissionDenied, ResourceExhausted
+from consilium.kernel.membership import CallerRole, role_of
+from consilium.kernel.signing import Ed25519Verifier
+from consilium.kernel.state_values import MemberState, member_entry
+from consilium.runtime import calls
+from consilium.runtime.threads import run_to_end
+
+Context = grpc.aio.ServicerContext[object, object]
+Numbered = TypeVar("Numbered")
+LOOKED_AT_MAX = 1_000
+"""How many rows a filtered page looks at; it may then hold fewer than asked for, and a token (AIP-158)."""
+PROPOSALS_OPEN_MAX = 100
+"""How many of the newest proposals may be open at once."""
+
+
+class IdentityServicer(IdentityServiceServicer):
+    """The identity service of one member."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._enrolment = driver.enrolment
+        self._store = driver.enrolment.store
+        self._chain_id = driver.genesis.chain_id
+        self._verifier = Ed25519Verifier()
+
+    # --- credentials ---
+
+    async def IssueCredential(self, request: pb.IssueCredentialRequest, _: Context) -> pb.IssueCredentialResponse:
+        """Enrol a holder of a key."""
+        judge_enrolment(await self._caller(), wire.choice(CredentialKind, request.kind, "kind"))
+        tls_key = read_certification_request(request.certification_request)
+        asked = wire.credential_request(request, tls_key, self._possessed(request))
+        credential = await self._write(lambda: self._enrolment.issue(asked))
+        return pb.IssueCredentialResponse(credential=wire.credential_message(credential, wall_ms()))
+
+    async def GetCredential(self, request: pb.GetCredentialRequest, _: Context) -> pb.GetCredentialResponse:
+        """Read a credential; a patient its own."""
+        credential = await self._credential(request.credential_id)
+        if role_of(calls.peer()) is CallerRole.PATIENT:
+            self._judge_holder(credential)
+        return pb.GetCredentialResponse(credential=wire.credential_message(credential, wall_ms()))
+
+    async def ListCredentials(self, request: pb.ListCredentialsRequest, _: Context) -> pb.ListCredentialsResponse:
+        """List credentials, oldest first."""
+        kind = wire.wanted(request.kind, CredentialKind, "kind")
+        judge_enrolment(await self._caller(), kind or CredentialKind.STAFF)
+        start, size = wire.page(request.page_size, request.page_token)
+        page = await run_to_end(self._store.credentials, start, LOOKED_AT_MAX)
+        found, token = _filtered(page, size, lambda each: kind in (None, each.terms.kind))
+        now_ms = wall_ms()
+        credentials = [wire.credential_message(each, now_ms) for each in found]
+        return pb.ListCredentialsResponse(credentials=credentials, next_page_token=token)
+
+    async def RevokeCredential(self, request: pb.RevokeCredentialRequest, _: Context) -> pb.RevokeCredentialResponse:
+        """End a credential: its holder, or whoever may issue one of its kind."""
+        reason = wire.revocation_reason(request.reason)
+        credential = await self._credential(request.credential_id)
+        if not self._is_holder(credential):
+            judge_enrolment(await self._caller(), credential.terms.kind)
+        ended = await self._write(lambda: self._enrolment.revoke(request.credential_id, reason))
+        # Before the answer: the member's other services read it from their folders.
+        await self._driver.keep_files()
+        return pb.RevokeCredentialResponse(credential=wire.credential_message(ended, wall_ms()))
+
+    # --- members ---
+
+    async def GetAuthority(self, request: pb.GetAuthorityRequest, _: Context) -> pb.GetAuthorityResponse:
+        """Read a member's authority."""
+        member_id = wire.member_id(request.member_id) if request.member_id else self._driver.member_id
+        found = self._driver.keeper.authorities.get(member_id, [])
+        if not found:
+            raise NotFound("NO_SUCH_AUTHORITY", f"No valid authority of {member_id} is known here.")
+        return pb.GetAuthorityResponse(authorities=[encode(each, self._chain_id) for each in found])
+
+    async def GetMember(self, request: pb.GetMemberRequest, _: Context) -> pb.GetMemberResponse:
+        """Read a member with its proof."""
+        member_id = wire.member_id(request.member_id)
+        state, proof = await self._driver.ledger.read_state(member_entry(member_id))
+        if state.value is None:
+            raise NotFound("NO_SUCH_MEMBER", f"There has been no member {member_id}.")
+        member = decode(MemberState, state.value, self._chain_id)
+        return pb.GetMemberResponse(member=wire.member_message(member), proof=chain_pb2.StateProof(encoded=proof))
+
+    async def ListMembers(self, request: pb.ListMembersRequest, _: Context) -> pb.ListMembersResponse:
+        """List members, all pages as of one height."""
+        height, after, size = wire.members_page(request.page_size, request.page_token)
+        self._driver.members.standing(self._driver.member_id)
+        ids = [each for each in self._driver.members.ids() if each > after]
+        members = []
+        for member_id in ids[:size]:
+            state = (await self._driver.ledger.read_state(member_entry(member_id), height))[0]
+            height = state.height
+            if state.value is not None:
+                members.append(wire.member_message(decode(MemberState, state.value, self._chain_id)))
+        token = f"{height}/{ids[size - 1]}" if len(ids) > size else ""
+        return pb.ListMembersResponse(members=members, next_page_token=token, height=height or 0)
+
+    # --- evidence ---
+
+    async def AddRankEvidence(self, request: pb.AddRankEvidenceRequest, _: Context) -> pb.AddRankEvidenceResponse:
+        """Keep a document behind this member's figures."""
+        judge_governance(await self._caller())
+        evidence, document = wire.evidence(request.evidence), request.evidence.document
+        add_rank_evidence(evidence, document, self._driver.member_id, self._chain_id, self._verifier)
+        await self._write(lambda: self._store.put_evidence(evidence, document))
+        return pb.AddRankEvidenceResponse(document_hash=evidence.document_hash)
+
+    async def GetRankEvidence(self, request: pb.GetRankEvidenceRequest, _: Context) -> pb.GetRankEvidenceResponse:
+        """Read a document."""
+        document_hash = wire.digest(request.document_hash, "A document_hash")
+        kept, document = await run_to_end(self._store.evidence, document_hash)
+        return pb.GetRankEvidenceResponse(evidence=wire.evidence_message(kept, document))
+
+    async def ListRankEvidence(self, request: pb.ListRankEvidenceRequest, _: Context) -> pb.ListRankEvidenceResponse:
+        """List documents, newest first."""
+        start, size = wire.page(request.page_size, request.page_token)
+        page = await run_to_end(self._store.evidence_back, start, size + 1)
+        found, token = _filtered(page, size, lambda _: True)
+        return pb.ListRankEvidenceResponse(evidence=[wire.evidence_message(each) for each in found], next_page_token=token)
+
+    # --- proposals ---
+
+    async def ProposeMember(self, request: pb.ProposeMemberRequest, _: Context) -> pb.ProposeMemberResponse:
+        """Open a proposal about a member."""
+        judge_governance(await self._caller())
+        assembly = await self._driver.assembly()
+        proposed = propose_member(request.transaction.encoded, assembly, self._verifier)
+        return pb.ProposeMemberResponse(proposal=await self._opened(proposed, assembly))
+
+    async def ProposeGrade(self, request: pb.ProposeGradeRequest, _: Context) -> pb.ProposeGradeResponse:
+        """Open a proposal about a grade."""
+        judge_governance(await self._caller())
+        assembly = await self._driver.assembly()
+        proposed = propose_grade(request.transaction.encoded, assembly, self._verifier)
+        return pb.ProposeGradeResponse(proposal=await self._opened(proposed, assembly))
+
+    async def SignProposal(self, request: pb.SignProposalRequest, _: Context) -> pb.SignProposalResponse:
+        """Add a member's signature."""
+        proposal_hash = wire.digest(request.proposal_hash, "A proposal_hash")
+        endorsement = wire.signature(request.signature, "the member")
+        assembly = await self._driver.assembly()
+
+        def sign() -> Proposal:
+            signed = sign_proposal(self._kept(proposal_hash), endorsement, assembly, self._verifier)
+            self._store.put_proposal(signed)
+            return signed
+
+        signed = await self._write(sign)
+        await self._submit(signed)
+        return pb.SignProposalResponse(proposal=wire.proposal_message(signed, assembly))
+
+    async def GetProposal(self, request: pb.GetProposalRequest, _: Context) -> pb.GetProposalResponse:
+        """Read a proposal."""
+        proposal_hash = wire.digest(request.proposal_hash, "A proposal_hash")
+        assembly = await self._driver.assembly()
+        settled = await self._driver.settled(await run_to_end(self._kept, proposal_hash))
+        return pb.GetProposalResponse(proposal=wire.proposal_message(settled, assembly))
+
+    async def ListProposals(self, request: pb.ListProposalsRequest, _: Context) -> pb.ListProposalsResponse:
+        """List proposals, newest first, as they were last looked at."""
+        state = wire.wanted(request.state, ProposalState, "state")
+        start, size = wire.page(request.page_size, request.page_token)
+        assembly = await self._driver.assembly()
+        page = await run_to_end(self._store.proposals_back, start, LOOKED_AT_MAX)
+        found, token = _filtered(page, size, lambda each: state in (None, each.state_at(assembly.height)))
+        proposals = [wire.proposal_message(each, assembly) for each in found]
+        return pb.ListProposalsResponse(proposals=proposals, next_page_token=token)
+
+    # --- what several methods do ---
+
+    async def _caller(self) -> Credential | None:
+        """The credential of the caller, one of this member."""
+        return await run_to_end(self._enrolment.holder, calls.peer().serial)
+
+    async def _credential(self, credential_id: bytes) -> Credential:
+        return await run_to_end(self._store.credential, wire.identifier(credential_id, "A credential_id"))
+
+    def _is_holder(self, credential: Credential) -> bool:
+        """Whether the caller calls under this very credential."""
+        peer = calls.peer()
+        serial = int.from_bytes(credential.terms.credential_id)
+        return peer.member_id == self._driver.member_id and peer.serial == serial
+
+    def _judge_holder(self, credential: Credential) -> None:
+        if not self._is_holder(credential):
+            raise PermissionDenied("WRONG_ROLE", "A patient reads its own credential only.")
+
+    def _possessed(self, request: pb.IssueCredentialRequest) -> bytes | None:
+        """The signing key, once its possession was shown; None when none is given."""
+        if not request.HasField("signing_key"):
+            return None
+        given = wire.signature(request.signing_key, "the signing_key")
+        verify_possession(
+            self._driver.member_id, given.public_key, request.certification_request, given.signature,
+            self._chain_id, self._verifier,
+        )  # fmt: skip
+        return given.public_key
+
+    async def _write(self, act: Callable[[], Numbered]) -> Numbered:
+        """Do what changes the store, one at a time."""
+        async with self._driver.writes:
+            return await run_to_end(act)
+
+    def _kept(self, proposal_hash: bytes) -> Proposal:
+        found = self._store.proposal(proposal_hash)
+        if found is None:
+            raise NotFound("NO_SUCH_PROPOSAL", "No proposal of that hash was opened here.")
+        return found
+
+    async def _opened(self, proposed: Proposal, assembly: Assembly) -> pb.Proposal:
+        """Keep a new proposal, or answer with the one there is; submit it if it needs no more signatures."""
+
+        def keep() -> Proposal:
+            kept = self._store.proposal(proposed.proposal_hash)
+            if kept is None:
+                self._check_room(assembly)
+                self._store.put_proposal(proposed)
+            return kept or proposed
+
+        kept = await self._write(keep)
+        await self._submit(kept)
+        return wire.proposal_message(kept, assembly)
+
+    def _check_room(self, assembly: Assembly) -> None:
+        newest = self._store.proposals_back(0, PROPOSALS_OPEN_MAX)
+        if sum(each.state_at(assembly.height) is ProposalState.OPEN for _, each in newest) >= PROPOSALS_OPEN_MAX:
+            raise ResourceExhausted("TOO_MANY_PROPOSALS", f"{PROPOSALS_OPEN_MAX} proposals are open here already.")
+
+    async def _submit(self, proposal: Proposal) -> None:
+        """Submit what has all its signatures; again is no fault."""
+        if proposal.transaction is not None and proposal.code is None:
+            await self._driver.submit(proposal.transaction)
+
+
+def _filtered(page: list[tuple[int, Numbered]], size: int, fits: Callable[[Numbered], bool]) -> tuple[list[Numbered], str]:
+    """The first things of a page that fit, and the token to go on after the last one looked at."""
+    found: list[Numbered] = []
+    for place, (number, each) in enumerate(page):
+        if fits(each):
+            found.append(each)
+        if len(found) == size or place + 1 == LOOKED_AT_MAX:
+            is_last = place + 1 == len(page) and len(page) < LOOKED_AT_MAX
+            return found, "" if is_last else str(number)
+    return found, ""

@@ -1,0 +1,67 @@
+"""The TLS files of the member's services, kept current; each service reads its own folder and takes up changes by itself.
+
+`tls.key` and `tls.crt` are replaced when a third of the certificate's time is left, `authorities.pem` when the trusted
+authorities change, `revoked` when a credential is revoked. All are 0600 and replaced as a whole; a reader that meets a new
+key with an old certificate keeps what it has until both are there (`runtime.tls`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from consilium.identity.authority import to_pem
+from consilium.identity.core.credentials import needs_renewal
+from consilium.identity.enrolment import Enrolment
+from consilium.identity.files import write_atomically, write_changed
+from consilium.kernel.membership import revocation_list
+from consilium.runtime.revocations import REVOKED
+from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFolders:
+    """One folder a service below `root`; `validity_s` is that of the certificates."""
+
+    root: Path
+    services: tuple[str, ...]
+    validity_s: int
+
+    def publish_trust(self, authorities: bytes) -> None:
+        """Write which authorities the services trust."""
+        for service in self.services:
+            write_changed(self._folder(service) / AUTHORITIES, authorities)
+
+    def publish_revoked(self, revoked: bytes) -> None:
+        """Write which serial numbers the services refuse."""
+        for service in self.services:
+            write_changed(self._folder(service) / REVOKED, revoked)
+
+    def renew(self, enrolment: Enrolment, now_ms: int) -> None:
+        """Replace the certificates that are missing, revoked, or near their end."""
+        for service in self.services:
+            folder = self._folder(service)
+            if _is_due(folder / CERTIFICATE, enrolment, now_ms) or not (folder / KEY).exists():
+                credential, secret = enrolment.issue_service(service, self.validity_s)
+                write_atomically(folder / KEY, secret)
+                write_atomically(folder / CERTIFICATE, to_pem(credential.certificate))
+
+    def _folder(self, service: str) -> Path:
+        folder = self.root / service
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+
+def revocations(enrolment: Enrolment) -> bytes:
+    """The file of revoked serial numbers."""
+    return revocation_list(enrolment.revoked)
+
+
+def _is_due(path: Path, enrolment: Enrolment, now_ms: int) -> bool:
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        return True
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    near = needs_renewal(int(begins.timestamp()) * 1_000, int(ends.timestamp()) * 1_000, now_ms)
+    return near or certificate.serial_number in enrolment.revoked
