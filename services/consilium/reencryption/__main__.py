@@ -1,0 +1,102 @@
+"""Starts a member's re-encryption service: `python -m consilium.reencryption`."""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from pathlib import Path
+
+from consilium.api.reencryption.v1 import reencryption_pb2
+from consilium.api.reencryption.v1.reencryption_pb2_grpc import add_ReencryptionServiceServicer_to_server
+from consilium.kernel.errors import InvalidArgument
+from consilium.kernel.signing import SEED_BYTES, Ed25519Signer, Ed25519Verifier
+from consilium.reencryption.core.admission import admitted
+from consilium.reencryption.driver import Driver, Holder
+from consilium.reencryption.peers import GrpcConsensus, GrpcLedger
+from consilium.reencryption.receipts import Receipts
+from consilium.reencryption.servicer import ReencryptionServicer
+from consilium.reencryption.settings import ReencryptionSettings
+from consilium.reencryption.standing import Standing
+from consilium.reencryption.store import KeyFragmentStore
+from consilium.reencryption.workers import Workers
+from consilium.runtime.channels import Channel, Peer
+from consilium.runtime.genesis_file import read_genesis
+from consilium.runtime.logs import Log
+from consilium.runtime.methods import Service
+from consilium.runtime.process import run
+from consilium.runtime.server import Running, serving, stop_signal
+from consilium.runtime.shreddable import DatabaseRows
+from consilium.runtime.tls import Tls
+
+_log = Log("consilium.reencryption")
+
+
+async def serve(settings: ReencryptionSettings) -> None:
+    """Serve until told to stop; ready once the ledger has been read and a worker answers."""
+    async with contextlib.AsyncExitStack() as stack:
+        genesis, seed = read_genesis(settings.genesis), read_secret(settings.member_key)
+        tls = Tls(settings.tls_directory, settings.alliance)
+        fragments, receipts = open_stores(settings, stack)
+        workers = Workers(settings.workers, settings.waiting_max, seed)
+        stack.callback(workers.close)
+        verifier, own = Ed25519Verifier(), settings.member_id
+        to_ledger = await stack.enter_async_context(Channel(Peer(own, "ledger", settings.ledger_address), tls))
+        to_consensus = await stack.enter_async_context(Channel(Peer(own, "consensus", settings.consensus_address), tls))
+        ledger, consensus = GrpcLedger(to_ledger, genesis, verifier), GrpcConsensus(to_consensus)
+        founders = [each.member_id for each in genesis.members]
+        standing = Standing(own, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
+        holder = Holder(own, Ed25519Signer.from_seed(seed), genesis)
+        driver = Driver(holder, fragments, receipts, ledger, consensus, workers, settings.wait_s)
+        offered = [service(driver, genesis.chain_id)]
+        running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        ready = _ready_when_loaded(standing, workers, running)
+        work = [standing.follow(), driver.follow(), driver.settle(settings.interval_s), ready]
+        background = [tasks.create_task(each) for each in work]
+        await stop_signal()
+        for each in background:
+            each.cancel()
+
+
+async def _ready_when_loaded(standing: Standing, workers: Workers, running: Running) -> None:
+    await workers.start()
+    await standing.loaded.wait()
+    await running.set_ready(ready=True)
+
+
+def service(driver: Driver, chain_id: bytes) -> Service:
+    """The contract with its servicer."""
+    contract = reencryption_pb2.DESCRIPTOR.services_by_name["ReencryptionService"]
+    return Service(contract, add_ReencryptionServiceServicer_to_server, ReencryptionServicer(driver, chain_id))
+
+
+def open_stores(settings: ReencryptionSettings, stack: contextlib.AsyncExitStack) -> tuple[KeyFragmentStore, Receipts]:
+    """The stores, closed with the stack; those of a member that never had any are made.
+
+    Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED; InvalidArgument: BAD_SECRET.
+    """
+    folder, key = settings.state_directory, read_secret(settings.sealing_key)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    is_new = not any(folder.iterdir())
+    if is_new:
+        _log.write(logging.WARNING, "stores_made")
+    rows = (DatabaseRows.create if is_new else DatabaseRows.open)(folder / "fragments.db")
+    stack.callback(rows.close)
+    receipts = (Receipts.create if is_new else Receipts.open)(folder / "receipts.db")
+    stack.callback(receipts.close)
+    return KeyFragmentStore(rows, key, settings.member_id), receipts
+
+
+def read_secret(path: Path) -> bytes:
+    """A secret of 32 bytes from its file. Raises InvalidArgument: BAD_SECRET."""
+    try:
+        secret = path.read_bytes()
+    except OSError as error:
+        raise InvalidArgument("BAD_SECRET", f"{path} cannot be read: {error}") from error
+    if len(secret) != SEED_BYTES:
+        raise InvalidArgument("BAD_SECRET", f"{path} holds no secret of {SEED_BYTES} bytes.")
+    return secret
+
+
+if __name__ == "__main__":
+    sys.exit(run(ReencryptionSettings, serve))

@@ -1,0 +1,113 @@
+"""Starts a member's storage service: `python -m consilium.storage`."""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from pathlib import Path
+
+from consilium.api.storage.v1 import storage_pb2
+from consilium.api.storage.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
+from consilium.kernel.errors import ConsiliumError, InvalidArgument
+from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
+from consilium.runtime.channels import Channel, Peer
+from consilium.runtime.disk import OsDisk
+from consilium.runtime.genesis_file import read_genesis
+from consilium.runtime.logs import Log
+from consilium.runtime.methods import Service
+from consilium.runtime.process import run
+from consilium.runtime.server import Running, serving, stop_signal
+from consilium.runtime.shreddable import DatabaseRows
+from consilium.runtime.tls import Tls
+from consilium.storage.core.admission import admitted
+from consilium.storage.driver import Driver, Limits, Stores
+from consilium.storage.holdings import Holdings
+from consilium.storage.peers import GrpcLedger, GrpcStorages
+from consilium.storage.scrubbing import Scrub
+from consilium.storage.servicer import StorageServicer
+from consilium.storage.settings import StorageSettings, addresses
+from consilium.storage.shredding import ShredSecretStore
+from consilium.storage.standing import Standing
+from consilium.storage.store import EmbeddedObjectStore
+
+_log = Log("consilium.storage")
+
+
+async def serve(settings: StorageSettings) -> None:
+    """Serve until told to stop; ready once the ledger has been read."""
+    async with contextlib.AsyncExitStack() as stack:
+        genesis, signer = read_genesis(settings.genesis), read_signer(settings.member_key)
+        tls = Tls(settings.tls_directory, settings.alliance)
+        stores = open_stores(settings.state_directory, genesis.chain_id, stack)
+        channel = await stack.enter_async_context(Channel(Peer(settings.member_id, "ledger", settings.ledger_address), tls))
+        ledger = GrpcLedger(channel, genesis, Ed25519Verifier())
+        others = GrpcStorages(addresses(settings.peers), tls, genesis.chain_id)
+        stack.push_async_callback(others.close)
+        founders = [each.member_id for each in genesis.members]
+        standing = Standing(settings.member_id, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
+        driver = Driver(
+            settings.member_id, signer, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings)
+        )
+        scrub = Scrub(driver, settings.scrub_chunks_per_s)
+        running = await stack.enter_async_context(serving(settings, [service(driver, scrub)], standing.authorise, tls))
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        background = [tasks.create_task(standing.follow()), tasks.create_task(scrub.run(settings.scrub_interval_s))]
+        ready = tasks.create_task(_ready_when_loaded(standing, running))
+        await stop_signal()
+        for each in (*background, ready):
+            each.cancel()
+
+
+async def _ready_when_loaded(standing: Standing, running: Running) -> None:
+    await standing.loaded.wait()
+    await running.set_ready(ready=True)
+
+
+def service(driver: Driver, scrub: Scrub) -> Service:
+    """The contract with its servicer."""
+    contract = storage_pb2.DESCRIPTOR.services_by_name["StorageService"]
+    return Service(contract, add_StorageServiceServicer_to_server, StorageServicer(driver, scrub))
+
+
+def open_stores(folder: Path, chain_id: bytes, stack: contextlib.AsyncExitStack) -> Stores:
+    """The stores, closed with the stack; those of a member that never had any are made.
+
+    Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    is_new = not any(folder.iterdir())
+    if is_new:
+        _log.write(logging.WARNING, "stores_made")
+    objects = (EmbeddedObjectStore.create if is_new else EmbeddedObjectStore.open)(OsDisk(), folder, chain_id)
+    stack.callback(objects.close)
+    rows = (DatabaseRows.create if is_new else DatabaseRows.open)(folder / "shred-secrets.db")
+    stack.callback(rows.close)
+    holdings = (Holdings.create if is_new else Holdings.open)(folder / "holdings.db")
+    stack.callback(holdings.close)
+    objects.sweep([each.record_id for each in holdings.drafts(2**62)])
+    return Stores(objects, ShredSecretStore(rows), holdings)
+
+
+def limits_of(settings: StorageSettings) -> Limits:
+    """What the settings allow."""
+    return Limits(
+        settings.copies,
+        settings.object_bytes_max,
+        settings.foreign_bytes_max,
+        settings.streams_max,
+        settings.disk_jobs_max,
+        settings.draft_s,
+        settings.wait_s,
+    )
+
+
+def read_signer(path: Path) -> Ed25519Signer:
+    """The member's key from its file. Raises InvalidArgument: BAD_MEMBER_KEY."""
+    try:
+        return Ed25519Signer.from_seed(path.read_bytes())
+    except (OSError, ConsiliumError) as error:
+        raise InvalidArgument("BAD_MEMBER_KEY", f"{path} is no member key: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(run(StorageSettings, serve))

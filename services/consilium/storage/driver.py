@@ -1,0 +1,372 @@
+"""What the storage service does between its border and its stores: puts, copies, reads that repair, erasure (rule S2).
+
+Disk work happens in threads, a bounded number at once; a stream holds one chunk and asks for the next only when that one is
+with the operating system, so a slow disk slows the sender and never fills memory.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import ParamSpec, TypeVar
+
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import (
+    ConsiliumError,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+)
+from consilium.kernel.light_client import VerifiedTransaction
+from consilium.kernel.manifest import (
+    Manifest,
+    StorageReceipt,
+    StorageStatement,
+    seal_shred_secret,
+    verify_chunk,
+    verify_manifest,
+    verify_storage_receipt,
+)
+from consilium.kernel.sealing import CHUNK_BYTES, chunk_count, sealed_chunk_bytes
+from consilium.kernel.signing import Ed25519Verifier, Signer
+from consilium.kernel.state_values import GrantState, MemberState, grant_entry
+from consilium.kernel.umbral import Sealed
+from consilium.runtime import calls
+from consilium.runtime.names import PeerIdentity, Role
+from consilium.runtime.threads import run_to_end
+from consilium.storage.core.copies import copy_order
+from consilium.storage.core.erasure import ErasureCertificate, ErasureStatement, certify_erasure
+from consilium.storage.core.manifest import check_manifest, chunks_of_range, ciphertext_bytes
+from consilium.storage.core.reading import granted_body, judge_read, judge_repair
+from consilium.storage.holdings import Holding, Holdings, HoldingState
+from consilium.storage.peers import LedgerReader, OtherStorages
+from consilium.storage.shredding import ShredSecretStore
+from consilium.storage.store import ObjectStore
+
+POLL_S = 0.05
+"""How long to wait before asking the ledger again whether a request is final."""
+RECHECK_S = 5.0
+"""How often, in seconds, a running read asks again whether its grant stands."""
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What the service keeps."""
+
+    objects: ObjectStore
+    secrets: ShredSecretStore
+    holdings: Holdings
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """As the settings of these names say."""
+
+    copies: int
+    object_bytes_max: int
+    foreign_bytes_max: int
+    streams_max: int
+    disk_jobs_max: int
+    draft_s: int
+    wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """An object that is durable: the receipt, and the members with copies."""
+
+    receipt: StorageReceipt
+    keepers: tuple[str, ...]
+
+
+class Driver:
+    """One member's storage. `member_of` tells what the ledger says of a member, None for one unheard of."""
+
+    def __init__(
+        self, member_id: str, signer: Signer, chain_id: bytes, stores: Stores, ledger: LedgerReader,
+        others: OtherStorages, member_of: Callable[[str], MemberState | None], limits: Limits,
+    ) -> None:  # fmt: skip
+        self.member_id, self.chain_id, self.ledger, self.others = member_id, chain_id, ledger, others
+        self.stores, self.limits = stores, limits
+        self._signer, self._member_of, self._verifier = signer, member_of, Ed25519Verifier()
+        self._jobs = asyncio.Semaphore(limits.disk_jobs_max)
+        self._streams = 0
+
+    async def work(self, do: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
+        """Do blocking work in a thread, a bounded number at once."""
+        async with self._jobs:
+            return await run_to_end(do, *args, **kwargs)
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """One of the streams that may run at once. Raises ResourceExhausted: TOO_MANY_STREAMS."""
+        if self._streams >= self.limits.streams_max:
+            sentence = f"{self._streams} objects are streaming, and the setting streams_max allows no more; call again."
+            raise ResourceExhausted("TOO_MANY_STREAMS", sentence)
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    # --- writing ---
+
+    async def begin_put(self, record_id: bytes, size_class: int, writer: PeerIdentity) -> Holding:
+        """Begin or resume a put of this member's own; raises as `Holdings.begin`, and OBJECT_TOO_LARGE, BAD_SIZE_CLASS."""
+        wanted = self._draft(record_id, size_class, self.member_id, _named(writer))
+        return await self.work(self.stores.holdings.begin, wanted, None)
+
+    async def begin_copy(self, manifest: Manifest, receipt: StorageReceipt, caller: PeerIdentity) -> Holding:
+        """Begin or resume a copy for another member, within its quota.
+
+        Raises as `begin_put`, and BadSignature, Conflict (OTHER_OBJECT, OTHER_RECORD) when the home has not signed for it.
+        """
+        home = self._member_of(caller.member_id)
+        if home is None or caller.member_id == self.member_id:
+            raise PermissionDenied("NOT_ANOTHER_MEMBER", "A copy is kept for another member of the alliance.", "S2")
+        check_manifest(manifest)
+        verify_storage_receipt(receipt, manifest, home.profile, self.chain_id, self._verifier)
+        await self._check_registered(manifest, caller.member_id)
+        wanted = self._draft(manifest.record_id, manifest.size_class, caller.member_id, _named(caller))
+        return await self.work(self.stores.holdings.begin, wanted, self.limits.foreign_bytes_max)
+
+    async def put_chunk(self, holding: Holding, index: int, data: bytes) -> None:
+        """Take in one chunk at its place; raises as `ObjectStore.put_chunk`."""
+        fits = index < chunk_count(holding.size_class) and len(data) == sealed_chunk_bytes(holding.size_class, index)
+        if not fits:
+            sentence = f"Objects of size class {holding.size_class} have no chunk {index} of {len(data)} bytes."
+            raise InvalidArgument("BAD_CHUNK_PLACE", sentence, "S2")
+        await self.work(self.stores.objects.put_chunk, holding.record_id, index, data)
+
+    async def finish_put(self, holding: Holding, manifest: Manifest, shred_secret: bytes) -> Put:
+        """Make the object durable here and at other members, keep its shred secret, and sign for it (S2).
+
+        Raises as `ObjectStore.complete`; Conflict: OTHER_RECORD; ResourceExhausted: NO_COPY when too few others took a copy.
+        """
+        _check_draft(holding, manifest)
+        await self._check_registered(manifest, self.member_id)
+        await self.work(self.stores.objects.complete, manifest)
+        await self.work(self.stores.secrets.put, manifest.record_id, shred_secret)
+        receipt = self.sign(manifest)
+        kept = await self.work(self.stores.holdings.read, manifest.record_id)
+        done = replace(kept, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
+        await self.work(self.stores.holdings.write, done)
+        return Put(receipt, (await self._spread(done, manifest, receipt)).keepers)
+
+    async def finish_copy(self, holding: Holding, manifest: Manifest) -> StorageReceipt:
+        """Make a copy durable and sign for it; raises as `ObjectStore.complete`."""
+        _check_draft(holding, manifest)
+        await self.work(self.stores.objects.complete, manifest)
+        done = replace(holding, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
+        await self.work(self.stores.holdings.write, done)
+        return self.sign(manifest)
+
+    def sign(self, manifest: Manifest) -> StorageReceipt:
+        """This member's word that it holds the object."""
+        statement = StorageStatement(self.member_id, manifest.record_id, manifest.ciphertext_root)
+        return StorageReceipt(statement, self._signer.sign(encode(statement, self.chain_id)))
+
+    async def put_state(self, record_id: bytes, caller: PeerIdentity) -> tuple[list[bytes], StorageReceipt | None]:
+        """The hashes of the chunks taken in, and the receipt once complete.
+
+        Raises NotFound: NO_SUCH_OBJECT; PermissionDenied: OTHER_WRITER.
+        """
+        holding = await self.work(self.stores.holdings.read, record_id)
+        if holding.writer != _named(caller):
+            raise PermissionDenied("OTHER_WRITER", "Somebody else puts the object of this record.", "S2")
+        if holding.state is HoldingState.COMPLETE:
+            manifest = await self.work(self.stores.objects.read_manifest, record_id)
+            return list(manifest.chunk_hashes), self.sign(manifest)
+        return await self.work(self.stores.objects.staged, record_id), None
+
+    def _draft(self, record_id: bytes, size_class: int, home: str, writer: str) -> Holding:
+        last = chunk_count(size_class) - 1
+        size = last * CHUNK_BYTES + sealed_chunk_bytes(size_class, last)
+        if size > self.limits.object_bytes_max:
+            allowed = f"the setting object_bytes_max allows {self.limits.object_bytes_max}"
+            raise InvalidArgument("OBJECT_TOO_LARGE", f"The object has {size} bytes, and {allowed}.", "S2")
+        return Holding(record_id, home, writer, size_class, size, int(time.time()))
+
+    async def _check_registered(self, manifest: Manifest, home: str) -> None:
+        """Raise Conflict (OTHER_RECORD) when the ledger knows the record as another; it may not know it yet."""
+        record = await self.ledger.read_record(manifest.record_id)
+        if record is not None:
+            verify_manifest(manifest, record)
+            if record.holder != home:
+                raise PermissionDenied("NOT_THE_HOME", f"The record's home is {record.holder}.", "S2")
+
+    async def _spread(self, holding: Holding, manifest: Manifest, receipt: StorageReceipt) -> Holding:
+        """Bring copies to the first active members in the record's order that can be reached."""
+        for name in copy_order(manifest.record_id, self.member_id, self.others.names()):
+            if len(holding.keepers) >= self.limits.copies:
+                break
+            keeper = None if name in holding.keepers else self._member_of(name)
+            if keeper is None or not keeper.is_active:
+                continue
+            try:
+                word = await self.others.replicate(name, manifest, receipt, self.stores.objects.read_chunk)
+                verify_storage_receipt(word, manifest, keeper.profile, self.chain_id, self._verifier)
+            except ConsiliumError:  # out of reach, full, or not to be believed: the next one may do it
+                continue
+            holding = replace(holding, keepers=(*holding.keepers, name))
+            await self.work(self.stores.holdings.write, holding)
+        if len(holding.keepers) < self.limits.copies:
+            sentence = (
+                f"{len(holding.keepers)} of {self.limits.copies} other members took a copy; finish the put again later."
+            )
+            raise ResourceExhausted("NO_COPY", sentence, "S2")
+        return holding
+
+    # --- reading ---
+
+    async def permit(self, record_id: bytes, request_hash: bytes, caller: PeerIdentity) -> GrantState:
+        """The grant behind a request, once that is final; waits a while for it.
+
+        Raises PermissionDenied as `core.reading`; FailedPrecondition: NOT_FINAL.
+        """
+        request = await self._until_final(request_hash)
+        body = granted_body(request, record_id)
+        state = await self.ledger.read_state(grant_entry(body.grant_id))
+        if state.value is None or state.height < request.height:
+            raise FailedPrecondition("NOT_FINAL", "This member's ledger does not show the grant yet.", "S2")
+        grant = decode(GrantState, state.value, self.chain_id)
+        judge_read(request, grant, caller.member_id)
+        return grant
+
+    async def get_manifest(
+        self, record_id: bytes, request_hash: bytes, caller: PeerIdentity
+    ) -> tuple[Manifest, Sealed | None]:
+        """The manifest, checked against the ledger, and at the home the shred secret sealed to the recipient (S2).
+
+        Raises as `permit`; NotFound: NO_SUCH_OBJECT or DESTROYED; Conflict: OTHER_RECORD.
+        """
+        grant = await self.permit(record_id, request_hash, caller)
+        manifest = await self._manifest(record_id)
+        holding = await self.work(self.stores.holdings.read, record_id)
+        if holding.home != self.member_id:
+            return manifest, None
+        secret = await self.work(self.stores.secrets.read, record_id)
+        return manifest, await self.work(seal_shred_secret, grant.terms.receiving_pk, request_hash, secret)
+
+    async def get_object(
+        self, record_id: bytes, request_hash: bytes, offset: int, length: int, caller: PeerIdentity
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        """The chunks of a range, each verified and, where damaged, healed from a copy first.
+
+        Raises as `permit` or `judge_repair`, at any time; InvalidArgument: BAD_RANGE; DataLoss: NO_GOOD_COPY.
+        """
+        if request_hash:
+            await self.permit(record_id, request_hash, caller)
+            manifest = await self._manifest(record_id)
+        else:
+            manifest = await self._manifest_to_repair(record_id, caller)
+        checked_s = time.monotonic()
+        for index in chunks_of_range(manifest, offset, length or ciphertext_bytes(manifest)):
+            if request_hash and time.monotonic() - checked_s > RECHECK_S:
+                await self.permit(record_id, request_hash, caller)
+                checked_s = time.monotonic()
+            yield index, await self.read_chunk(record_id, index, repair=bool(request_hash))
+
+    async def read_chunk(self, record_id: bytes, index: int, *, repair: bool) -> bytes:
+        """One chunk, verified; with `repair` a damaged one is healed first. Raises DataLoss."""
+        try:
+            return await self.work(self.stores.objects.read_chunk, record_id, index)
+        except DataLoss:
+            if not repair:  # who asks for repair of its own is not sent on to a third
+                raise
+            return await self.heal(record_id, index)
+
+    async def heal(self, record_id: bytes, index: int) -> bytes:
+        """Put a good chunk in the place of a damaged one. Raises DataLoss: NO_GOOD_COPY."""
+        manifest = await self.work(self.stores.objects.read_manifest, record_id)
+        holding = await self.work(self.stores.holdings.read, record_id)
+        for name in holding.keepers if holding.home == self.member_id else (holding.home,):
+            try:
+                chunk = await self.others.fetch_chunk(name, record_id, index)
+                verify_chunk(manifest.chunk_hashes, index, chunk)
+                await self.work(self.stores.objects.heal, record_id, index, chunk)
+            except ConsiliumError:  # the next one may have it
+                continue
+            return chunk
+        raise DataLoss("NO_GOOD_COPY", f"No other member has a good copy of chunk {index}.", "S2")
+
+    async def _manifest(self, record_id: bytes) -> Manifest:
+        """The manifest, once it is known to be of the very object the record registered."""
+        record = await self.ledger.read_record(record_id)
+        if record is None:
+            raise NotFound("UNKNOWN_RECORD", "The ledger knows no such record.", "S3")
+        manifest = await self.work(self.stores.objects.read_manifest, record_id)
+        verify_manifest(manifest, record)
+        return manifest
+
+    async def _manifest_to_repair(self, record_id: bytes, caller: PeerIdentity) -> Manifest:
+        """For another member's storage only."""
+        holding = await self.work(self.stores.holdings.read, record_id)
+        if caller.role is not Role.SERVICE or caller.name != "storage":
+            raise PermissionDenied("NOT_GRANTED", "Reading takes an access request that was granted.", "S2")
+        judge_repair(caller.member_id, holding.home, holding.keepers)
+        return await self.work(self.stores.objects.read_manifest, record_id)
+
+    async def _until_final(self, request_hash: bytes) -> VerifiedTransaction:
+        return await until_final(lambda: self.ledger.read_transaction(request_hash), self.limits.wait_s)
+
+    # --- erasing ---
+
+    async def erase(self, record_id: bytes, caller: PeerIdentity) -> ErasureCertificate:
+        """Destroy what is here, and have the copies deleted (promise 6). Raises NotFound; PermissionDenied: NOT_THE_HOME."""
+        holding = await self.work(self.stores.holdings.read, record_id)
+        if caller.member_id != holding.home:
+            raise PermissionDenied("NOT_THE_HOME", f"Only {holding.home} may have this object erased.", "S2")
+        is_home = holding.home == self.member_id
+        if is_home:
+            await self.work(self.stores.secrets.destroy, record_id)
+        await self.work(self.stores.holdings.write, replace(holding, state=HoldingState.ERASED))
+        await self.work(self.stores.objects.delete, record_id)
+        left = await self.erase_copies(replace(holding, state=HoldingState.ERASED))
+        deleted = tuple(each for each in holding.keepers if each not in left)
+        root = holding.root or bytes(32)
+        statement = ErasureStatement(self.member_id, record_id, root, is_home, deleted, left)
+        return certify_erasure(statement, self._signer, self.chain_id)
+
+    async def erase_copies(self, holding: Holding) -> tuple[str, ...]:
+        """Have the copies of an erased object deleted; the members that could not be reached, for the next time."""
+        left = []
+        for name in holding.keepers:
+            try:
+                await self.others.erase(name, holding.record_id)
+            except ConsiliumError:
+                left.append(name)
+        if tuple(left) != holding.keepers:
+            await self.work(self.stores.holdings.write, replace(holding, keepers=tuple(left)))
+        return tuple(left)
+
+
+async def until_final(read: Callable[[], Awaitable[VerifiedTransaction]], wait_s: float) -> VerifiedTransaction:
+    """Ask until a transaction is final, but no longer than `wait_s` or the caller's deadline. Raises what it raised last."""
+    remaining_s = calls.remaining_s()
+    over = time.monotonic() + min(wait_s, wait_s if remaining_s is None else remaining_s)
+    while True:
+        try:
+            return await read()
+        except (NotFound, FailedPrecondition) as error:
+            if time.monotonic() + POLL_S >= over:
+                sentence = "The request is not final at this member; ask again."
+                raise FailedPrecondition("NOT_FINAL", sentence, "S2") from error
+        await asyncio.sleep(POLL_S)
+
+
+def _check_draft(holding: Holding, manifest: Manifest) -> None:
+    """Raise Conflict unless the manifest is of the object that was begun."""
+    if (manifest.record_id, manifest.size_class) != (holding.record_id, holding.size_class):
+        raise InvalidArgument("OTHER_MANIFEST", "The manifest is of another record or size class than the put.", "S2")
+
+
+def _named(peer: PeerIdentity) -> str:
+    """Who may go on with a put."""
+    return f"{peer.member_id}/{peer.role}/{peer.name}"

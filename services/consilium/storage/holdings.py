@@ -1,0 +1,153 @@
+"""What this member stores for whom: drafts, objects at home, copies for other members, and what was erased (rule S2).
+
+The object store knows bytes; here stands who may go on with a put, whose quota an object counts against, which members keep
+copies, and that an erased record never comes back. One row a record, in a small SQLite file.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from threading import Lock
+
+from consilium.kernel.errors import Conflict, NotFound, PermissionDenied, ResourceExhausted
+from consilium.runtime.database import Database
+
+_SCHEMA = (
+    "CREATE TABLE holdings (record_id BLOB PRIMARY KEY, home TEXT NOT NULL, writer TEXT NOT NULL,"
+    " size_class INTEGER NOT NULL, bytes INTEGER NOT NULL, begun_s INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " root BLOB NOT NULL, keepers TEXT NOT NULL)"
+)
+_COLUMNS = "record_id, home, writer, size_class, bytes, begun_s, state, root, keepers"
+
+
+class HoldingState(IntEnum):
+    """The life of a stored object."""
+
+    DRAFT = 1
+    COMPLETE = 2
+    ERASED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One record's object as it is kept here.
+
+    `home` is the member whose record it is; `size` in bytes; `writer` who may go on with the put;
+    `begun_s` in seconds since 1970-01-01 UTC;
+    `root` is empty until it is complete; `keepers` are the members with copies, at the home only.
+    """
+
+    record_id: bytes
+    home: str
+    writer: str
+    size_class: int
+    size: int
+    begun_s: int
+    state: HoldingState = HoldingState.DRAFT
+    root: bytes = b""
+    keepers: tuple[str, ...] = ()
+
+
+class Holdings:
+    """All rows; every change is durable on return."""
+
+    def __init__(self, database: Database) -> None:
+        """Not for callers: `create` and `open` make holdings."""
+        self._database = database
+        self._lock = Lock()
+
+    @classmethod
+    def create(cls, path: Path) -> "Holdings":
+        """The holdings of a member that never had any. Raises Conflict: STORE_EXISTS."""
+        return cls(Database.create(path, _SCHEMA))
+
+    @classmethod
+    def open(cls, path: Path) -> "Holdings":
+        """The member's holdings. Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED."""
+        return cls(Database.open(path))
+
+    def begin(self, wanted: Holding, home_bytes_max: int | None) -> Holding:
+        """Begin a put or find the one begun before; `home_bytes_max` is the quota of the home, None for no limit.
+
+        Raises Conflict: ERASED, OTHER_SIZE; PermissionDenied: OTHER_WRITER; ResourceExhausted: QUOTA.
+        """
+        with self._lock:
+            kept = self._find(wanted.record_id)
+            if kept is not None:
+                _check_same(kept, wanted)
+                return kept
+            used = self.bytes_of(wanted.home)
+            if home_bytes_max is not None and used + wanted.size > home_bytes_max:
+                limit = f"the setting foreign_bytes_max allows {home_bytes_max}"
+                raise ResourceExhausted("QUOTA", f"{wanted.home} has {used} bytes here, and {limit}.", "S2")
+            self._write(wanted)
+            return wanted
+
+    def read(self, record_id: bytes) -> Holding:
+        """What is kept of a record. Raises NotFound: NO_SUCH_OBJECT."""
+        kept = self._find(record_id)
+        if kept is None:
+            raise NotFound("NO_SUCH_OBJECT", f"Nothing of record {record_id.hex()} is kept here.", "S2")
+        return kept
+
+    def write(self, holding: Holding) -> None:
+        """Replace a row."""
+        with self._lock:
+            self._write(holding)
+
+    def drop_draft(self, record_id: bytes) -> None:
+        """Forget a put that was not finished."""
+        with self._lock, self._database.transaction() as connection:
+            connection.execute("DELETE FROM holdings WHERE record_id = ? AND state = ?", (record_id, HoldingState.DRAFT))
+
+    def drafts(self, begun_before_s: int) -> list[Holding]:
+        """The unfinished puts that began before a time."""
+        query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND begun_s < ?"  # noqa: S608  the columns are ours
+        return [_holding(row) for row in self._database.rows(query, HoldingState.DRAFT, begun_before_s)]
+
+    def erased(self) -> list[Holding]:
+        """The erased records of which copies are left elsewhere."""
+        query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND keepers <> ''"  # noqa: S608
+        return [_holding(row) for row in self._database.rows(query, HoldingState.ERASED)]
+
+    def bytes_of(self, home: str) -> int:
+        """How many bytes a member has here, unfinished copies included."""
+        query = "SELECT coalesce(sum(bytes), 0) FROM holdings WHERE home = ? AND state <> ?"
+        [(total,)] = self._database.rows(query, home, HoldingState.ERASED)
+        return int(total)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def _find(self, record_id: bytes) -> Holding | None:
+        query = f"SELECT {_COLUMNS} FROM holdings WHERE record_id = ?"  # noqa: S608
+        rows = self._database.rows(query, record_id)
+        return _holding(rows[0]) if rows else None
+
+    def _write(self, each: Holding) -> None:
+        row = (
+            each.record_id, each.home, each.writer, each.size_class, each.size, each.begun_s, each.state, each.root,
+            ",".join(each.keepers),
+        )  # fmt: skip
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def _check_same(kept: Holding, wanted: Holding) -> None:
+    """Raise unless the put may be gone on with: one record, one writer, one size, and never after an erasure."""
+    if kept.state is HoldingState.ERASED:
+        raise Conflict("ERASED", "The object of this record was erased for ever; use a new record.", "S2")
+    if (kept.home, kept.writer) != (wanted.home, wanted.writer):
+        raise PermissionDenied("OTHER_WRITER", "Somebody else puts the object of this record.", "S2")
+    if kept.size_class != wanted.size_class:
+        raise Conflict("OTHER_SIZE", f"This put began with size class {kept.size_class}.", "S2")
+
+
+def _holding(row: tuple[object, ...]) -> Holding:
+    record_id, home, writer, size_class, count, begun_s, state, root, keepers = row
+    assert isinstance(record_id, bytes)
+    assert isinstance(root, bytes)
+    size, length, begun, stage = [int(str(each)) for each in (size_class, count, begun_s, state)]
+    names = tuple(filter(None, str(keepers).split(",")))
+    return Holding(record_id, str(home), str(writer), size, length, begun, HoldingState(stage), root, names)

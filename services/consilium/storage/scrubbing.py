@@ -1,0 +1,108 @@
+"""The scrub: every stored chunk read back now and then, compared with the ledger, and healed from a copy (rule S2).
+
+It also finishes what could not be finished at the time: unfinished puts are dropped once they are old, and copies of erased
+objects are deleted as soon as their keepers can be reached.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, NotFound
+from consilium.kernel.manifest import Manifest, verify_manifest
+from consilium.runtime.logs import Log
+from consilium.storage.driver import Driver
+
+_log = Log("consilium.storage.scrubbing")
+
+
+@dataclass(slots=True)
+class ScrubState:
+    """What the scrub has found; `last_round_ms` in milliseconds since 1970-01-01 UTC, None before the first."""
+
+    chunks_read: int = 0
+    chunks_total: int = 0
+    chunks_damaged: int = 0
+    chunks_healed: int = 0
+    orphans: int = 0
+    last_round_ms: int | None = None
+
+
+class Scrub:
+    """Reads everything back, `chunks_per_s` chunks a second."""
+
+    def __init__(self, driver: Driver, chunks_per_s: int) -> None:
+        self.state = ScrubState()
+        self._driver, self._pause_s = driver, 1 / chunks_per_s
+
+    async def run(self, interval_s: int) -> None:
+        """One round after the other, for ever."""
+        while True:
+            try:
+                await self.tidy()
+                await self.round()
+            except (ConsiliumError, OSError) as error:
+                _log.write(logging.WARNING, "scrub_broke_off", error)
+            await asyncio.sleep(interval_s)
+
+    async def tidy(self) -> None:
+        """Drop old drafts, and delete the copies of erased objects that are left."""
+        driver, stores = self._driver, self._driver.stores
+        for each in await driver.work(stores.holdings.drafts, int(time.time()) - driver.limits.draft_s):
+            await driver.work(stores.holdings.drop_draft, each.record_id)
+            await driver.work(stores.objects.delete, each.record_id)
+        for each in await driver.work(stores.holdings.erased):
+            await driver.erase_copies(each)
+
+    async def round(self) -> None:
+        """Read every object back once."""
+        driver, state = self._driver, self.state
+        record_ids = await driver.work(driver.stores.objects.record_ids)
+        state.chunks_read = state.chunks_total = 0
+        orphans = 0
+        for record_id in record_ids:
+            try:
+                manifest = await driver.work(driver.stores.objects.read_manifest, record_id)
+            except NotFound:  # erased meanwhile
+                continue
+            except DataLoss:
+                state.chunks_damaged += 1
+                continue
+            state.chunks_total += len(manifest.chunk_hashes)
+            orphans += not await self._is_registered(manifest)
+            await self._read_back(manifest)
+        state.orphans, state.last_round_ms = orphans, int(time.time() * 1_000)
+        if state.chunks_damaged > state.chunks_healed:
+            _log.write(logging.ERROR, "chunks_damaged", count=state.chunks_damaged - state.chunks_healed)
+
+    async def _is_registered(self, manifest: Manifest) -> bool:
+        """Whether the ledger knows the record as this very object."""
+        record = await self._driver.ledger.read_record(manifest.record_id)
+        if record is None:
+            return False
+        try:
+            verify_manifest(manifest, record)
+        except Conflict:
+            return False
+        return True
+
+    async def _read_back(self, manifest: Manifest) -> None:
+        for index in range(len(manifest.chunk_hashes)):
+            try:
+                await self._driver.read_chunk(manifest.record_id, index, repair=False)
+            except NotFound:
+                return
+            except DataLoss:
+                await self._heal(manifest.record_id, index)
+            self.state.chunks_read += 1
+            await asyncio.sleep(self._pause_s)
+
+    async def _heal(self, record_id: bytes, index: int) -> None:
+        self.state.chunks_damaged += 1
+        try:
+            await self._driver.heal(record_id, index)
+        except ConsiliumError as error:
+            _log.write(logging.WARNING, "chunk_not_healed", reason=error.reason)
+        else:
+            self.state.chunks_healed += 1

@@ -1,0 +1,132 @@
+"""The contract's methods: decode, call the driver, encode. Who may call at all is judged before (`core.admission`)."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from consilium.api.storage.v1 import storage_pb2 as pb
+from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceServicer
+from consilium.kernel.encoding import encode
+from consilium.kernel.errors import FailedPrecondition, Malformed
+from consilium.kernel.manifest import Manifest
+from consilium.runtime import calls
+from consilium.storage import wire
+from consilium.storage.driver import Driver
+from consilium.storage.holdings import Holding
+from consilium.storage.scrubbing import Scrub
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class StorageServicer(StorageServiceServicer):
+    """The storage service of one member."""
+
+    def __init__(self, driver: Driver, scrub: Scrub) -> None:
+        self._driver, self._scrub, self._chain_id = driver, scrub, driver.chain_id
+
+    # --- writing ---
+
+    async def PutObject(self, request_iterator: AsyncIterator[pb.PutObjectRequest], _: Context) -> pb.PutObjectResponse:
+        """Store an object of this member's own."""
+        with self._driver.stream():
+            holding: Holding | None = None
+            async for request in request_iterator:
+                frame = request.WhichOneof("frame")
+                if (frame == "start") is not (holding is None):
+                    raise out_of_order()
+                if holding is None:
+                    record_id = wire.record_id(request.start.record_id)
+                    holding = await self._driver.begin_put(record_id, request.start.size_class, calls.peer())
+                elif frame == "chunk":
+                    await self._driver.put_chunk(holding, *wire.chunk(request.chunk))
+                else:
+                    return await self._finish_put(holding, request.finish)
+        raise not_finished()
+
+    async def _finish_put(self, holding: Holding, finish: pb.PutFinish) -> pb.PutObjectResponse:
+        manifest, secret = wire.manifest(finish.manifest, self._chain_id), wire.shred_secret(finish.shred_secret)
+        put = await self._driver.finish_put(holding, manifest, secret)
+        receipt = wire.receipt_message(put.receipt, self._chain_id)
+        return pb.PutObjectResponse(receipt=receipt, replica_member_ids=put.keepers)
+
+    async def GetPutState(self, request: pb.GetPutStateRequest, _: Context) -> pb.GetPutStateResponse:
+        """How far a put or a copy has come."""
+        hashes, receipt = await self._driver.put_state(wire.record_id(request.record_id), calls.peer())
+        if receipt is None:
+            return pb.GetPutStateResponse(state=pb.PUT_STATE_OPEN, chunk_hashes=hashes)
+        message = wire.receipt_message(receipt, self._chain_id)
+        return pb.GetPutStateResponse(state=pb.PUT_STATE_COMPLETE, chunk_hashes=hashes, receipt=message)
+
+    async def ReplicateObject(
+        self, request_iterator: AsyncIterator[pb.ReplicateObjectRequest], _: Context
+    ) -> pb.ReplicateObjectResponse:
+        """Store a copy for another member."""
+        with self._driver.stream():
+            begun: tuple[Holding, Manifest] | None = None
+            async for request in request_iterator:
+                frame = request.WhichOneof("frame")
+                if (frame == "start") is not (begun is None):
+                    raise out_of_order()
+                if begun is None:
+                    begun = await self._begin_copy(request.start)
+                elif frame == "chunk":
+                    await self._driver.put_chunk(begun[0], *wire.chunk(request.chunk))
+                else:
+                    receipt = await self._driver.finish_copy(*begun)
+                    return pb.ReplicateObjectResponse(receipt=wire.receipt_message(receipt, self._chain_id))
+        raise not_finished()
+
+    async def _begin_copy(self, start: pb.ReplicationStart) -> tuple[Holding, Manifest]:
+        manifest = wire.manifest(start.manifest, self._chain_id)
+        receipt = wire.receipt(start.home_receipt, self._chain_id)
+        return await self._driver.begin_copy(manifest, receipt, calls.peer()), manifest
+
+    # --- reading ---
+
+    async def GetObject(self, request: pb.GetObjectRequest, _: Context) -> AsyncIterator[pb.GetObjectResponse]:
+        """The chunks of a range."""
+        record_id = wire.record_id(request.record_id)
+        request_hash = request.access_request_hash and wire.request_hash(request.access_request_hash)
+        with self._driver.stream():
+            chunks = self._driver.get_object(record_id, request_hash, request.offset, request.length, calls.peer())
+            async for index, data in chunks:
+                yield pb.GetObjectResponse(chunk=wire.chunk_message(index, data))
+
+    async def GetManifest(self, request: pb.GetManifestRequest, _: Context) -> pb.GetManifestResponse:
+        """The manifest, and from the home the sealed shred secret."""
+        record_id, request_hash = wire.record_id(request.record_id), wire.request_hash(request.access_request_hash)
+        manifest, sealed = await self._driver.get_manifest(record_id, request_hash, calls.peer())
+        encoded = encode(manifest, self._chain_id)
+        return pb.GetManifestResponse(manifest=encoded, sealed_shred_secret=wire.sealed_message(sealed))
+
+    # --- keeping ---
+
+    async def EraseObject(self, request: pb.EraseObjectRequest, _: Context) -> pb.EraseObjectResponse:
+        """Destroy an object."""
+        certificate = await self._driver.erase(wire.record_id(request.record_id), calls.peer())
+        return wire.erasure_message(certificate, self._chain_id)
+
+    async def GetScrubState(self, _request: pb.GetScrubStateRequest, _: Context) -> pb.GetScrubStateResponse:
+        """What the scrub has found."""
+        found = self._scrub.state
+        return pb.GetScrubStateResponse(
+            chunks_read=found.chunks_read,
+            chunks_total=found.chunks_total,
+            chunks_damaged=found.chunks_damaged,
+            chunks_healed=found.chunks_healed,
+            orphans=found.orphans,
+            last_round_ms=found.last_round_ms,
+        )
+
+
+def out_of_order() -> Malformed:
+    """The refusal for a frame that stands in the wrong place."""
+    return Malformed("BAD_FRAME", "A put is one start, then chunks, then one finish.", "L1")
+
+
+def not_finished() -> FailedPrecondition:
+    """The refusal for a stream that ends without saying that it is complete; what came waits for the next call."""
+    return FailedPrecondition(
+        "PUT_NOT_FINISHED", "The stream ended without a finish; GetPutState tells what has arrived.", "S2"
+    )

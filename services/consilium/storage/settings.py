@@ -1,0 +1,47 @@
+"""What the storage service can be told; the fields of every server are in `runtime.server`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from consilium.kernel.errors import InvalidArgument
+from consilium.runtime.server import ServerSettings
+from consilium.runtime.settings import setting
+
+GIB = 1_073_741_824
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSettings(ServerSettings):
+    """The settings of the storage service."""
+
+    SECTION: ClassVar[str] = "storage"
+
+    genesis: Path = setting(Path("genesis"), "The alliance's genesis file.")
+    member_key: Path = setting(Path("keys/member"), "The file with the member's Ed25519 key, 32 bytes, mode 0600.")
+    state_directory: Path = setting(Path("storage"), "Where objects, shred secrets and holdings lie; made when missing.")
+    tls_directory: Path = setting(Path("tls/storage"), "Where tls.crt, tls.key, authorities.pem and revoked lie.")
+    ledger_address: str = setting("127.0.0.1:0", "The member's own ledger, host:port.")
+    peers: tuple[str, ...] = setting((), "Other members' storage services, each member=host:port.")
+    copies: int = setting(1, "How many other members keep a copy of an object.", least=0, most=8)
+    object_bytes_max: int = setting(16 * GIB, "The largest object in bytes.", least=8_192, most=16 * GIB)
+    foreign_bytes_max: int = setting(
+        256 * GIB, "The most bytes kept for any one other member.", least=0, most=1_048_576 * GIB
+    )
+    streams_max: int = setting(64, "The most objects that stream at once; each needs about 1 MiB.", least=1, most=4_096)
+    disk_jobs_max: int = setting(8, "The most reads and writes of the disk at once.", least=1, most=64)
+    draft_s: int = setting(86_400, "The seconds after which an unfinished put is dropped.", least=60, most=31_536_000)
+    wait_s: int = setting(5, "The seconds a read waits for its request to be final here.", least=0, most=60)
+    scrub_interval_s: int = setting(86_400, "The seconds between two rounds of the scrub.", least=1, most=31_536_000)
+    scrub_chunks_per_s: int = setting(40, "How many chunks of 256 KiB the scrub reads a second.", least=1, most=100_000)
+
+
+def addresses(peers: tuple[str, ...]) -> dict[str, str]:
+    """The addresses by member. Raises InvalidArgument: BAD_SETTING."""
+    found: dict[str, str] = {}
+    for each in peers:
+        member_id, _, address = each.partition("=")
+        if not member_id or not address or member_id in found:
+            raise InvalidArgument("BAD_SETTING", f"peers holds {each!r}; allowed: member=host:port, each member once.")
+        found[member_id] = address
+    return found

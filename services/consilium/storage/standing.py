@@ -1,0 +1,96 @@
+"""Where callers stand: members as the ledger knows them, and the certificates this member has revoked (design section 8).
+
+Members are read under proof when the service starts, and again whenever a transaction about one becomes final. Until they
+have been read once, nobody of another member is let in. Revoked serial numbers are in the file `revoked` beside the TLS
+files.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Protocol
+
+from consilium.kernel.encoding import decode
+from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, FailedPrecondition, Unavailable
+from consilium.kernel.light_client import VerifiedState
+from consilium.kernel.membership import Admits, judge_caller
+from consilium.kernel.state_values import MemberState, member_entry
+from consilium.kernel.transactions import Kind, MemberBody
+from consilium.runtime.logs import Log
+from consilium.runtime.names import PeerIdentity
+from consilium.runtime.revocations import Revocations
+from consilium.storage.peers import LedgerEvent
+
+RETRY_S = 0.5
+"""How long to wait after the ledger failed, or had nothing certified yet, in seconds."""
+_log = Log("consilium.storage.standing")
+
+
+class MemberReader(Protocol):
+    """What is asked of the ledger here."""
+
+    async def read_state(self, key: bytes) -> VerifiedState:
+        """What the map holds at the newest certified height."""
+
+    def events(self, kind: Kind, cursor: bytes) -> AsyncIterator[LedgerEvent]:
+        """Final transactions of a kind, and then new ones."""
+
+
+class Standing:
+    """Who may call now."""
+
+    def __init__(
+        self, member_id: str, chain_id: bytes, founders: list[str], ledger: MemberReader, tls_directory: Path,
+        admitted: Callable[[str], tuple[Admits, ...]],
+    ) -> None:  # fmt: skip
+        """`admitted` tells whom a method admits. Raises Malformed: BAD_REVOCATION_LIST."""
+        self._member_id, self._chain_id, self._ledger, self._admitted = member_id, chain_id, ledger, admitted
+        self._states: dict[str, MemberState | None] = dict.fromkeys(founders)
+        self._revoked = Revocations(tls_directory)
+        self._cursor = b""
+        self.loaded = asyncio.Event()
+
+    def authorise(self, method: str, peer: PeerIdentity) -> None:
+        """Raise unless the caller may call the method now (`kernel.membership`). Raises Unavailable: STANDING_UNKNOWN."""
+        member = None if peer.member_id == self._member_id else self.member(peer.member_id)
+        judge_caller(peer, self._admitted(method), self._member_id, member, self._revoked, int(time.time() * 1_000))
+
+    def member(self, member_id: str) -> MemberState | None:
+        """A member, None for one unheard of. Raises Unavailable: STANDING_UNKNOWN until the ledger was read."""
+        if not self.loaded.is_set():
+            raise Unavailable("STANDING_UNKNOWN", "The ledger has not been read since this service started; call again.")
+        return self._states.get(member_id)
+
+    async def follow(self) -> None:
+        """Follow the ledger for ever. A stream ends after a while; then all members are read anew."""
+        while True:
+            try:
+                await self._load()
+                async for event in self._ledger.events(Kind.MEMBER, self._cursor):
+                    await self._take(event)
+            except DeadlineExceeded:
+                continue
+            except FailedPrecondition:  # nothing is certified yet
+                pass
+            except ConsiliumError as error:
+                _log.write(logging.WARNING, "ledger_not_followed", reason=error.reason)
+            await asyncio.sleep(RETRY_S)
+
+    async def _load(self) -> None:
+        for member_id in list(self._states):
+            await self._read(member_id, 0)
+        self.loaded.set()
+
+    async def _take(self, event: LedgerEvent) -> None:
+        if isinstance(event.body, MemberBody):
+            await self._read(event.body.profile.member_id, event.height)
+        self._cursor = event.cursor
+
+    async def _read(self, member_id: str, height: int) -> None:
+        """Take over what the state of this height or a later one says. Raises FailedPrecondition: NOT_FINAL."""
+        state = await self._ledger.read_state(member_entry(member_id))
+        if state.height < height:
+            raise FailedPrecondition("NOT_FINAL", f"Height {height} is not certified here yet.", "L3")
+        self._states[member_id] = None if state.value is None else decode(MemberState, state.value, self._chain_id)

@@ -1,0 +1,77 @@
+"""What crosses the border: requests into checked values, once, and values into answers."""
+
+from consilium.api.storage.v1 import storage_pb2 as pb
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import Malformed
+from consilium.kernel.hashing import DIGEST_BYTES
+from consilium.kernel.manifest import Manifest, StorageReceipt
+from consilium.kernel.sealing import CHUNK_BYTES, KEY_BYTES
+from consilium.kernel.umbral import CAPSULE_BYTES, CIPHERTEXT_BYTES_MAX, Sealed
+from consilium.storage.core.erasure import ErasureCertificate
+
+RECORD_ID_BYTES = 16
+
+
+def record_id(data: bytes) -> bytes:
+    """The random id of a record. Raises Malformed: BAD_FIELD."""
+    return _exactly(data, RECORD_ID_BYTES, "A record_id")
+
+
+def request_hash(data: bytes) -> bytes:
+    """The hash of an access request. Raises Malformed: BAD_FIELD."""
+    return _exactly(data, DIGEST_BYTES, "An access_request_hash")
+
+
+def shred_secret(data: bytes) -> bytes:
+    """A shred secret. Raises Malformed: BAD_FIELD."""
+    return _exactly(data, KEY_BYTES, "A shred_secret")
+
+
+def chunk(given: pb.Chunk) -> tuple[int, bytes]:
+    """The index and the bytes of a chunk. Raises Malformed: BAD_FIELD."""
+    if given.offset % CHUNK_BYTES or not 0 < len(given.data) <= CHUNK_BYTES:
+        raise Malformed("BAD_FIELD", f"A chunk has 1 to {CHUNK_BYTES} bytes, at a multiple of {CHUNK_BYTES}.", "L1")
+    return given.offset // CHUNK_BYTES, given.data
+
+
+def chunk_message(index: int, data: bytes) -> pb.Chunk:
+    """A chunk at its place."""
+    return pb.Chunk(offset=index * CHUNK_BYTES, data=data)
+
+
+def manifest(data: bytes, chain_id: bytes) -> Manifest:
+    """A manifest. Raises Malformed."""
+    return decode(Manifest, data, chain_id)
+
+
+def receipt(given: pb.StorageReceipt, chain_id: bytes) -> StorageReceipt:
+    """A member's signed word. Raises Malformed."""
+    return decode(StorageReceipt, given.encoded, chain_id)
+
+
+def receipt_message(made: StorageReceipt, chain_id: bytes) -> pb.StorageReceipt:
+    """A member's signed word."""
+    return pb.StorageReceipt(encoded=encode(made, chain_id))
+
+
+def sealed_message(sealed: Sealed | None) -> pb.SealedSecret | None:
+    """A sealed secret, where there is one."""
+    return None if sealed is None else pb.SealedSecret(capsule=sealed.capsule, ciphertext=sealed.ciphertext)
+
+
+def sealed(given: pb.SealedSecret) -> Sealed:
+    """A sealed secret, for clients. Raises Malformed: BAD_FIELD."""
+    if len(given.ciphertext) > CIPHERTEXT_BYTES_MAX:
+        raise Malformed("BAD_FIELD", f"A sealed secret has at most {CIPHERTEXT_BYTES_MAX} bytes.", "L1")
+    return Sealed(_exactly(given.capsule, CAPSULE_BYTES, "A capsule"), given.ciphertext)
+
+
+def erasure_message(certificate: ErasureCertificate, chain_id: bytes) -> pb.EraseObjectResponse:
+    """The certificate of an erasure."""
+    return pb.EraseObjectResponse(encoded=encode(certificate, chain_id))
+
+
+def _exactly(data: bytes, length: int, what: str) -> bytes:
+    if len(data) != length:
+        raise Malformed("BAD_FIELD", f"{what} has {length} bytes, not {len(data)}.", "L1")
+    return data

@@ -1,0 +1,507 @@
+"""The storage service over real gRPC and mutual TLS: each method, resuming, bounded memory, and every kind of refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from dataclasses import replace
+from hashlib import shake_128
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from consilium.api.storage.v1 import storage_pb2 as pb
+from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceStub
+from consilium.kernel.chain import Genesis
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import (
+    BadSignature,
+    Conflict,
+    ConsiliumError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    Malformed,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
+from consilium.kernel.manifest import Manifest, StorageReceipt, StorageStatement
+from consilium.kernel.membership import revocation_list
+from consilium.kernel.merkle import leaf_hash
+from consilium.kernel.sealing import CHUNK_BYTES, SealHeader, chunk_count, sealed_chunk_bytes, size_class_of
+from consilium.kernel.signing import Ed25519Verifier
+from consilium.kernel.state_values import member_entry
+from consilium.kernel.umbral import CAPSULE_BYTES, Sealed
+from consilium.runtime.channels import Channel, Peer, typed
+from consilium.runtime.names import PeerIdentity, Role
+from consilium.runtime.tls import Tls
+from consilium.storage import wire
+from consilium.storage.core.erasure import ErasureCertificate
+from consilium.storage.peers import GrpcLedger
+from tests.alliance import record_body
+from tests.runtime.authority import ALLIANCE, Authority
+from tests.storage_service.chain_ledger import serving_chain
+from tests.storage_service.world import (
+    HOME,
+    KEEPER,
+    RECIPIENT,
+    STRANGER,
+    Station,
+    World,
+    chunk,
+    finish,
+    frames,
+    start,
+)
+from tests.stores.objects import TWO_CHUNKS, make_chunks, make_manifest, record_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
+
+SECRET = b"x" * 32
+SCAN = b"a computed tomography, as bytes" * 10_000
+MIB = 1_048_576
+
+
+def play(path: Path, scene: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+    """Runs a scene."""
+
+    async def told() -> None:
+        async with World(path) as world:
+            await scene(world)
+
+    asyncio.run(told())
+
+
+def chain_of(world: World) -> bytes:
+    return world.local.scribe.alliance.chain_id
+
+
+async def put(world: World, stub: Any, name: str = "scan", size_class: int = TWO_CHUNKS) -> Manifest:
+    """A made-up object, stored."""
+    chunks = make_chunks(name, size_class)
+    manifest = make_manifest(name, size_class, chunks)
+    with typed():
+        await stub.PutObject(frames(manifest, chunks, SECRET, chain_of(world)))
+    return manifest
+
+
+async def refused(call: Any, kind: type[ConsiliumError], reason: str) -> None:
+    """The call is refused with this class and for this reason."""
+    with pytest.raises(kind) as found:
+        await ended(call)
+    assert (type(found.value), found.value.reason) == (kind, reason)
+
+
+async def ended(call: Any) -> None:
+    """Waits for the end of a call of any form."""
+    with typed():
+        if hasattr(call, "__aiter__"):
+            assert [each async for each in call] == []
+        else:
+            await call
+
+
+def test_put_object_get_manifest_get_object(tmp_path: Path) -> None:
+    """S2, promise 3: what the patient wrote is what the recipient reads, through storage that can open none of it."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            sharing = world.sharing(station)
+            reference, grant = await sharing.shared(SCAN)
+            assert await sharing.read(reference, grant) == SCAN
+
+    play(tmp_path, scene)
+
+
+def test_get_object_widens_a_range_to_chunks(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            sharing = world.sharing(station)
+            reference, grant = await sharing.shared(SCAN)
+            asked = await sharing.request(reference, grant)
+            reader = world.application(station, RECIPIENT)
+            for offset, length, offsets in (
+                (1, 1, [0]),
+                (CHUNK_BYTES - 1, 2, [0, CHUNK_BYTES]),
+                (CHUNK_BYTES, 0, [CHUNK_BYTES]),
+            ):
+                request = pb.GetObjectRequest(
+                    record_id=reference.record_id, access_request_hash=asked, offset=offset, length=length
+                )
+                assert [each.chunk.offset async for each in reader.GetObject(request)] == offsets
+            beyond = pb.GetObjectRequest(record_id=reference.record_id, access_request_hash=asked, offset=MIB)
+            await refused(reader.GetObject(beyond), InvalidArgument, "BAD_RANGE")
+
+    play(tmp_path, scene)
+
+
+def test_reads_need_a_standing_grant_and_its_recipient(tmp_path: Path) -> None:
+    """S2, S5: no verdict, another record, another member, or a revocation since: nothing is handed out."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            sharing = world.sharing(station)
+            reference, grant = await sharing.shared(SCAN)
+            asked = await sharing.request(reference, grant)
+            reader, stranger = world.application(station, RECIPIENT), world.application(station, STRANGER)
+
+            def manifest(record: bytes, request: bytes) -> pb.GetManifestRequest:
+                return pb.GetManifestRequest(record_id=record, access_request_hash=request)
+
+            granted = manifest(reference.record_id, asked)
+            await refused(stranger.GetManifest(granted), PermissionDenied, "NOT_THE_RECIPIENT")
+            await refused(reader.GetManifest(manifest(record_id("another"), asked)), PermissionDenied, "OTHER_RECORD")
+            unknown = manifest(reference.record_id, b"?" * 32)
+            await refused(reader.GetManifest(unknown), FailedPrecondition, "NOT_FINAL")
+            registration = world.local.scribe.chain.record(reference.record_id)
+            assert registration is not None
+            other = manifest(reference.record_id, registration.transaction_hash)
+            await refused(reader.GetManifest(other), PermissionDenied, "NOT_GRANTED")
+            without = pb.GetObjectRequest(record_id=reference.record_id)
+            await refused(reader.GetObject(without), PermissionDenied, "NOT_GRANTED")
+            await sharing.patient.close(grant)
+            await refused(reader.GetManifest(granted), PermissionDenied, "REVOKED")
+            wanted = pb.GetObjectRequest(record_id=reference.record_id, access_request_hash=asked)
+            await refused(reader.GetObject(wanted), PermissionDenied, "REVOKED")
+
+    play(tmp_path, scene)
+
+
+def test_get_put_state_lets_a_cut_put_go_on(tmp_path: Path) -> None:
+    """S2: the end of a stream proves nothing; what came is told and need not be sent again."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            stub, chunks = world.application(station), make_chunks("scan", TWO_CHUNKS)
+            manifest = make_manifest("scan", TWO_CHUNKS, chunks)
+            begun = [start(manifest.record_id, TWO_CHUNKS), chunk(0, chunks[0])]
+            await refused(stub.PutObject(iter(begun)), FailedPrecondition, "PUT_NOT_FINISHED")
+            state = await stub.GetPutState(pb.GetPutStateRequest(record_id=manifest.record_id))
+            assert (state.state, list(state.chunk_hashes)) == (pb.PUT_STATE_OPEN, [leaf_hash(chunks[0])])
+            last = finish(manifest, SECRET, chain_of(world))
+            early = [begun[0], last]
+            await refused(stub.PutObject(iter(early)), FailedPrecondition, "CHUNKS_MISSING")
+            rest = [begun[0], chunk(1, chunks[1]), last]
+            receipt = (await stub.PutObject(iter(rest))).receipt
+            state = await stub.GetPutState(pb.GetPutStateRequest(record_id=manifest.record_id))
+            assert (state.state, state.receipt) == (pb.PUT_STATE_COMPLETE, receipt)
+            found = wire.receipt(receipt, chain_of(world)).statement
+            assert found == StorageStatement(HOME, manifest.record_id, manifest.ciphertext_root)
+
+    play(tmp_path, scene)
+
+
+def test_a_broken_connection_leaves_no_object(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            stub, chunks = world.application(station), make_chunks("scan", TWO_CHUNKS)
+            call = stub.PutObject()
+            await call.write(start(record_id("scan"), TWO_CHUNKS))
+            await call.write(chunk(0, chunks[0]))
+            call.cancel()
+            manifest = await put(world, stub)
+            state = await stub.GetPutState(pb.GetPutStateRequest(record_id=manifest.record_id))
+            assert state.state == pb.PUT_STATE_COMPLETE
+
+    play(tmp_path, scene)
+
+
+def test_sixteen_mebibytes_stream_in_bounded_memory(tmp_path: Path) -> None:
+    """A stream holds a few chunks at a time, on both sides together, however large the object is."""
+    size_class = size_class_of(16 * MIB - 8)
+    count = chunk_count(size_class)
+
+    def made() -> Iterator[bytes]:
+        for index in range(count):
+            yield shake_128(b"%d" % index).digest(sealed_chunk_bytes(size_class, index))
+
+    hashes = tuple(leaf_hash(each) for each in made())
+    sealed = Sealed(b"p" * CAPSULE_BYTES, b"sealed")
+    manifest = Manifest(record_id("large"), 0, 1, size_class, SealHeader(b"s" * 24, b"k" * 32), sealed, hashes)
+
+    async def scene(world: World) -> None:
+        async with world.storage(KEEPER) as keeper, world.storage(HOME, {KEEPER: keeper.address}) as station:
+            stub = world.application(station)
+            tracemalloc.start()
+            try:
+                response = await stub.PutObject(frames(manifest, made(), SECRET, chain_of(world)))
+                assert response.replica_member_ids == [KEEPER]
+                fetcher = world.stub(station, world.authorities[KEEPER].service("storage"))
+                received = fetcher.GetObject(pb.GetObjectRequest(record_id=manifest.record_id))
+                assert [leaf_hash(each.chunk.data) async for each in received] == list(hashes)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert peak < 8 * MIB, peak
+
+    play(tmp_path, scene)
+
+
+def test_replicate_object_and_repair_from_the_copy(tmp_path: Path) -> None:
+    """S2: a copy at another member; a chunk damaged at home is healed from it while it is read."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(KEEPER) as keeper, world.storage(HOME, {KEEPER: keeper.address}) as station:
+            sharing = world.sharing(station)
+            reference, grant = await sharing.shared(SCAN)
+            path = tmp_path / f"state-{HOME}" / "chunks" / reference.record_id.hex()
+            with path.open("r+b") as file:
+                file.seek(5)
+                file.write(b"damaged")
+            assert await sharing.read(reference, grant) == SCAN
+            assert b"damaged" not in path.read_bytes()[:20]
+
+    play(tmp_path, scene)
+
+
+def test_replicate_object_is_for_its_home_within_quota(tmp_path: Path) -> None:
+    """S2: a copy needs the home's own signature, and room in the home's quota."""
+
+    async def scene(world: World) -> None:
+        chain_id, keys = chain_of(world), world.local.scribe.alliance.keys
+        async with world.storage(KEEPER, foreign_bytes_max=MIB // 2) as keeper:
+            stub = world.stub(keeper, world.authorities[HOME].service("storage"))
+
+            def copy(name: str, signed_by: str = HOME) -> list[pb.ReplicateObjectRequest]:
+                chunks = make_chunks(name, TWO_CHUNKS)
+                manifest = make_manifest(name, TWO_CHUNKS, chunks)
+                statement = StorageStatement(HOME, manifest.record_id, manifest.ciphertext_root)
+                receipt = StorageReceipt(statement, keys[signed_by].member.sign(encode(statement, chain_id)))
+                begin = pb.ReplicationStart(
+                    manifest=encode(manifest, chain_id), home_receipt=wire.receipt_message(receipt, chain_id)
+                )
+                sent = [pb.ReplicateObjectRequest(chunk=wire.chunk_message(i, each)) for i, each in enumerate(chunks)]
+                last = pb.ReplicateObjectRequest(finish=pb.ReplicationFinish())
+                return [pb.ReplicateObjectRequest(start=begin), *sent, last]
+
+            await refused(stub.ReplicateObject(iter(copy("one", STRANGER))), BadSignature, "BAD_SIGNATURE")
+            await refused(stub.ReplicateObject(iter(copy("one")[:2])), FailedPrecondition, "PUT_NOT_FINISHED")
+            response = await stub.ReplicateObject(iter(copy("one")))
+            assert wire.receipt(response.receipt, chain_id).statement.member_id == KEEPER
+            await refused(stub.ReplicateObject(iter(copy("two"))), ResourceExhausted, "QUOTA")
+            own = world.application(keeper, KEEPER)
+            await refused(own.ReplicateObject(iter(copy("one"))), PermissionDenied, "WRONG_ROLE")
+
+    play(tmp_path, scene)
+
+
+def test_put_without_its_copies_is_not_acknowledged(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with world.storage(HOME, {KEEPER: "127.0.0.1:1"}) as station:
+            chunks = make_chunks("scan", TWO_CHUNKS)
+            manifest = make_manifest("scan", TWO_CHUNKS, chunks)
+            sent = frames(manifest, chunks, SECRET, chain_of(world))
+            await refused(world.application(station).PutObject(sent), ResourceExhausted, "NO_COPY")
+
+    play(tmp_path, scene)
+
+
+def test_erase_object_ends_it_everywhere(tmp_path: Path) -> None:
+    """Promise 6: the secret is destroyed, the copies go, a certificate says so, and the record never comes back."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(KEEPER) as keeper, world.storage(HOME, {KEEPER: keeper.address}) as station:
+            sharing, stub = world.sharing(station), world.application(station)
+            reference, grant = await sharing.shared(SCAN)
+            asked = await sharing.request(reference, grant)
+            erase = pb.EraseObjectRequest(record_id=reference.record_id)
+            elsewhere = world.stub(station, world.authorities[STRANGER].service("storage"))
+            await refused(elsewhere.EraseObject(erase), PermissionDenied, "NOT_THE_HOME")
+            encoded = (await stub.EraseObject(erase)).encoded
+            certificate = decode(ErasureCertificate, encoded, chain_of(world))
+            said = certificate.statement
+            assert (said.shred_secret_destroyed, said.copies_deleted, said.copies_left) == (True, (KEEPER,), ())
+            key = world.local.scribe.alliance.keys[HOME].profile.member_key
+            Ed25519Verifier().verify(key, encode(said, chain_of(world)), certificate.signature)
+            wanted = pb.GetManifestRequest(record_id=reference.record_id, access_request_hash=asked)
+            reader = world.application(station, RECIPIENT)
+            await refused(reader.GetManifest(wanted), NotFound, "NO_SUCH_OBJECT")
+            assert keeper.driver.stores.objects.record_ids() == []
+            again = [start(reference.record_id, TWO_CHUNKS)]
+            await refused(stub.PutObject(iter(again)), Conflict, "ERASED")
+
+    play(tmp_path, scene)
+
+
+def test_get_scrub_state_counts_damage_and_orphans(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with world.storage(KEEPER) as keeper, world.storage(HOME, {KEEPER: keeper.address}) as station:
+            stub = world.application(station)
+            manifest = await put(world, stub)
+            path = tmp_path / f"state-{HOME}" / "chunks" / manifest.record_id.hex()
+            path.write_bytes(b"")
+            await station.scrub.round()
+            state = await stub.GetScrubState(pb.GetScrubStateRequest())
+            assert (state.chunks_read, state.chunks_damaged, state.chunks_healed, state.orphans) == (2, 2, 2, 1)
+            assert state.last_round_ms > 0
+
+    play(tmp_path, scene)
+
+
+def test_a_revoked_serial_number_is_refused_at_once(tmp_path: Path) -> None:
+    """Design section 8: the list beside the TLS files is read again when it changes; a damaged one changes nothing."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            method, revoked = "/consilium.api.storage.v1.StorageService/GetScrubState", tmp_path / "tls-1" / "revoked"
+            peer = PeerIdentity(HOME, Role.SERVICE, "application.ehr", 77, 2**40)
+            station.standing.authorise(method, peer)
+            for content in (revocation_list([77]), b"damaged"):
+                revoked.write_bytes(content)
+                with pytest.raises(PermissionDenied, match="REVOKED"):
+                    station.standing.authorise(method, peer)
+            with pytest.raises(PermissionDenied, match="NOT_A_MEMBER"):
+                station.standing.authorise(method, replace(peer, member_id="nobody"))
+
+    play(tmp_path, scene)
+
+
+Case = tuple[str, "Callable[[World, Station], Any]", type[ConsiliumError], str]
+
+
+def bare(world: World, station: Station, issued: Any) -> Any:
+    """A channel without its own deadlines."""
+    return Channel(Peer(HOME, "storage", station.address), Tls(world.directory(issued), ALLIANCE))
+
+
+async def without_certificate(world: World, station: Station) -> None:
+    credentials = grpc.ssl_channel_credentials(world.authorities[HOME].pem)
+    options = [("grpc.ssl_target_name_override", f"storage.{HOME}.{ALLIANCE}")]
+    async with grpc.aio.secure_channel(station.address, credentials, options=options) as channel:
+        await StorageServiceStub(channel).GetScrubState(pb.GetScrubStateRequest(), timeout=5)
+
+
+async def sent_raw(world: World, station: Station, message: bytes) -> None:
+    async with bare(world, station, world.authorities[HOME].service("application.ehr")) as channel:
+        await channel.unary_unary("/consilium.api.storage.v1.StorageService/GetScrubState")(message)
+
+
+async def by_foreign_authority(world: World, station: Station) -> None:
+    other = Authority(HOME)
+    issued = other.service("application.ehr")
+    async with bare(world, station, issued) as channel:
+        await StorageServiceStub(channel).GetScrubState(pb.GetScrubStateRequest(), timeout=5)
+
+
+REFUSALS: list[Case] = [
+    ("no certificate", without_certificate, Unavailable, "UNAVAILABLE"),
+    ("wrong authority", by_foreign_authority, Unavailable, "UNAVAILABLE"),
+    (
+        "wrong role",
+        lambda world, station: world.person(station, Role.PATIENT).GetScrubState(pb.GetScrubStateRequest()),
+        PermissionDenied,
+        "WRONG_ROLE",
+    ),
+    (
+        "wrong member",
+        lambda world, station: world.application(station, STRANGER).PutObject(iter([start(record_id("x"), 0)])),
+        PermissionDenied,
+        "WRONG_ROLE",
+    ),
+    (
+        "malformed",
+        lambda world, station: world.application(station).PutObject(iter([start(b"short", 0)])),
+        Malformed,
+        "BAD_FIELD",
+    ),
+    (
+        "no start",
+        lambda world, station: world.application(station).PutObject(iter([chunk(0, b"x")])),
+        Malformed,
+        "BAD_FRAME",
+    ),
+    (
+        "size class",
+        lambda world, station: world.application(station).PutObject(iter([start(record_id("x"), 999)])),
+        InvalidArgument,
+        "BAD_SIZE_CLASS",
+    ),
+    (
+        "object too large",
+        lambda world, station: world.application(station).PutObject(iter([start(record_id("x"), 200)])),
+        InvalidArgument,
+        "OBJECT_TOO_LARGE",
+    ),
+    (
+        "chunk too large",
+        lambda world, station: world.application(station).PutObject(
+            iter([start(record_id("x"), TWO_CHUNKS), chunk(0, bytes(CHUNK_BYTES + 1))])
+        ),
+        Malformed,
+        "BAD_FIELD",
+    ),
+    (
+        "message too large",
+        lambda world, station: world.application(station).PutObject(
+            iter([start(record_id("x"), TWO_CHUNKS), chunk(0, bytes(3 * MIB))])
+        ),
+        ResourceExhausted,
+        "RESOURCE_EXHAUSTED",
+    ),
+    ("no bytes of a message", lambda world, station: sent_raw(world, station, b"\xff\xff"), Malformed, "MALFORMED_MESSAGE"),
+    ("unknown field", lambda world, station: sent_raw(world, station, b"\x98\x3f\x01"), Malformed, "UNKNOWN_FIELD"),
+    (
+        "past deadline",
+        lambda world, station: world.application(station).GetScrubState(pb.GetScrubStateRequest(), timeout=0),
+        DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids=[each[0] for each in REFUSALS])
+def test_refusals(tmp_path: Path, case: Case) -> None:
+    """Every refusal is typed, with its reason; none is INTERNAL or UNKNOWN."""
+    _, call, kind, reason = case
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME, message_bytes_max=2 * MIB) as station:
+            await refused(call(world, station), kind, reason)
+
+    play(tmp_path, scene)
+
+
+def test_another_writer_may_not_go_on(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            begun = [start(record_id("scan"), TWO_CHUNKS)]
+            await refused(world.application(station).PutObject(iter(begun)), FailedPrecondition, "PUT_NOT_FINISHED")
+            other = world.person(station, Role.STAFF)
+            await refused(other.PutObject(iter(begun)), PermissionDenied, "OTHER_WRITER")
+            asked = pb.GetPutStateRequest(record_id=record_id("scan"))
+            await refused(other.GetPutState(asked), PermissionDenied, "OTHER_WRITER")
+
+    play(tmp_path, scene)
+
+
+def test_the_ledger_service_is_read_under_proof(tmp_path: Path) -> None:
+    """L3, L5: the member's own ledger over gRPC, across an epoch, every answer verified from genesis."""
+
+    async def scene(world: World) -> None:
+        scribe = world.local.scribe
+        genesis: Genesis = scribe.alliance.genesis
+        scribe.write(scribe.record("scan"))
+        scribe.cross_epoch()
+        scribe.write()
+        directory = world.directory(world.authorities[HOME].service("ledger"))
+        async with serving_chain(scribe, HOME, directory) as address:
+            tls = Tls(world.directory(world.authorities[HOME].service("storage")), ALLIANCE)
+            async with Channel(Peer(HOME, "ledger", address), tls) as channel:
+                ledger = GrpcLedger(channel, genesis, Ed25519Verifier())
+                state = await ledger.read_state(member_entry(HOME))
+                assert (state.height, state.value is not None) == (scribe.chain.height, True)
+                entry = scribe.chain.record(record_body("scan").record_id)
+                assert entry is not None
+                assert await ledger.read_record(entry.body.record_id) == entry.body
+                assert await ledger.read_record(b"?" * 16) is None
+                found = await ledger.read_transaction(entry.transaction_hash)
+                assert found.transaction_hash == entry.transaction_hash
+                with pytest.raises(NotFound):
+                    await ledger.read_transaction(b"?" * 32)
+
+    play(tmp_path, scene)
