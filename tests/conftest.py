@@ -58,9 +58,7 @@ class LeftOut:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds --whole, which `make test` passes."""
-    parser.addoption(
-        "--whole", action="store_true", help="fail when any test is skipped, xfailed or deselected"
-    )
+    parser.addoption("--whole", action="store_true", help="fail when any test is skipped, xfailed or deselected")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -269,7 +269,7 @@ def test_the_last_result_is_told_to_both_committees() -> None:
 def test_a_large_batch_survives_the_change_of_committees() -> None:
     """C4: the old committee's answers count no more; the new one collects its own, also for a member without a vote."""
     parameters = replace(SHORT, inline_bytes_max=600)
-    cluster = Cluster(9, voters=4, parameters=parameters, successors=[[*FOUR[1:], "member-4"]])
+    cluster = Cluster(9, voters=4, parameters=parameters)
     data = tuple(make_record("member-8", number) for number in range(5))
     at_the_end(cluster)
     proposal_free = [name for name in cluster.names if name != "member-8"]
@@ -295,13 +295,14 @@ def test_batches_of_a_member_that_left_stop_nobody(*, restarts: bool) -> None:
     cluster.submit("member-4", make_record("member-4", 1))
     waiting = [entry.opened.batch.member_id for entry in cluster.seats[BACKUP].state.pool.waiting()]
     assert waiting == ["member-4"]
+    logs = {name: list(cluster.seats[name].log) for name in FOUR}
     cluster.order(1, first=10)
     cluster.ring(PRIMARY, Timer.BATCH)
     assert [cluster.seats[name].state.outlook.epoch for name in FOUR] == [1] * 4
     cluster.arrives = lambda _sender, _to, _message: True
-    if restarts:
+    if restarts:  # as after a crash between the ledger's last write and the vote log's next
         for name in FOUR:
-            cluster.restart(name)
+            cluster.restart(name, records=logs[name])
     cluster.order(2, BACKUP, first=70)
     assert [cluster.seats[name].height for name in FOUR] == [13] * 4
     assert [cluster.seats[name].state.view for name in FOUR] == [0] * 4

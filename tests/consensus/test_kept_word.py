@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from consilium.consensus.core.events import (
+    BatchRecord,
     NewViewRecord,
     PreparedRecord,
     ProposalRecord,
@@ -275,6 +276,28 @@ def test_the_log_is_rewritten_and_still_holds_all_that_matters() -> None:
     assert (again.state.stable_height, list(again.state.log.prepared)) == (20, [21])
 
 
+def test_a_rewritten_log_keeps_what_is_prepared_above_the_checkpoint() -> None:
+    """C5, paper 4.3: block 20 becomes stable, and the log shrinks, when 21 and 22 are already prepared."""
+    cluster = Cluster(parameters=SMALL)
+    cluster.order(19)
+
+    def arrives(_sender: str, _to: str, message: Message) -> bool:
+        late = isinstance(message, Checkpoint) and message.result.height == 20
+        return not (late or (isinstance(message, Commit) and message.signed.vote.height > 20))
+
+    cluster.arrives = arrives
+    cluster.order(3, first=20)
+    backup = cluster.seats[BACKUP]
+    assert (backup.height, backup.state.stable_height, sorted(backup.state.log.prepared)) == (20, 19, [20, 21, 22])
+    for name in (PRIMARY, SECOND):
+        cluster.deliver_message(name, BACKUP, make_checkpoint(name, backup.ledger.results[19]))
+    assert [record.certificate.result.height for record in backup.log if isinstance(record, StableRecord)] == [20]
+    again = cluster.restart(BACKUP)
+    assert sorted(again.state.log.prepared) == [21, 22]
+    assert [height for height, slot in sorted(again.state.log.slots.items()) if slot.accepted] == [21, 22]
+    assert sum(isinstance(record, BatchRecord) for record in again.log) == 2
+
+
 def test_the_proof_of_the_view_stays_in_the_log() -> None:
     """C5: rewriting the log keeps the new view's proof, the view's own and what it rests on."""
     cluster = Cluster(parameters=SMALL)
@@ -344,15 +367,15 @@ def test_silence_outlives_a_restart() -> None:
 def test_the_end_of_silence_is_in_the_log() -> None:
     """C5: with the checkpoint that ended the silence durable, a later restart votes on nothing below it."""
     cluster = Cluster(parameters=SMALL)
-    cluster.order(2)
+    cluster.order(3)
     backup = cluster.restart(BACKUP, lost=True)
     cluster.run()
-    for number in range(3, 7):
+    for number in range(4, 8):
         cluster.order(1, first=number)
         cluster.catch_up(BACKUP, SECOND)
     assert not backup.silent
     stable = [record.certificate.result.height for record in backup.log if isinstance(record, StableRecord)]
-    assert stable[-1] >= 6
+    assert stable[-1] == 7
 
 
 def test_too_few_answers_end_no_silence() -> None:
@@ -402,7 +425,7 @@ def prepare_as(name: str, number: int) -> tuple[Cluster, Seat]:
     cluster = Cluster()
     cluster.order(1)
     cluster.restart(SECOND)
-    cluster.run()
+    cluster.deliver_message(SECOND, BACKUP, StatusRequest(0))
     cluster.arrives = lambda _sender, _to, _message: False
     parent = replace(GENESIS, height=1, hash=cluster.seats[BACKUP].ledger.results[0].block_hash, time_ms=GENESIS_MS + 100)
     proposal = make_pre_prepare(cluster.outlook, parent, now_ms=GENESIS_MS + 200)

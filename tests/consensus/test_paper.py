@@ -68,7 +68,12 @@ def test_backup_refuses_another_view() -> None:
     """4.2: "it is in view v"."""
     cluster = isolated()
     cluster.deliver_message(BACKUP, SECOND, make_pre_prepare(cluster.outlook, GENESIS, view=1))
-    assert cluster.seats[SECOND].slots(Prepare) == []
+    second = cluster.seats[SECOND]
+    assert (second.slots(Prepare), second.state.log.slots) == ([], {})
+    proposal = make_pre_prepare(cluster.outlook, GENESIS)
+    cluster.deliver_message(PRIMARY, SECOND, proposal)
+    cluster.deliver_message(BACKUP, SECOND, make_pre_prepare(cluster.outlook, GENESIS, view=1))
+    assert second.state.log.slots[1].digest == proposal.signed.vote.digest, "nor does it lose what it has accepted"
 
 
 def test_backup_refuses_a_signature_that_is_not_the_primarys() -> None:

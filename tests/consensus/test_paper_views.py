@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from consilium.consensus.core.events import SetTimer, Timer
+from consilium.consensus.core.events import SetTimer, Timer, ViewRecord
 from consilium.consensus.core.messages import (
     Commit,
     NewView,
@@ -300,14 +300,9 @@ def test_delegates_scattered_over_three_views_come_together() -> None:
     cluster = Cluster()
     cluster.order(1)
     cluster.stop(PRIMARY)
-    cluster.arrives = lambda _sender, _to, _message: False
-    committee = cluster.outlook.committee
-    for name, view in ((SECOND, 2), (THIRD, 3)):
-        for index in (0, 1):
-            cluster.deliver_message(f"member-{index}", name, make_call(committee, index, view))
-    cluster.ring(BACKUP, Timer.PROGRESS)
+    for name, view in ((BACKUP, 1), (SECOND, 2), (THIRD, 3)):
+        cluster.restart(name, records=[ViewRecord(0, view, entered=False)])
     assert [cluster.seats[name].state.view for name in (BACKUP, SECOND, THIRD)] == [1, 2, 3]
-    cluster.arrives = lambda _sender, _to, _message: True
     cluster.submit(BACKUP, make_record(BACKUP, 2))
     cluster.heal(60_000)
     assert min(cluster.heights[1:]) >= 2

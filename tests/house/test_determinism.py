@@ -53,9 +53,7 @@ class SetWalk:
         """Tells whether an expression is known to be a set."""
         if isinstance(value, ast.Set | ast.SetComp):
             return True
-        if isinstance(value, ast.BinOp) and isinstance(
-            value.op, ast.BitOr | ast.BitAnd | ast.Sub | ast.BitXor
-        ):
+        if isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr | ast.BitAnd | ast.Sub | ast.BitXor):
             return self.is_set(value.left) or self.is_set(value.right)
         if isinstance(value, ast.Call):
             by_method = isinstance(value.func, ast.Attribute) and value.func.attr in SET_METHODS

@@ -83,9 +83,7 @@ def test_lists_come_in_pages(name: str) -> None:
 
 
 def test_every_service_has_its_verbs() -> None:
-    services = {
-        service.name: service for name in FILES for service in descriptor(name).services_by_name.values()
-    }
+    services = {service.name: service for name in FILES for service in descriptor(name).services_by_name.values()}
     assert services.keys() == EXPECTED.keys()
     for name, verbs in EXPECTED.items():
         assert verbs <= {method.name for method in services[name].methods}

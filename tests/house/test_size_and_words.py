@@ -71,11 +71,7 @@ def test_banned_words_are_not_used() -> None:
 
 
 def test_nothing_is_claimed_that_cannot_be_kept() -> None:
-    texts = (
-        [ROOT / path for path in modules()]
-        + sorted(ROOT.glob("*.md"))
-        + sorted((ROOT / "docs").rglob("*.md"))
-    )
+    texts = [ROOT / path for path in modules()] + sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
     claims = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in texts
@@ -85,9 +81,7 @@ def test_nothing_is_claimed_that_cannot_be_kept() -> None:
     assert claims == []
 
 
-@pytest.mark.parametrize(
-    "source", ["leader_id = 1", "class NodeHash: ...", "def f(validators): ...", "x.node = 1"]
-)
+@pytest.mark.parametrize("source", ["leader_id = 1", "class NodeHash: ...", "def f(validators): ...", "x.node = 1"])
 def test_banned_words_are_found(source: str) -> None:
     assert banned_names("services/consilium/kernel/any.py", ast.parse(source)) != []
 
@@ -97,14 +91,9 @@ def test_banned_module_names_are_found() -> None:
 
 
 def test_the_merkle_word_is_allowed() -> None:
-    assert (
-        banned_names("services/consilium/kernel/merkle.py", ast.parse("def node_hash(left, right): ..."))
-        == []
-    )
+    assert banned_names("services/consilium/kernel/merkle.py", ast.parse("def node_hash(left, right): ...")) == []
 
 
 def test_long_functions_are_found() -> None:
     body = "\n".join("    x = 1" for _ in range(FUNCTION_LINES_MAX + 1))
-    assert long_functions("any.py", ast.parse(f"def f():\n    '''Doc.'''\n{body}")) == [
-        "any.py: f has 71 lines"
-    ]
+    assert long_functions("any.py", ast.parse(f"def f():\n    '''Doc.'''\n{body}")) == ["any.py: f has 71 lines"]

@@ -275,3 +275,14 @@ def test_a_tombstoned_member_is_not_drawn_and_returns_under_a_new_key_only(scrib
     state = member(scribe, profile.member_id)
     assert (state.tombstoned, state.score, state.evidence_count) == (False, 700, 1)
     assert submit(scribe, equivocation(scribe, offender)) == Code.BAD_EVIDENCE
+
+
+def test_c6_nobody_is_dismissed_below_the_members_a_committee_needs(scribe: Scribe) -> None:
+    """C6: four stay, whoever signs; an alliance without electors could never hand over again."""
+    codes = []
+    for each in scribe.alliance.genesis.members:
+        signers = [m.member_id for m in scribe.alliance.genesis.members if member(scribe, m.member_id).is_active]
+        codes.append(act(scribe, MemberAction.SUSPEND, each, signers))
+    active = sum(member(scribe, each.member_id).is_active for each in scribe.alliance.genesis.members)
+    assert active == 4
+    assert set(codes) == {Code.APPLIED, Code.TOO_FEW_LEFT}

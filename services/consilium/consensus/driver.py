@@ -214,10 +214,11 @@ class Driver:
     async def _obey(self, effects: Sequence[Effect]) -> None:
         """Make all records durable, then send and deliver in order (C5)."""
         log, persist = self._around.log, together(effects)
-        if log.lost and self._replica.state.silence is None:
-            await run_to_end(log.end_silence)
+        speaks_again = log.lost and self._replica.state.silence is None
         if persist is not None:
             await run_to_end(self._write, persist)
+        if speaks_again:
+            await run_to_end(log.end_silence)
         for effect in effects:
             match effect:
                 case Send(to, message):

@@ -61,7 +61,7 @@ def registrations(
 ) -> list[OpenedTransaction]:
     """The member's own registrations, no more than one batch holds.
 
-    Raises InvalidArgument: BAD_COUNT or TOO_LARGE; Malformed: SIGNED, or as `open_transaction`; BadSignature: FOREIGN_VOUCHER.
+    Raises InvalidArgument: BAD_COUNT, TOO_LARGE; Malformed: SIGNED, or as `open_transaction`; BadSignature: FOREIGN_VOUCHER.
     """
     if not 1 <= len(messages) <= BATCH_TRANSACTIONS_MAX:
         raise InvalidArgument("BAD_COUNT", f"There are {len(messages)}; a batch holds 1 to {BATCH_TRANSACTIONS_MAX}.", "L2")

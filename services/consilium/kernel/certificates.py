@@ -15,8 +15,8 @@ from consilium.kernel.errors import BadSignature
 from consilium.kernel.hashing import sha256
 from consilium.kernel.signing import Verifier
 
-COMMITTEE_MAX = 64
-"""The most delegates a committee may have; the target is 13 (C6)."""
+COMMITTEE_MAX = 61
+"""The most delegates a committee may have, the largest 3f + 1 whose bitmap fits an integer (L3); the target is 13 (C6)."""
 MEMBERS_MAX = 512
 """The most members an alliance may have, which bounds an alliance certificate."""
 HEADER_BYTES_MAX = 65_536

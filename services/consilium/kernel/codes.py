@@ -39,6 +39,7 @@ class Code(IntEnum):
     MEMBERS_FULL = 37
     OFFENDER_KNOWN = 38
     BAD_EVIDENCE = 39
+    TOO_FEW_LEFT = 40
 
     # Election and handover.
     NOT_A_DELEGATE = 48
@@ -104,6 +105,7 @@ RULES: dict[Code, str] = {
     Code.MEMBERS_FULL: "L8",
     Code.OFFENDER_KNOWN: "C8",
     Code.BAD_EVIDENCE: "C8",
+    Code.TOO_FEW_LEFT: "C6",
     Code.NOT_A_DELEGATE: "C6",
     Code.WRONG_EPOCH: "C6",
     Code.REVEAL_REPEATED: "C6",

@@ -3,12 +3,17 @@
 In the kernel, because ledger, delegates and light clients all start from here.
 """
 
-from consilium.kernel.certificates import Committee, Elector, Electorate
-from consilium.kernel.chain import Genesis
-from consilium.kernel.election import Candidate, draw_committee
+from consilium.kernel.apportionment import STRATA
+from consilium.kernel.certificates import COMMITTEE_MAX, WINDOW_MAX, Committee, Elector, Electorate
+from consilium.kernel.chain import Genesis, Parameters
+from consilium.kernel.election import COMMITTEE_MIN, Candidate, draw_committee
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.transactions import MemberProfile
+
+TERM_BLOCKS_MIN = 2
+"""The shortest term."""
+
 
 FIRST_MIX = ZERO_DIGEST
 """The mix epoch 0 is drawn with: the seed holds the chain id, and nothing has been revealed yet."""
@@ -42,5 +47,21 @@ def verify_genesis(genesis: Genesis) -> None:
     keys = [key for each in genesis.members for key in (each.member_key, each.consensus_key)]
     if len(set(keys)) != len(keys):
         raise InvalidArgument("BAD_FOUNDERS", "Two founders' keys are the same.", "L5")
-    if genesis.parameters.term_blocks < 2:  # noqa: PLR2004  the draw comes before the end
-        raise InvalidArgument("BAD_PARAMETERS", "A term has at least two blocks.", "C6")
+    _verify_parameters(genesis.parameters)
+
+
+def _verify_parameters(parameters: Parameters) -> None:
+    """Raise InvalidArgument unless an alliance can live by these numbers."""
+    shares = parameters.seat_shares
+    faults = (
+        (parameters.term_blocks >= TERM_BLOCKS_MIN, "A term has at least two blocks: the draw comes before its end.", "C6"),
+        (COMMITTEE_MIN <= parameters.committee_target <= COMMITTEE_MAX, "A committee has 4 to 61 delegates.", "C6"),
+        (len(shares) == STRATA and sum(shares) > 0, "Seats are shared among four strata.", "C6"),
+        (0 < parameters.pipeline_blocks <= parameters.window_blocks <= WINDOW_MAX, "The pipeline fits the window.", "C3"),
+        (0 < parameters.view_timeout_ms <= parameters.view_timeout_max_ms, "The view timeout is below its cap.", "C2"),
+        (0 < parameters.heartbeat_ms < parameters.tip_age_max_ms, "A tip may be older than a heartbeat.", "L7"),
+        (parameters.ingress_batches_max > 0 and parameters.expiry_blocks_max > 0, "Quotas let something through.", "C4"),
+    )
+    for holds, sentence, rule in faults:
+        if not holds:
+            raise InvalidArgument("BAD_PARAMETERS", f"The genesis parameters are refused. {sentence}", rule)

@@ -5,22 +5,27 @@ from consilium.kernel.certificates import Committee, QuorumSignature, Result, Re
 
 
 class Checkpoints:
-    """The results heard for the heights above the stable checkpoint."""
+    """The results heard for the heights above the stable checkpoint.
+
+    Kept by height and epoch: a place in one committee says nothing about that place in the next, and a delegate of the old
+    one must not fill it (C7).
+    """
 
     def __init__(self) -> None:
-        self._votes: dict[int, dict[int, Checkpoint]] = {}
+        self._votes: dict[tuple[int, int], dict[int, Checkpoint]] = {}
 
     def add(self, committee: Committee, index: int, checkpoint: Checkpoint) -> None:
-        """Keep a delegate's result, the first it gave for a height."""
+        """Keep a delegate's result, the first it gave for a height in this committee's epoch."""
         if index < len(committee.delegates):
-            self._votes.setdefault(checkpoint.result.height, {}).setdefault(index, checkpoint)
+            place = checkpoint.result.height, checkpoint.result.epoch
+            self._votes.setdefault(place, {}).setdefault(index, checkpoint)
 
     def certificate(self, committee: Committee, own: Result) -> ResultCertificate | None:
         """The certificate of this replica's own result, once a quorum of equal ones is here."""
-        votes = self._votes.get(own.height, {})
+        votes = self._votes.get((own.height, own.epoch), {})
         equal = [QuorumSignature(index, votes[index].signature) for index in sorted(votes) if votes[index].result == own]
         return ResultCertificate(own, tuple(equal)) if len(equal) >= committee.quorum else None
 
     def truncate(self, height: int) -> None:
         """Forget all at or below a stable checkpoint."""
-        self._votes = {each: votes for each, votes in self._votes.items() if each > height}
+        self._votes = {place: votes for place, votes in self._votes.items() if place[0] > height}

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from consilium.kernel.authoring import sign_payload
 from consilium.kernel.chain import Batch, batch_statement
 from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import sha256
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.signing import Signer
-from consilium.kernel.transactions import Endorsement, EvidenceBody, HandoverBody, Payload, Transaction
+from consilium.kernel.transactions import EvidenceBody, HandoverBody, Payload
 
 
 def form_batch(member_id: str, signer: Signer, transactions: Sequence[bytes], chain_id: bytes) -> bytes:
@@ -22,9 +23,3 @@ def own_transaction(body: EvidenceBody | HandoverBody, signer: Signer, expiry_he
     draft = Payload(signer.public_key, bytes(16), 0, body)
     request_id = sha256(encode(draft, chain_id))[:16]
     return sign_payload(Payload(signer.public_key, request_id, expiry_height, body), signer, chain_id)
-
-
-def sign_payload(payload: Payload, signer: Signer, chain_id: bytes) -> bytes:
-    """A payload under its author's own signature, as carried from here on (L1, L2)."""
-    data = encode(payload, chain_id)
-    return encode(Transaction(data, (Endorsement(signer.public_key, signer.sign(data)),)), chain_id)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from consilium.kernel.certificates import MEMBERS_MAX, Phase, Vote
 from consilium.kernel.chain import Header
 from consilium.kernel.codes import Code
+from consilium.kernel.election import COMMITTEE_MIN
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, Malformed
 from consilium.kernel.opening import OpenedTransaction
@@ -106,13 +107,18 @@ def _reinstate(state: LedgerState, member: MemberState, profile: MemberProfile) 
 
 
 def _dismiss(state: LedgerState, member: MemberState, body: MemberBody) -> Code:
-    """Suspend or expel. The profile must name the keys in force, so that an old paper does not hit a new key."""
+    """Suspend or expel, never below the members a committee needs (C6).
+
+    The profile must name the keys in force, so that an old paper does not hit a new key.
+    """
     suspends = body.action is MemberAction.SUSPEND
     if member.status is MemberStatus.EXPELLED or (suspends and not member.is_active):
         return Code.MEMBER_STATUS
     named, known = body.profile, member.profile
     if (named.member_key, named.consensus_key) != (known.member_key, known.consensus_key):
         return Code.MEMBER_KEYS
+    if member.is_active and len(state.active_members()) <= COMMITTEE_MIN:
+        return Code.TOO_FEW_LEFT
     status = MemberStatus.SUSPENDED if suspends else MemberStatus.EXPELLED
     state.put_member(replace(member, status=status))
     return Code.APPLIED

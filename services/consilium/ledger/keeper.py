@@ -1,0 +1,198 @@
+"""Keeps one member's chain: appends what consensus or block sync brings, and answers whoever reads (rules L3, L8).
+
+One block grows at a time. Its signatures are verified in a thread while readers go on; then it is made durable and executed
+in a thread, while the chain stands still for readers. One sync a block: a result certificate is written at once and made
+durable by the next block's sync. Losing the newest one in a power cut loses nothing that was acknowledged, for the block
+stands, its delegates sign its result again, and a certificate that is missing is fetched (`peers`).
+
+A store that fails, or a quorum that certifies another result than ours, ends the keeper for good: the process must stop.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from consilium.kernel.certificates import ResultCertificate
+from consilium.kernel.chain import CertifiedBlock, Genesis, Header
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import BadSignature, Conflict, FailedPrecondition, NotFound
+from consilium.kernel.executions import Execution, Standings
+from consilium.kernel.signing import Verifier
+from consilium.ledger.block_index import BlockIndex
+from consilium.ledger.core.acceptance import Tip, VerifiedBlock, verify_block
+from consilium.ledger.core.chain import Chain
+from consilium.ledger.core.sync import BLOCK_BYTES_MAX, SentBlock
+from consilium.ledger.store import BlockStore
+from consilium.runtime.threads import run_to_end
+
+AGE_UNKNOWN_S = 1_000_000
+"""The age of the newest certificate while none has come since the start."""
+
+Answer = TypeVar("Answer")
+
+
+class Keeper:
+    """A chain that grows, and everybody who waits for it. For one event loop."""
+
+    def __init__(self, genesis: Genesis, store: BlockStore, verifier: Verifier) -> None:
+        """Replay what the store holds; raises what `Chain.append_block` raises when it is not our chain."""
+        self.chain = Chain(genesis, verifier)
+        self.index = BlockIndex(genesis)
+        self.unproven: dict[int, None] = {}
+        """Executed heights without a result certificate here, in order."""
+        self.blocks_kept = 0
+        """How many blocks were made durable since the start."""
+        self._store, self._verifier = store, verifier
+        self._growing, self._still = asyncio.Lock(), asyncio.Lock()
+        self._changed = asyncio.Condition()
+        self._broken = asyncio.Event()
+        self._failure: Exception | None = None
+        self._certified_at = float("-inf")
+        self._replay()
+
+    def _replay(self) -> None:
+        chain = self.chain
+        for height in range(1, self._store.height + 1):
+            block = decode(CertifiedBlock, self._store.read_block(height), chain.chain_id, BLOCK_BYTES_MAX)
+            self._execute(verify_block(block, chain.tip, chain.chain_id, self._verifier))
+            try:
+                certificate = self._store.read_certificate(height)
+            except NotFound:
+                continue
+            chain.add_result_certificate(decode(ResultCertificate, certificate, chain.chain_id))
+            self.unproven.pop(height, None)
+
+    # --- growing ---
+
+    async def execute(self, block: CertifiedBlock) -> Execution:
+        """Take a decided block; durable on return. One that is here already is answered again.
+
+        Raises FailedPrecondition (HEIGHT_GAP) beyond the next height, Conflict (OTHER_BLOCK) for another block at a height
+        that has one, and what `acceptance.verify_block` raises.
+        """
+        header = decode(Header, block.header, self.chain.chain_id)
+        async with self._growing:
+            if header.height > self.chain.height + 1:
+                raise FailedPrecondition("HEIGHT_GAP", f"The last block here is {self.chain.height}.", "L8")
+            if header.height == self.chain.height + 1:
+                await self._append(await run_to_end(self.verify, block))
+        execution = self.execution(header.height)
+        if execution.header != block.header:
+            raise Conflict("OTHER_BLOCK", f"Another block stands at height {header.height}.", "L3")
+        return execution
+
+    def verify(self, block: CertifiedBlock) -> VerifiedBlock:
+        """The block, fit to follow the present tip; raises what `acceptance.verify_block` raises."""
+        return verify_block(block, self.chain.tip, self.chain.chain_id, self._verifier)
+
+    async def append(self, verified: VerifiedBlock) -> Tip:
+        """Take a block that block sync has verified, unless it is here already; the tip after it."""
+        async with self._growing:
+            if verified.opened.header.height > self.chain.height:
+                await self._append(verified)
+        return self.chain.tip
+
+    async def certify(self, certificate: ResultCertificate) -> None:
+        """Keep the certificate of an executed block; a second one for the same height changes nothing.
+
+        Raises FailedPrecondition (NOT_EXECUTED), BadSignature, and DataLoss (DIVERGED), which ends the keeper.
+        """
+        height = certificate.result.height
+        async with self._growing, self._still:
+            if height <= self.chain.height and self.chain.result_certificate(height) is not None:
+                return
+            await self._or_break(self._certify_and_keep, certificate)
+        if height == self.chain.certified_height:
+            self._certified_at = time.monotonic()
+        await self._notify()
+
+    async def broken(self) -> None:
+        """Wait until the keeper cannot go on, and raise why."""
+        await self._broken.wait()
+        assert self._failure is not None
+        raise self._failure
+
+    async def _append(self, verified: VerifiedBlock) -> None:
+        async with self._still:
+            await self._or_break(self._keep_and_execute, verified)
+        await self._notify()
+
+    def _keep_and_execute(self, verified: VerifiedBlock) -> None:
+        """In one go, so that a caller that is cancelled never leaves a block stored and not executed."""
+        opened = verified.opened
+        self._store.append_block(opened.header.height, encode(opened.block, self.chain.chain_id))
+        self._store.sync()
+        self.blocks_kept += 1
+        self._execute(verified)
+
+    def _execute(self, verified: VerifiedBlock) -> None:
+        outcome = self.chain.append_verified(verified)
+        self.index.add(verified.opened, outcome.codes, outcome.outlook.epoch)
+        self.unproven[outcome.result.height] = None
+
+    def _certify_and_keep(self, certificate: ResultCertificate) -> None:
+        height = certificate.result.height
+        self.chain.add_result_certificate(certificate)
+        self._store.add_certificate(height, encode(certificate, self.chain.chain_id))
+        self.unproven.pop(height, None)
+
+    async def _or_break(self, work: Callable[[Answer], None], item: Answer) -> None:
+        """Do what must not half happen. A peer's fault is raised; after any other failure nobody knows what holds."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            await run_to_end(work, item)
+        except (BadSignature, FailedPrecondition):
+            raise
+        except Exception as error:
+            self._failure = error
+            self._broken.set()
+            raise
+
+    # --- reading ---
+
+    @property
+    def tip_age_ms(self) -> int:
+        """How long ago the newest certificate came, on the monotonic clock (S5); very long after a restart."""
+        return int(min(time.monotonic() - self._certified_at, AGE_UNKNOWN_S) * 1_000)
+
+    async def read(self, question: Callable[[Chain], Answer]) -> Answer:
+        """Ask the chain, in a thread, while it stands still; raises what the question raises."""
+        async with self._still:
+            return await run_to_end(question, self.chain)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something to become true, looking at every block and every certificate."""
+        async with self._changed:
+            await self._changed.wait_for(holds)
+
+    async def until_executed(self, height: int) -> None:
+        """Wait for a height to be executed and durable here."""
+        await self.until(lambda: self.index.height >= height)
+
+    async def until_certified(self, height: int) -> None:
+        """Wait for a height to be final here."""
+        await self.until(lambda: self.chain.certified_height >= height)
+
+    def execution(self, height: int) -> Execution:
+        """What executing a height gave. Raises NotFound: NO_SUCH_HEIGHT."""
+        block, outcome = self.chain.block(height), self.chain.outcome(height)
+        return Execution(block.header, block.commit, outcome.result, outcome.outlook)
+
+    def standings(self) -> Standings:
+        """All members at the tip, and who has revealed in this epoch."""
+        found = [self.chain.member(each) for each in self.index.member_ids()]
+        members = tuple([each for each in found if each is not None])
+        revealed = [each.profile.member_id for each in members if self.index.has_revealed(each.profile.member_key)]
+        return Standings(self.chain.tip.outlook.epoch, members, tuple(revealed))
+
+    async def sent_block(self, height: int) -> SentBlock:
+        """A block as it lies in the store, and its certificate if it is here. Raises NotFound: NO_SUCH_HEIGHT."""
+        certificate = self.chain.result_certificate(height)
+        block = await run_to_end(self._store.read_block, height)
+        return SentBlock(block, None if certificate is None else encode(certificate, self.chain.chain_id))
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()

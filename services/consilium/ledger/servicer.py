@@ -1,0 +1,250 @@
+"""The contract's methods: decode, one question to the chain, encode; who may call is judged before (`access`)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+
+from consilium.api.chain.v1 import chain_pb2
+from consilium.api.ledger.v1 import ledger_pb2 as pb
+from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceServicer
+from consilium.kernel.certificates import ResultCertificate
+from consilium.kernel.chain import CertifiedBlock
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound
+from consilium.kernel.light_client import StateProof, TransactionProof
+from consilium.kernel.opening import open_block, open_transaction
+from consilium.kernel.signing import Verifier
+from consilium.ledger import wire
+from consilium.ledger.block_index import STANDING_MASK, mask
+from consilium.ledger.core.chain import Chain
+from consilium.ledger.core.sync import BLOCK_BYTES_MAX
+from consilium.ledger.disclosures import Queries, list_disclosures
+from consilium.ledger.keeper import Keeper
+from consilium.ledger.wire import Cursor
+from consilium.runtime.threads import run_to_end
+
+Context = grpc.aio.ServicerContext[object, object]
+SMALL_BYTES_MAX = 65_536
+"""The most bytes decoded on the event loop."""
+
+
+class LedgerServicer(LedgerServiceServicer):
+    """The ledger service of one member."""
+
+    def __init__(self, keeper: Keeper, verifier: Verifier, tips_interval_ms: int) -> None:
+        self._keeper, self._verifier = keeper, verifier
+        self._chain_id = keeper.chain.chain_id
+        self._tips_interval_s = tips_interval_ms / 1_000
+        self._queries = Queries()
+
+    # --- the chain ---
+
+    async def GetTip(self, _: pb.GetTipRequest, __: Context) -> pb.GetTipResponse:
+        """Read the tip."""
+        chain = self._keeper.chain
+        response = pb.GetTipResponse(executed_height=chain.height, age_ms=self._keeper.tip_age_ms)
+        if chain.certified_height:
+            response.header = chain.block(chain.certified_height).header
+            response.result_certificate = self._certificate(chain, chain.certified_height)
+        return response
+
+    async def StreamTips(self, _: pb.StreamTipsRequest, __: Context) -> AsyncIterator[pb.StreamTipsResponse]:
+        """Tell the certified height, and again when it has grown."""
+        told = -1
+        while True:
+            await self._keeper.until_certified(told + 1)
+            told = self._keeper.chain.certified_height
+            yield pb.StreamTipsResponse(certified_height=told)
+            await asyncio.sleep(self._tips_interval_s)
+
+    async def GetBlock(self, request: pb.GetBlockRequest, _: Context) -> pb.GetBlockResponse:
+        """Read a block."""
+        sent = await self._keeper.sent_block(wire.height(request.height, "height"))
+        return pb.GetBlockResponse(certified_block=wire.block_message(sent))
+
+    async def StreamBlocks(self, request: pb.StreamBlocksRequest, _: Context) -> AsyncIterator[pb.StreamBlocksResponse]:
+        """Send certified blocks, and new ones unless there is a last."""
+        height, last = wire.span(request.first_height, request.last_height if request.HasField("last_height") else None)
+        while last is None or height <= last:
+            await self._keeper.until_certified(height)
+            sent = await self._keeper.sent_block(height)
+            yield pb.StreamBlocksResponse(certified_block=wire.block_message(sent))
+            height += 1
+
+    async def StreamEvents(self, request: pb.StreamEventsRequest, _: Context) -> AsyncIterator[pb.StreamEventsResponse]:
+        """Send the transactions of final blocks after the cursor, and then new ones."""
+        position, wanted = wire.cursor(request.cursor), mask(wire.kinds(request.kinds))
+        height, place = position
+        while True:
+            await self._keeper.until_certified(height)
+            if self._keeper.index.kinds_at(height) & wanted:
+                for event in await run_to_end(self._events, height, place, wanted):
+                    yield event
+            height, place = height + 1, -1
+
+    # --- proofs ---
+
+    async def GetRecord(self, request: pb.GetRecordRequest, _: Context) -> pb.GetRecordResponse:
+        """Prove a record's registration."""
+        record_id = wire.fixed(request.record_id, wire.IDENTIFIER_BYTES, "record_id")
+        proof = await self._keeper.read(lambda chain: _prove_record(chain, record_id))
+        return pb.GetRecordResponse(registration=wire.proof_message(proof, self._chain_id))
+
+    async def GetTransactionProof(
+        self, request: pb.GetTransactionProofRequest, _: Context
+    ) -> pb.GetTransactionProofResponse:
+        """Prove a transaction and its outcome."""
+        leaf = wire.fixed(request.transaction_hash, wire.DIGEST_BYTES, "transaction_hash")
+        proof = await self._keeper.read(lambda chain: chain.prove_transaction(leaf))
+        verdict = wire.verdict_message(open_transaction(proof.transaction, self._chain_id), proof)
+        return pb.GetTransactionProofResponse(proof=wire.proof_message(proof, self._chain_id), verdict=verdict)
+
+    async def GetStateProof(self, request: pb.GetStateProofRequest, _: Context) -> pb.GetStateProofResponse:
+        """Prove what stands under a key."""
+        key = wire.state_key(request.key)
+        height = wire.height(request.height, "height") if request.HasField("height") else None
+        proof = await self._keeper.read(lambda chain: _prove_state(chain, key, height))
+        return pb.GetStateProofResponse(proof=chain_pb2.StateProof(encoded=encode(proof, self._chain_id)))
+
+    async def GetConsistencyProof(
+        self, request: pb.GetConsistencyProofRequest, _: Context
+    ) -> pb.GetConsistencyProofResponse:
+        """Prove that the log only grew between two heights."""
+        first, second = (
+            wire.height(request.first_height, "first_height"),
+            wire.height(request.second_height, "second_height"),
+        )
+        if second < first:
+            raise InvalidArgument("BAD_HEIGHT", f"second_height is {second}, below first_height {first}.")
+
+        def prove(chain: Chain) -> pb.GetConsistencyProofResponse:
+            return pb.GetConsistencyProofResponse(
+                encoded=encode(chain.prove_consistency(first, second), self._chain_id),
+                first_result_certificate=self._certificate(chain, first),
+                second_result_certificate=self._certificate(chain, second),
+            )
+
+        return await self._keeper.read(prove)
+
+    async def GetEpochHop(self, request: pb.GetEpochHopRequest, _: Context) -> pb.GetEpochHopResponse:
+        """Prove the step into an epoch."""
+        if request.epoch == 0:
+            raise InvalidArgument("BAD_EPOCH", "Epoch 0 is entered from the genesis file, not by a hop.", "L5")
+        hop = self._keeper.chain.epoch_hop(request.epoch - 1)
+        return pb.GetEpochHopResponse(encoded=encode(hop, self._chain_id))
+
+    async def ListDisclosures(self, request: pb.ListDisclosuresRequest, _: Context) -> pb.ListDisclosuresResponse:
+        """List who was let read, to the owner."""
+        query, (size, after) = wire.disclosure_query(request), wire.page(request.page_size, request.page_token)
+        author, signature = request.owner_signature.public_key, request.owner_signature.signature
+        grants = self._keeper.index.grants_of_key(query.delegating_pk)
+        self._queries.use(query, author, signature, self._keeper.chain, self._verifier)
+        found = await self._keeper.read(lambda chain: list_disclosures(chain, grants, author))
+        hashes = [each.request_hash for each in found]
+        if after and after not in hashes:
+            raise InvalidArgument("BAD_PAGE", "page_token is not one that this service has sent for this query.")
+        first = hashes.index(after) + 1 if after else 0
+        chosen = found[first : first + size]
+        lines = [
+            pb.Disclosure(
+                request=wire.proof_message(each.request, self._chain_id),
+                receipts=[wire.proof_message(receipt, self._chain_id) for receipt in each.receipts],
+            )
+            for each in chosen
+        ]
+        token = chosen[-1].request_hash.hex() if first + size < len(found) else ""
+        return pb.ListDisclosuresResponse(disclosures=lines, next_page_token=token)
+
+    # --- the own consensus ---
+
+    async def ExecuteBlock(self, request: pb.ExecuteBlockRequest, _: Context) -> pb.ExecuteBlockResponse:
+        """Take what consensus decided."""
+        item = request.WhichOneof("item")
+        if item == "block":
+            execution = await self._keeper.execute(await self._block(request.block))
+            return pb.ExecuteBlockResponse(execution=encode(execution, self._chain_id))
+        if item == "result_certificate":
+            await self._keeper.certify(decode(ResultCertificate, request.result_certificate, self._chain_id))
+            return pb.ExecuteBlockResponse()
+        raise InvalidArgument("NO_ITEM", "The request carries neither a block nor a certificate.")
+
+    async def StreamExecutions(
+        self, request: pb.StreamExecutionsRequest, _: Context
+    ) -> AsyncIterator[pb.StreamExecutionsResponse]:
+        """Send what was executed from a height on, certificates as they come, and standings when they change."""
+        height, last = wire.span(request.first_height, request.last_height if request.HasField("last_height") else None)
+        chain, index, certified = self._keeper.chain, self._keeper.index, 0
+        yield self._standings()
+        while last is None or height <= last:
+            await self._until_more(height, certified)
+            if index.height >= height:
+                execution = self._keeper.execution(height)
+                yield pb.StreamExecutionsResponse(execution=encode(execution, self._chain_id))
+                if index.kinds_at(height) & STANDING_MASK or execution.outlook.epoch != execution.result.epoch:
+                    yield self._standings()
+                height += 1
+            elif chain.certified_height > certified:
+                # Only once all executions are sent: an older certificate says nothing that a newer one does not.
+                certified = chain.certified_height
+                yield pb.StreamExecutionsResponse(result_certificate=self._certificate(chain, certified))
+
+    # --- what several methods do ---
+
+    async def _until_more(self, height: int, certified: int) -> None:
+        """Wait for a height to be executed, or one above another to be certified."""
+        keeper = self._keeper
+        await keeper.until(lambda: keeper.index.height >= height or keeper.chain.certified_height > certified)
+
+    def _certificate(self, chain: Chain, height: int) -> bytes:
+        """The certificate of a height, encoded. Raises NotFound (NO_SUCH_HEIGHT), FailedPrecondition (NOT_FINAL)."""
+        certificate = chain.result_certificate(height)
+        if certificate is None:
+            raise FailedPrecondition("NOT_FINAL", f"Height {height} is not certified here yet.", "L3")
+        return encode(certificate, self._chain_id)
+
+    async def _block(self, data: bytes) -> CertifiedBlock:
+        """A block out of its bytes, in a thread where that takes longer than the way there. Raises Malformed."""
+        if len(data) <= SMALL_BYTES_MAX:
+            return decode(CertifiedBlock, data, self._chain_id)
+        return await run_to_end(decode, CertifiedBlock, data, self._chain_id, BLOCK_BYTES_MAX)
+
+    def _standings(self) -> pb.StreamExecutionsResponse:
+        return pb.StreamExecutionsResponse(standings=encode(self._keeper.standings(), self._chain_id))
+
+    def _events(self, height: int, after: int, wanted: int) -> list[pb.StreamEventsResponse]:
+        """The events of one block behind a place."""
+        chain = self._keeper.chain
+        opened = open_block(chain.block(height), self._chain_id)
+        carried = [
+            (each, data)
+            for batch in opened.batches
+            for each, data in zip(batch.transactions, batch.batch.transactions, strict=True)
+        ]
+        codes = chain.outcome(height).codes
+        return [
+            pb.StreamEventsResponse(
+                cursor=wire.cursor_bytes(Cursor(height, place)),
+                height=height,
+                transaction=chain_pb2.Transaction(encoded=data),
+                code=code.name,
+                transaction_hash=each.leaf,
+            )
+            for place, ((each, data), code) in enumerate(zip(carried, codes, strict=True))
+            if place > after and wanted >> each.payload.body.KIND & 1
+        ]
+
+
+def _prove_record(chain: Chain, record_id: bytes) -> TransactionProof:
+    """Raises NotFound: UNKNOWN_RECORD."""
+    entry = chain.record(record_id)
+    if entry is None:
+        raise NotFound("UNKNOWN_RECORD", "The ledger knows no such record.", "S3")
+    return chain.prove_transaction(entry.transaction_hash)
+
+
+def _prove_state(chain: Chain, key: bytes, height: int | None) -> StateProof:
+    """Raises FailedPrecondition: NOT_FINAL before the first certificate, and as `Chain.prove_state`."""
+    if height is None and chain.certified_height == 0:
+        raise FailedPrecondition("NOT_FINAL", "No height is certified here yet.", "L3")
+    return chain.prove_state(key, height)

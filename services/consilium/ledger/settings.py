@@ -1,0 +1,31 @@
+"""What the ledger service can be told; the fields of every server are in `runtime.server`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from consilium.runtime.server import ServerSettings
+from consilium.runtime.settings import setting
+
+BLOCK_MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+"""A block orders at most 32 MiB of batches and one more, and travels whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSettings(ServerSettings):
+    """The settings of the ledger service."""
+
+    SECTION: ClassVar[str] = "ledger"
+
+    genesis: Path = setting(Path("genesis"), "The alliance's genesis file.")
+    blocks: Path = setting(Path("ledger/blocks"), "The journal of blocks; made at the first start.")
+    begin_again: bool = setting(
+        default=False, says="Whether a lost or damaged journal is replaced by an empty one, filled from other members."
+    )
+    tls_directory: Path = setting(Path("tls/ledger"), "Where this service's TLS files lie.")
+    peers: tuple[str, ...] = setting((), "The other members' ledgers, each member=host:port.")
+    tips_interval_ms: int = setting(20, "The least milliseconds between two tips told on a stream.", least=0, most=10_000)
+    fetch_s: int = setting(30, "The seconds another member has to send the blocks asked for.", least=1, most=600)
+    message_bytes_max: int = setting(
+        BLOCK_MESSAGE_BYTES_MAX, "The largest message in bytes; a block is one.", least=65_536, most=BLOCK_MESSAGE_BYTES_MAX
+    )

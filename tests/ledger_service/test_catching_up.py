@@ -1,0 +1,54 @@
+"""Members' ledgers keep level with one another over real connections (rules C2, L8)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.ledger_service.serving import HOME, OTHER, Ledgers
+
+WAIT_S = 30
+
+
+def test_a_follower_catches_up_and_follows(tmp_path: Path) -> None:
+    """L8: blocks that were there and blocks that come, across an epoch; a certificate that was missed is fetched."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe = ledgers.scribe
+        scribe.write(scribe.record("r"))
+        scribe.cross_epoch()
+        async with ledgers.serve(HOME) as home:
+            await ledgers.give(home)
+            peers = (f"{HOME}=127.0.0.1:{home.server.port}",)
+            async with ledgers.serve(OTHER, peers=peers) as follower, asyncio.timeout(WAIT_S):
+                await follower.keeper.until_certified(scribe.chain.height)
+                scribe.write()
+                scribe.write()
+                scribe.write()
+                await ledgers.give(home)
+                await follower.keeper.until_certified(scribe.chain.height)
+                assert follower.keeper.chain.outcome(scribe.chain.height) == scribe.chain.outcome(scribe.chain.height)
+                assert follower.others.banned == {}
+
+    asyncio.run(scene())
+
+
+def test_a_missed_certificate_is_fetched(tmp_path: Path) -> None:
+    """L4: a proof stands under the certificate of its own height, so none may stay missing."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe = ledgers.scribe
+        for _ in range(3):
+            scribe.write()
+        async with ledgers.serve(HOME) as home:
+            await ledgers.give(home)
+            peers = (f"{HOME}=127.0.0.1:{home.server.port}",)
+            async with ledgers.serve(OTHER, peers=peers) as other, asyncio.timeout(WAIT_S):
+                await ledgers.give(other, [1, 2], certified=False)
+                await ledgers.give(other, [3])
+                await other.keeper.until(lambda: not other.keeper.unproven)
+                assert other.keeper.chain.result_certificate(1) == ledgers.certificate(1)
+
+    asyncio.run(scene())

@@ -1,0 +1,246 @@
+"""Every method once: what is answered can be checked from the genesis file alone (promise 8)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from consilium.api.chain.v1 import chain_pb2
+from consilium.api.ledger.v1 import ledger_pb2 as pb
+from consilium.kernel.certificates import ResultCertificate
+from consilium.kernel.chain import CertifiedBlock, Header
+from consilium.kernel.codes import Code
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.executions import DisclosureQuery, Execution, Standings
+from consilium.kernel.hashing import ZERO_DIGEST
+from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof, TrustedHistory
+from consilium.kernel.merkle import ConsistencyProof, leaf_hash, verify_consistency
+from consilium.kernel.signing import Ed25519Signer
+from consilium.kernel.state_values import MemberState, member_entry
+from consilium.kernel.transactions import ReceiptKind
+from tests.alliance import id_of
+from tests.ledger.patient import Patient, grant, receipt, request
+from tests.ledger_service.serving import OTHER, Ledgers, refusal
+
+WAIT_S = 20
+
+
+def query(ledgers: Ledgers, patient: Patient, nonce: str, signer: Ed25519Signer | None = None) -> pb.ListDisclosuresRequest:
+    """The owner's signed question for a report."""
+    signer = signer or patient.signer
+    asked = DisclosureQuery(patient.key().public_key, id_of(nonce), ledgers.scribe.chain.height + 50)
+    signature = signer.sign(encode(asked, ledgers.scribe.alliance.chain_id))
+    return pb.ListDisclosuresRequest(
+        delegating_public_key=asked.delegating_pk,
+        owner_signature=chain_pb2.Signature(public_key=signer.public_key, signature=signature),
+        nonce=asked.nonce,
+        expiry_height=asked.expiry_height,
+    )
+
+
+def test_the_chain_is_read_and_its_blocks_stream(tmp_path: Path) -> None:
+    """L3: GetTip, StreamTips, GetBlock, StreamBlocks; a stream without a last height goes on."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        chain_id = ledgers.scribe.alliance.chain_id
+        async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
+            empty = await stub.GetTip(pb.GetTipRequest())
+            assert (empty.header, empty.executed_height) == (b"", 0)
+            for _ in range(3):
+                ledgers.scribe.write()
+            tips = stub.StreamTips(pb.StreamTipsRequest())
+            assert (await anext(aiter(tips))).certified_height == 0
+            blocks = aiter(stub.StreamBlocks(pb.StreamBlocksRequest(first_height=2)))
+            await ledgers.give(running)
+            for height in (2, 3):
+                got = (await asyncio.wait_for(anext(blocks), WAIT_S)).certified_block
+                assert decode(CertifiedBlock, got.encoded, chain_id) == ledgers.scribe.blocks[height - 1]
+                assert decode(ResultCertificate, got.result_certificate, chain_id) == ledgers.certificate(height)
+            assert (await anext(aiter(tips))).certified_height > 0
+            tip = await stub.GetTip(pb.GetTipRequest())
+            assert decode(Header, tip.header, chain_id).height == tip.executed_height == 3
+            assert tip.age_ms < WAIT_S * 1_000
+            block = await stub.GetBlock(pb.GetBlockRequest(height=3))
+            assert decode(CertifiedBlock, block.certified_block.encoded, chain_id) == ledgers.scribe.blocks[2]
+
+    asyncio.run(scene())
+
+
+def test_what_is_proven_holds_for_a_light_client(tmp_path: Path) -> None:
+    """L4, L5: GetEpochHop, GetRecord, GetTransactionProof, GetStateProof, GetConsistencyProof."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe, chain_id = ledgers.scribe, ledgers.scribe.alliance.chain_id
+        record = scribe.record("r")
+        scribe.write(record)
+        scribe.cross_epoch()
+        history = TrustedHistory(scribe.alliance.genesis)
+        async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
+            await ledgers.give(running)
+            state = await stub.GetStateProof(pb.GetStateProofRequest(key=member_entry(OTHER)))
+            hop = await stub.GetEpochHop(pb.GetEpochHopRequest(epoch=1))
+            history.hop(decode(EpochHop, hop.encoded, chain_id), scribe.verifier)
+            found = history.verify_state(decode(StateProof, state.proof.encoded, chain_id), scribe.verifier)
+            assert found.value is not None
+            assert decode(MemberState, found.value, chain_id).profile.member_id == OTHER
+            registered = await stub.GetRecord(pb.GetRecordRequest(record_id=id_of("r record")))
+            transaction = await stub.GetTransactionProof(pb.GetTransactionProofRequest(transaction_hash=leaf_hash(record)))
+            assert registered.registration == transaction.proof
+            proof = decode(TransactionProof, transaction.proof.encoded, chain_id)
+            assert history.verify_transaction(proof, scribe.verifier).code is Code.APPLIED
+            assert not transaction.HasField("verdict")
+            log = await stub.GetConsistencyProof(pb.GetConsistencyProofRequest(first_height=1, second_height=11))
+            first, second = (
+                decode(ResultCertificate, each, chain_id).result
+                for each in (log.first_result_certificate, log.second_result_certificate)
+            )
+            verify_consistency(first.log_root, second.log_root, decode(ConsistencyProof, log.encoded, chain_id))
+
+    asyncio.run(scene())
+
+
+def test_list_disclosures(tmp_path: Path) -> None:
+    """Promise 8: granted requests and their receipts, in pages, to the author of the grants alone, once a query."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe, chain_id = ledgers.scribe, ledgers.scribe.alliance.chain_id
+        patient = Patient("p", chain_id)
+        scribe.write(scribe.record("r", owner_commitment=patient.commitment()))
+        scribe.write(grant(scribe, patient))
+        asked = [request(scribe, patient), request(scribe, patient)]
+        scribe.write(*asked)
+        denied = request(scribe, patient, salt=ZERO_DIGEST)
+        leaf = leaf_hash(asked[0])
+        scribe.write(denied, receipt(scribe, "anshan", ReceiptKind.RELEASE, request_hash=leaf, height=scribe.chain.height))
+        async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
+            await ledgers.give(running)
+            first = query(ledgers, patient, "first")
+            first.page_size = 1
+            page = await stub.ListDisclosures(first)
+            assert [proof_leaf(each.request, chain_id) for each in page.disclosures] == [leaf]
+            assert len(page.disclosures[0].receipts) == 1
+            assert (await refusal(stub.ListDisclosures(first))).reason == "REPLAYED"
+            second = query(ledgers, patient, "second")
+            second.page_token = page.next_page_token
+            rest = await stub.ListDisclosures(second)
+            assert [proof_leaf(each.request, chain_id) for each in rest.disclosures] == [leaf_hash(asked[1])]
+            assert rest.next_page_token == ""
+            foreign = query(ledgers, patient, "third", patient.recipient)
+            assert (await refusal(stub.ListDisclosures(foreign))).reason == "NOT_THE_OWNER"
+            forged = query(ledgers, patient, "fourth")
+            forged.nonce = id_of("another")
+            assert (await refusal(stub.ListDisclosures(forged))).reason == "BAD_SIGNATURE"
+            verdict = (await stub.GetTransactionProof(pb.GetTransactionProofRequest(transaction_hash=leaf))).verdict
+            assert (verdict.outcome, verdict.reason) == (chain_pb2.VERDICT_OUTCOME_GRANTED, "")
+            refused = pb.GetTransactionProofRequest(transaction_hash=leaf_hash(denied))
+            verdict = (await stub.GetTransactionProof(refused)).verdict
+            assert (verdict.outcome, verdict.reason) == (chain_pb2.VERDICT_OUTCOME_DENIED, "FOREIGN_SALT")
+
+    asyncio.run(scene())
+
+
+def proof_leaf(message: chain_pb2.TransactionProof, chain_id: bytes) -> bytes:
+    """The hash of the transaction a proof is about."""
+    return leaf_hash(decode(TransactionProof, message.encoded, chain_id).transaction)
+
+
+def test_execute_block(tmp_path: Path) -> None:
+    """L8: one sync a block, certificates ride along; the same block again is answered again; a restart has all."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe, chain_id = ledgers.scribe, ledgers.scribe.alliance.chain_id
+        for i in range(3):
+            scribe.write(scribe.record(str(i)))
+        async with ledgers.serve() as running, ledgers.stub(running, ledgers.consensus()) as stub:
+            before = running.store.syncs
+            for height, block in enumerate(scribe.blocks, 1):
+                answer = await stub.ExecuteBlock(ledgers.block_request(block), timeout=WAIT_S)
+                execution = decode(Execution, answer.execution, chain_id)
+                assert execution.result == scribe.chain.outcome(height).result
+                assert execution.outlook == scribe.chain.outcome(height).outlook
+                assert not (await stub.ExecuteBlock(ledgers.certificate_request(height), timeout=WAIT_S)).execution
+            assert running.store.syncs - before == running.keeper.blocks_kept == len(scribe.blocks)
+            again = await stub.ExecuteBlock(ledgers.block_request(scribe.blocks[0]), timeout=WAIT_S)
+            assert decode(Execution, again.execution, chain_id).result.height == 1
+            scribe.write()
+            scribe.write()
+            gap = await refusal(stub.ExecuteBlock(ledgers.block_request(scribe.blocks[4]), timeout=WAIT_S))
+            assert gap.reason == "HEIGHT_GAP"
+            early = await refusal(stub.ExecuteBlock(ledgers.certificate_request(4), timeout=WAIT_S))
+            assert early.reason == "NOT_EXECUTED"
+        async with ledgers.serve() as running:
+            assert (running.keeper.chain.height, running.keeper.chain.certified_height) == (3, 3)
+
+    asyncio.run(scene())
+
+
+def test_stream_executions(tmp_path: Path) -> None:
+    """C6: standings first and after they changed, then every execution in order, certificates behind them."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe, chain_id = ledgers.scribe, ledgers.scribe.alliance.chain_id
+        delegate = scribe.chain.tip.outlook.committee.delegates[0].member_id
+        scribe.write()
+        scribe.write(scribe.reveal(delegate), member=delegate)
+        async with ledgers.serve() as running, ledgers.stub(running, ledgers.consensus()) as stub:
+            await ledgers.give(running, [1])
+            stream = aiter(stub.StreamExecutions(pb.StreamExecutionsRequest(first_height=1)))
+            items = [await anext(stream) for _ in range(3)]
+            await ledgers.give(running, [2], certified=False)
+            items += [await anext(stream) for _ in range(2)]
+        assert [each.WhichOneof("item") for each in items] == [
+            "standings", "execution", "result_certificate", "execution", "standings",
+        ]  # fmt: skip
+        standings = [decode(Standings, items[i].standings, chain_id) for i in (0, 4)]
+        assert [each.revealed for each in standings] == [(), (delegate,)]
+        assert [each.profile.member_id for each in standings[0].members] == sorted(scribe.alliance.keys)
+        heights = [decode(Execution, items[i].execution, chain_id).result.height for i in (1, 3)]
+        assert heights == [1, 2]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("kinds", [(), ("RECORD",), ("REVEAL",)])
+def test_stream_events_resumes_after_any_event(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    """Each event comes at least once: whatever the last cursor seen, all behind it come, in order, and then new ones."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe = ledgers.scribe
+        delegate, other = (each.member_id for each in scribe.chain.tip.outlook.committee.delegates[:2])
+        scribe.write(scribe.record("a"), scribe.record("b"))
+        scribe.write()
+        scribe.write(scribe.reveal(delegate), scribe.record("c", delegate), member=delegate)
+        count = {(): 4, ("RECORD",): 3, ("REVEAL",): 1}[kinds]
+        async with (
+            ledgers.serve() as running,
+            ledgers.stub(running, ledgers.authorities["anshan"].service("identity")) as stub,
+        ):
+            await ledgers.give(running)
+
+            async def take(cursor: bytes, number: int) -> list[pb.StreamEventsResponse]:
+                call = stub.StreamEvents(pb.StreamEventsRequest(cursor=cursor, kinds=kinds))
+                async with asyncio.timeout(WAIT_S):
+                    stream = aiter(call)
+                    found = [await anext(stream) for _ in range(number)]
+                call.cancel()
+                return found
+
+            events = await take(b"", count)
+            assert all(leaf_hash(each.transaction.encoded) == each.transaction_hash for each in events)
+            assert [each.code for each in events] == ["APPLIED"] * count
+            for seen in range(count - 1):
+                assert await take(events[seen].cursor, count - 1 - seen) == events[seen + 1 :]
+            waiting = asyncio.create_task(take(events[-1].cursor, 1))
+            scribe.write(scribe.record("d"), scribe.reveal(other), member="anshan")
+            await ledgers.give(running)
+            assert (await waiting)[0].height == 4
+
+    asyncio.run(scene())
