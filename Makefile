@@ -31,10 +31,10 @@ help: ## print this list
 demo: $(DEMO) ## one record shared across a five-member alliance, told as it happens
 	@$(BIN)/consilium demo
 
-test: tools-there lint ## everything: lint, types, contracts, all tests, 200 simulator seeds
+test: tools-there lint ## everything: lint, types, contracts, all tests, 100 simulator seeds
 	rm -f build/pytest.xml
 	$(BIN)/python -m pytest tests --whole -q -n $(JOBS) --junitxml=build/pytest.xml
-	$(MAKE) --no-print-directory sim SEEDS=200 FROM=0
+	$(MAKE) --no-print-directory sim SEEDS=100 FROM=0
 
 check: lint ## lint, types and the quick tests, in under two minutes
 	$(BIN)/python -m pytest tests -q -n $(JOBS) -m 'not slow'
