@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consilium.kernel.encoding import ENCODED_BYTES_MAX, INTEGER_MAX, AtMost, decode, encode
+from consilium.kernel.encoding import ENCODED_BYTES_MAX, INTEGER_MAX, AtMost, Exactly, decode, encode
 from consilium.kernel.errors import Malformed
 from tests.vectors import make
 from tests.vectors.make import CHAIN_ID, Circle, Colour, Label, Sample
@@ -46,6 +46,22 @@ class Blob:
 
     DOMAIN: ClassVar[str] = "consilium.blob"
     data: Annotated[bytes, AtMost(ENCODED_BYTES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A field of exactly 37 bytes."""
+
+    DOMAIN: ClassVar[str] = "consilium.fixed"
+    data: Annotated[bytes, Exactly(37)]
+
+
+@dataclass(frozen=True, slots=True)
+class Upto:
+    """A field of at most 37 bytes."""
+
+    DOMAIN: ClassVar[str] = "consilium.upto"
+    data: Annotated[bytes, AtMost(37)]
 
 
 def items_of(value: Sample) -> list[Any]:
@@ -105,6 +121,15 @@ def test_a_changed_form_is_refused_or_another_value(value: Sample, data: st.Data
 def test_a_truncated_form_is_refused(value: Sample, end: int) -> None:
     data = encode(value, CHAIN_ID)
     reason(data[: end % len(data)])
+
+
+def test_an_exact_length_is_not_an_upper_bound() -> None:
+    """L1: two bounds of one number stay two, whichever class is read first."""
+    short = Upto(b"x")
+    assert decode(Upto, encode(short, CHAIN_ID), CHAIN_ID) == short
+    with pytest.raises(Malformed):
+        encode(Fixed(b"x"), CHAIN_ID)
+    assert reason(cbor2.dumps(["consilium.fixed", CHAIN_ID, b"x"]), Fixed) == "BAD_FIELD"
 
 
 def test_trailing_bytes_are_refused() -> None:

@@ -15,6 +15,7 @@ A union of dataclasses is told apart by the class constant `KIND`, which then st
 import dataclasses
 import types
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -30,13 +31,17 @@ _HEAD_ITEMS = 2
 """Domain and chain id, in front of a value's own fields."""
 
 
-class Exactly(NamedTuple):
+# Dataclasses, not tuples: Exactly(64) and AtMost(64) must differ, or `typing` and `_form`, which both remember what they
+# have seen, would take one for the other.
+@dataclass(frozen=True, slots=True)
+class Exactly:
     """The length a bytes, text or tuple field must have."""
 
     length: int
 
 
-class AtMost(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AtMost:
     """The largest length a bytes, text or tuple field may have."""
 
     length: int
