@@ -14,11 +14,23 @@ A union of dataclasses is told apart by the class constant `KIND`, which then st
 
 import dataclasses
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    NamedTuple,
+    NoReturn,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import cbor2
 
@@ -104,13 +116,40 @@ def _load(data: bytes, bytes_max: int) -> Any:  # noqa: ANN401  the items are ju
     if len(data) > bytes_max:
         raise Malformed("OVERSIZE", f"{len(data)} bytes are more than the {bytes_max} allowed here.", "L1")
     try:
-        item = cbor2.loads(data, max_depth=16, allow_indefinite=False, immutable=True)
+        item = cbor2.loads(
+            data, max_depth=16, allow_indefinite=False, immutable=True, semantic_decoders=_NO_TAGS, object_hook=_refuse
+        )
         again = cbor2.dumps(item)
     except (cbor2.CBORError, ValueError, OverflowError, TypeError, RecursionError) as error:
-        raise Malformed("NOT_DETERMINISTIC", f"These bytes are not one whole CBOR item: {error}.", "L1") from error
+        raise Malformed("NOT_DETERMINISTIC", "These bytes are not one CBOR item without tags and maps.", "L1") from error
     if again != data:
         raise Malformed("NOT_DETERMINISTIC", "These bytes are not the deterministic form of their value.", "L1")
     return item
+
+
+def _refuse(*_: object) -> NoReturn:
+    """What the library calls for a tag or a map."""
+    raise ValueError
+
+
+class _NoTags(Mapping[int, Callable[..., NoReturn]]):
+    """Refuses every tag before its content is read.
+
+    Left to itself the library makes of a tag what it says: a date, a message with attachments, a regular expression, whose
+    compiling alone takes seconds when somebody means it to.
+    """
+
+    def __getitem__(self, tag: int) -> Callable[..., NoReturn]:
+        return _refuse
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+_NO_TAGS = _NoTags()
 
 
 def _bad(what: str) -> Malformed:
