@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BREACHES = {
     "The kernel and every core are pure": ("ledger/core/breach.py", "import time\n"),
     "The kernel imports nothing of ours": ("kernel/breach.py", "import consilium.api.chain.v1.chain_pb2\n"),
-    "The runtime imports only the kernel": ("runtime/breach.py", "import consilium.ledger\n"),
+    "The runtime imports only the kernel and the contracts": ("runtime/breach.py", "import consilium.ledger\n"),
     "A core imports only the kernel and itself": ("ledger/core/breach.py", "import consilium.runtime\n"),
     "No service imports another": ("storage/breach.py", "import consilium.ledger.core\n"),
     "No service imports the client or the sandbox": ("identity/breach.py", "import consilium.client\n"),

@@ -20,21 +20,25 @@ from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from consilium.identity import founding
 from consilium.identity.__main__ import identity_of
-from consilium.identity.authority import private_pem, to_pem
+from consilium.identity.authority import open_authority, private_pem, to_pem
 from consilium.identity.settings import IdentitySettings
 from consilium.kernel.attestations import KeyPossession
 from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
+from consilium.kernel.membership import SERVICES
 from consilium.kernel.signing import Ed25519Signer
 from consilium.runtime.background import background
 from consilium.runtime.channels import Channel, Peer
+from consilium.runtime.names import Role, peer_uri, server_name
 from consilium.runtime.server import ServerSettings, serving
 from consilium.runtime.statuses import to_error
 from consilium.runtime.tls import Tls
 from tests.alliance import Alliance, Scribe, id_of, seed_of
 from tests.identity.own_services import OwnConsensus, OwnLedger, consensus_service, ledger_service
+from tests.runtime.authority import DAY, Authority, Issued
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
@@ -78,6 +82,10 @@ class Person:
         names = x509.SubjectAlternativeName([x509.DNSName(f"ledger.{HOME}.{ALLIANCE}")])
         builder = x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(names, critical=False)
         return builder.sign(self.tls_key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+    def bearing(self, credential: pb.Credential) -> Issued:
+        """The certificate of a credential with this person's key."""
+        return Issued(to_pem(credential.certificate_chain[0]), private_pem(self.tls_key), 0)
 
     def request(self, kind: Any, chain_id: bytes, member_id: str = HOME, **changed: Any) -> pb.IssueCredentialRequest:
         """Asks for a credential."""
@@ -206,9 +214,9 @@ class Served:
         return response.credential, self.channel(self.tls(person, response.credential))
 
 
-def hospitals(path: Path, *names: str) -> list[Hospital]:
-    """Members of one alliance on one chain, founded and published."""
-    alliance = Alliance.founded()
+def hospitals(path: Path, *names: str, alliance: Alliance | None = None) -> list[Hospital]:
+    """Members of one alliance (the demo's, unless another is given) on one chain, founded and published."""
+    alliance = alliance or Alliance.founded()
     scribe = Scribe(alliance)
     found = [Hospital(path, name, alliance, scribe) for name in names]
     for each in found:
@@ -223,3 +231,22 @@ async def refusal(awaited: Awaitable[object]) -> ConsiliumError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await awaited
     return to_error(caught.value)
+
+
+def bearer(authority: Authority, role: Role, name: str, member_id: str = "", ends_in: dt.timedelta = DAY) -> Issued:
+    """A certificate with a URI, and a service's DNS name; no address, which no constrained authority may certify."""
+    member_id = member_id or authority.member_id
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(peer_uri(ALLIANCE, member_id, role, name))]
+    if name in SERVICES:
+        names.append(x509.DNSName(server_name(ALLIANCE, member_id, name)))
+    return authority.issue(names, ends_in)
+
+
+def with_own_authority(hospital: Hospital) -> Authority:
+    """The member's own authority as something that issues whatever a test wants."""
+    real = open_authority(
+        hospital.home / "identity" / "authority" / "1", ALLIANCE, hospital.member_id, hospital.alliance.chain_id
+    )
+    made = Authority(hospital.member_id, ALLIANCE, real._key)  # noqa: SLF001  the tests' way to overstep
+    made.certificate = real.certificate
+    return made

@@ -29,6 +29,7 @@ from consilium.kernel.errors import BadSignature, Conflict, DataLoss, InvalidArg
 from consilium.kernel.hashing import sha256
 from consilium.kernel.membership import SERVICES
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
+from consilium.runtime.authorities import verify_bound
 from consilium.runtime.names import authority_uri
 from consilium.runtime.tls import Tls
 from tests.identity.hospital import ALLIANCE, AWAY, HOME, Person, hospitals, play
@@ -199,7 +200,7 @@ def test_a_binding_about_anything_but_an_authority_of_that_member_is_not_trusted
         bound = bind_authority(HOME, certificate, NOW_MS + DAY_MS, MEMBER, CHAIN_ID)
         assert judged(bound) == []
         with pytest.raises(InvalidArgument, match="BAD_AUTHORITY"):
-            TrustedAuthorities(ALLIANCE, CHAIN_ID, Ed25519Verifier()).verify(bound, MEMBER.public_key, NOW_MS)
+            verify_bound(bound, MEMBER.public_key, ALLIANCE, CHAIN_ID, NOW_MS, Ed25519Verifier())
 
 
 def test_anything_may_lie_in_the_exchange_folder(tmp_path: Path) -> None:

@@ -19,15 +19,15 @@ from consilium.kernel.errors import Unavailable
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Purpose
-from consilium.reencryption.__main__ import open_stores, service
+from consilium.reencryption.__main__ import described, open_stores
 from consilium.reencryption.core.admission import admitted
 from consilium.reencryption.driver import Driver, Holder
-from consilium.reencryption.peers import LedgerEvent, LedgerTip
 from consilium.reencryption.settings import ReencryptionSettings
-from consilium.reencryption.standing import Standing
 from consilium.reencryption.workers import Workers
 from consilium.runtime.channels import Channel, Peer
+from consilium.runtime.proven_ledger import LedgerEvent, LedgerTip
 from consilium.runtime.server import serving
+from consilium.runtime.standing import Standing
 from consilium.runtime.tls import Tls
 from tests.alliance import GRADES, seed_of
 from tests.client.local_member import LocalAlliance
@@ -109,7 +109,7 @@ class World:
 
     async def shared(self) -> tuple[RecordReference, PreparedGrant]:
         """A record at home, and a grant to the recipient."""
-        reference = await self.patient.write(b"a letter", HOME)
+        reference = await self.patient.write(b"a letter")
         return reference, await self.patient.share(self.address, PERMISSION)
 
     async def request(self, reference: RecordReference, grant: PreparedGrant) -> bytes:
@@ -150,7 +150,7 @@ class World:
             standing = Standing(member_id, alliance.chain_id, list(alliance.keys), ledger, directory, admitted)
             holder = Holder(member_id, alliance.keys[member_id].member, alliance.genesis)
             driver = Driver(holder, fragments, receipts, ledger, ordering, workers, settings.wait_s)
-            offered = [service(driver, alliance.chain_id)]
+            offered = [described(driver, alliance.chain_id)]
             tls = Tls(directory, ALLIANCE)
             running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
             following = asyncio.get_running_loop().create_task(standing.follow())

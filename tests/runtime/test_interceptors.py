@@ -376,7 +376,7 @@ def test_refusing_unknown_fields_looks_into_every_message() -> None:
     messages: list[Message] = [
         storage_pb2.PutObjectRequest.FromString(put.SerializeToString() + UNKNOWN_FIELD),
         storage_pb2.PutObjectRequest.FromString(inner),
-        ledger_pb2.ListDisclosuresResponse.FromString(inner),
+        ledger_pb2.ListGrantHistoryResponse.FromString(inner),
     ]
     for each in messages:
         with pytest.raises(Malformed, match="no field 2047"):

@@ -110,6 +110,21 @@ def test_changed_files_are_taken_up_once_they_fit(tmp_path: Path) -> None:
     assert tls.material.certificate_chain == fresh.certificate
 
 
+def test_learned_authorities_stay_beside_the_files(tmp_path: Path) -> None:
+    """Those in the files win; a changed file does not unlearn, learning again replaces."""
+    home, away, third = Authority("1A"), Authority("2B"), Authority("3C")
+    tls = Tls(home.service().write(tmp_path / "files", home), ALLIANCE)
+    tls.learn({"2B": (away.certificate,), "1A": (away.certificate,)})
+    assert (tls.material.roots("1A"), tls.material.roots("2B")) == (home.pem, away.pem)
+    replace_files(tls.directory, home.service(), home)
+    assert tls.refresh()
+    assert tls.material.roots("2B") == away.pem
+    tls.learn({"3C": (third.certificate,)})
+    assert (tls.material.roots("1A"), tls.material.roots("3C")) == (home.pem, third.pem)
+    with pytest.raises(InvalidArgument, match="UNKNOWN_MEMBER"):
+        tls.material.roots("2B")
+
+
 def test_a_server_shows_new_certificates_without_a_restart(tmp_path: Path) -> None:
     """The issue, item 2: certificates reload without restart; a channel follows its own as well."""
 

@@ -12,6 +12,7 @@ import grpc
 
 from consilium.api.storage.v1 import storage_pb2 as pb
 from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceStub
+from consilium.client.alliance import StoredManifest
 from consilium.client.keys import PatientKeys, RecipientKeys
 from consilium.client.patient import PatientClient
 from consilium.client.recipient import RecipientClient
@@ -24,27 +25,27 @@ from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Purpose
 from consilium.runtime.channels import Channel, Peer, typed
 from consilium.runtime.names import Role
+from consilium.runtime.proven_ledger import LedgerEvent
 from consilium.runtime.server import serving
+from consilium.runtime.standing import Standing
 from consilium.runtime.tls import Tls
 from consilium.storage import wire
-from consilium.storage.__main__ import limits_of, open_stores, service
+from consilium.storage.__main__ import described, limits_of, open_stores
 from consilium.storage.core.admission import admitted
 from consilium.storage.driver import Driver
-from consilium.storage.peers import GrpcStorages, LedgerEvent
+from consilium.storage.peers import GrpcStorages
 from consilium.storage.scrubbing import Scrub
 from consilium.storage.settings import StorageSettings
-from consilium.storage.standing import Standing
 from tests.alliance import GRADES
 from tests.client.local_member import LocalAlliance, LocalMember
 from tests.runtime.authority import ALLIANCE, Authority, Issued
 from tests.storage_service.chain_ledger import ChainLedger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
     from pathlib import Path
 
     from consilium.client.sharing import PreparedGrant, RecordReference
-    from consilium.kernel.umbral import Sealed
 
 WHY = sha256(b"why")
 PERMISSION = Permission(Purpose.TREATMENT, sha256(b"a doctor"), 0, 4_000_000_000_000)
@@ -110,7 +111,7 @@ class World:
                 member_id, keys[member_id].member, chain_id, stores, ledger, storages, standing.member, limits_of(settings)
             )
             scrub = Scrub(driver, settings.scrub_chunks_per_s)
-            offered = [service(driver, scrub)]
+            offered = [described(driver, scrub)]
             running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
             following = asyncio.get_running_loop().create_task(standing.follow())
             stack.callback(following.cancel)
@@ -152,22 +153,19 @@ class WireMember(LocalMember):
             response = await self._writer.PutObject(frames(manifest, chunks, shred_secret, self._chain_id))
         return wire.receipt(response.receipt, self._chain_id)
 
-    async def get_manifest(self, record_id: bytes, request_hash: bytes) -> Manifest:
+    async def get_manifest(self, record_id: bytes, request_hash: bytes) -> StoredManifest:
         request = pb.GetManifestRequest(record_id=record_id, access_request_hash=request_hash)
         with typed():
-            return wire.manifest((await self._reader.GetManifest(request)).manifest, self._chain_id)
+            response = await self._reader.GetManifest(request)
+        manifest = wire.manifest(response.manifest, self._chain_id)
+        return StoredManifest(manifest, wire.sealed(response.sealed_shred_secret))
 
-    async def get_shred_secret(self, record_id: bytes, request_hash: bytes) -> Sealed:
-        request = pb.GetManifestRequest(record_id=record_id, access_request_hash=request_hash)
+    async def get_object(self, record_id: bytes, request_hash: bytes, first: int) -> AsyncGenerator[bytes, None]:
+        offset = wire.chunk_message(first, b"").offset
+        wanted = pb.GetObjectRequest(record_id=record_id, access_request_hash=request_hash, offset=offset)
         with typed():
-            return wire.sealed((await self._reader.GetManifest(request)).sealed_shred_secret)
-
-    async def get_chunk(self, record_id: bytes, index: int, request_hash: bytes) -> bytes:
-        offset = wire.chunk_message(index, b"").offset
-        wanted = pb.GetObjectRequest(record_id=record_id, access_request_hash=request_hash, offset=offset, length=1)
-        with typed():
-            [chunk] = [each.chunk.data async for each in self._reader.GetObject(wanted)]
-        return bytes(chunk)
+            async for each in self._reader.GetObject(wanted):
+                yield each.chunk.data
 
 
 class Sharing:
@@ -183,7 +181,7 @@ class Sharing:
 
     async def shared(self, data: bytes) -> tuple[RecordReference, PreparedGrant]:
         """A record at home, and a grant to the recipient."""
-        reference = await self.patient.write(data, HOME, media_class=2)
+        reference = await self.patient.write(data, media_class=2)
         return reference, await self.patient.share(self.address, PERMISSION)
 
     async def request(self, reference: RecordReference, grant: PreparedGrant) -> bytes:
@@ -193,7 +191,7 @@ class Sharing:
     async def read(self, reference: RecordReference, grant: PreparedGrant) -> bytes:
         """What the recipient gets."""
         opened = await self.recipient.open(grant.terms.grant_id, reference, WHY)
-        return b"".join([piece async for piece in self.recipient.read(opened, reference.holder)])
+        return b"".join([piece async for piece in self.recipient.read(opened)])
 
 
 def start(record_id: bytes, size_class: int) -> pb.PutObjectRequest:

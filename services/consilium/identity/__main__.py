@@ -14,7 +14,6 @@ from consilium.api.identity.v1.identity_pb2_grpc import add_IdentityServiceServi
 from consilium.identity import founding
 from consilium.identity.counters import IdentityCounters
 from consilium.identity.driver import Driver, Members
-from consilium.identity.peers import GrpcConsensus, GrpcLedger
 from consilium.identity.servicer import IdentityServicer
 from consilium.identity.settings import IdentitySettings
 from consilium.kernel.signing import Ed25519Verifier
@@ -22,7 +21,9 @@ from consilium.runtime.background import background, until_stopped
 from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.methods import Service
+from consilium.runtime.own_consensus import OwnConsensus
 from consilium.runtime.process import run
+from consilium.runtime.proven_ledger import ProvenLedger
 from consilium.runtime.server import Running, serving
 from consilium.runtime.tls import Tls
 
@@ -48,8 +49,8 @@ async def identity_of(settings: IdentitySettings) -> AsyncIterator[tuple[Driver,
         tls = Tls(settings.tls_directory, settings.alliance)
         ledger_peer = Peer(settings.member_id, "ledger", settings.ledger_address)
         consensus_peer = Peer(settings.member_id, "consensus", settings.consensus_address)
-        ledger = GrpcLedger(await stack.enter_async_context(Channel(ledger_peer, tls)), genesis, verifier)
-        consensus = GrpcConsensus(await stack.enter_async_context(Channel(consensus_peer, tls)))
+        ledger = ProvenLedger(await stack.enter_async_context(Channel(ledger_peer, tls)), genesis, verifier)
+        consensus = OwnConsensus(await stack.enter_async_context(Channel(consensus_peer, tls)))
         driver = Driver(genesis, Members(genesis, ledger, store), keeper, ledger, consensus)
         await driver.keep_files()
         tls.refresh()

@@ -111,7 +111,8 @@ def create_authority(
     certificate = _self_signed(key, alliance, member_id, now_ms, now_ms + validity_ms)
     der = certificate.public_bytes(Encoding.DER)
     bound = bind_authority(member_id, der, _to_ms(certificate.not_valid_after_utc), member, chain_id)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (folder.parent, folder):  # `parents` would give those above the mode of the umask
+        each.mkdir(mode=0o700, exist_ok=True)
     write_atomically(folder / KEY, private_pem(key))
     write_atomically(folder / CERTIFICATE, certificate.public_bytes(Encoding.PEM))
     # Written last: a folder without it is half made, and was never used.

@@ -14,17 +14,18 @@ from consilium.identity.core.admission import admitted
 from consilium.identity.core.proposals import Assembly, Proposal, ProposalState, settle
 from consilium.identity.enrolment import Enrolment, wall_ms
 from consilium.identity.keeping import FileKeeper
-from consilium.identity.peers import Consensus, Ledger, MemberEvent
 from consilium.identity.store import IdentityStore, Known
 from consilium.kernel.chain import Genesis
 from consilium.kernel.election import SCORE_START
 from consilium.kernel.encoding import decode
-from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, Unavailable
+from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from consilium.kernel.membership import judge_caller
 from consilium.kernel.state_values import MemberState, MemberStatus, member_entry
-from consilium.kernel.transactions import MemberProfile
+from consilium.kernel.transactions import Kind, MemberBody, MemberProfile
 from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity
+from consilium.runtime.own_consensus import OwnConsensus
+from consilium.runtime.proven_ledger import LedgerEvent, ProvenLedger
 from consilium.runtime.threads import run_to_end
 
 RETRY_S = 1.0
@@ -42,7 +43,7 @@ _log = Log("consilium.identity.driver")
 class Members:
     """The members as the ledger knows them; `loaded` once it was read, `changed` when one was read anew."""
 
-    def __init__(self, genesis: Genesis, ledger: Ledger, store: IdentityStore) -> None:
+    def __init__(self, genesis: Genesis, ledger: ProvenLedger, store: IdentityStore) -> None:
         self._genesis, self._ledger, self._store = genesis, ledger, store
         self._states = {each.member_id: founding_state(each) for each in genesis.members}
         self._known = store.known()
@@ -83,7 +84,7 @@ class Members:
         while True:
             try:
                 await self._load()
-                async for event in self._ledger.member_events(self._known.cursor):
+                async for event in self._ledger.events(Kind.MEMBER, self._known.cursor):
                     await self._take(event)
             except DeadlineExceeded:
                 continue
@@ -93,15 +94,16 @@ class Members:
 
     async def _load(self) -> None:
         """Read every member known so far. While nothing is certified, the founders are the whole state."""
-        if await self._ledger.has_certified():
+        if (await self._ledger.read_tip()).certified_height:
             for member_id in sorted({*self._states, *self._known.member_ids}):
                 await self._read(member_id, 0)
         await self._keep(self._known.cursor)
         self.loaded.set()
 
-    async def _take(self, event: MemberEvent) -> None:
+    async def _take(self, event: LedgerEvent) -> None:
         """Read a member anew, and remember having done so."""
-        await self._read(event.member_id, event.height)
+        if isinstance(event.body, MemberBody):
+            await self._read(event.body.profile.member_id, event.height)
         await self._keep(event.cursor)
         self.changed.set()
 
@@ -114,10 +116,10 @@ class Members:
     async def _read(self, member_id: str, height: int) -> None:
         """Take over what the state of this height or a later one says."""
         key = member_entry(member_id)
-        state, _ = await self._ledger.read_state(key)
+        state = await self._ledger.read_state(key)
         while state.height < height:
             await asyncio.sleep(CATCH_UP_S)
-            state, _ = await self._ledger.read_state(key)
+            state = await self._ledger.read_state(key)
         if state.value is not None:
             self._states[member_id] = decode(MemberState, state.value, self._genesis.chain_id)
 
@@ -129,8 +131,8 @@ class Driver:
     genesis: Genesis
     members: Members
     keeper: FileKeeper
-    ledger: Ledger
-    consensus: Consensus
+    ledger: ProvenLedger
+    consensus: OwnConsensus
     writes: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -151,7 +153,7 @@ class Driver:
     async def assembly(self) -> Assembly:
         """Who may sign proposals now. Raises Unavailable while the ledger cannot be reached."""
         self.members.standing(self.member_id)
-        height = await self.ledger.height()
+        height = (await self.ledger.read_tip()).executed_height
         limit = self.genesis.parameters.expiry_blocks_max
         return Assembly(self.genesis.chain_id, self.members.active(), height, limit)
 
@@ -174,7 +176,7 @@ class Driver:
 
     async def settle_proposals(self) -> None:
         """Learn how submitted transactions ended, and submit again what is not final yet."""
-        height = await self.ledger.height()
+        height = (await self.ledger.read_tip()).executed_height
         for _, proposal in await run_to_end(self.enrolment.store.proposals_back, 0, PROPOSALS_AT_ONCE):
             if proposal.transaction is not None and height <= proposal.expiry_height + LATE_BLOCKS:
                 settled = await self.settled(proposal)
@@ -192,10 +194,11 @@ class Driver:
         """The proposal, with how it ended if that is final by now."""
         if proposal.transaction_hash is None or proposal.code is not None:
             return proposal
-        code = await self.ledger.read_outcome(proposal.transaction_hash)
-        if code is None:
+        try:
+            found = await self.ledger.read_transaction(proposal.transaction_hash)
+        except (NotFound, FailedPrecondition):  # not final yet
             return proposal
-        ended = settle(proposal, code)
+        ended = settle(proposal, found.code)
         async with self.writes:
             await run_to_end(self.enrolment.store.put_proposal, ended)
         return ended

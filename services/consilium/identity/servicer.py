@@ -100,15 +100,16 @@ class IdentityServicer(IdentityServiceServicer):
         member_id = wire.member_id(request.member_id) if request.member_id else self._driver.member_id
         found = self._driver.keeper.authorities.get(member_id, [])
         if not found:
-            raise NotFound("NO_SUCH_AUTHORITY", f"No valid authority of {member_id} is known here.")
+            self._driver.members.standing(member_id)  # of a member there may be one, once the ledger was read
+            raise NotFound("NO_SUCH_AUTHORITY", f"No valid authority of {member_id!r} is known here.")
         return pb.GetAuthorityResponse(authorities=[encode(each, self._chain_id) for each in found])
 
     async def GetMember(self, request: pb.GetMemberRequest, _: Context) -> pb.GetMemberResponse:
         """Read a member with its proof."""
         member_id = wire.member_id(request.member_id)
-        state, proof = await self._driver.ledger.read_state(member_entry(member_id))
+        state, proof = await self._driver.ledger.prove_state(member_entry(member_id))
         if state.value is None:
-            raise NotFound("NO_SUCH_MEMBER", f"There has been no member {member_id}.")
+            raise NotFound("NO_SUCH_MEMBER", f"There has been no member {member_id!r}.")
         member = decode(MemberState, state.value, self._chain_id)
         return pb.GetMemberResponse(member=wire.member_message(member), proof=chain_pb2.StateProof(encoded=proof))
 
@@ -119,7 +120,7 @@ class IdentityServicer(IdentityServiceServicer):
         ids = [each for each in self._driver.members.ids() if each > after]
         members = []
         for member_id in ids[:size]:
-            state = (await self._driver.ledger.read_state(member_entry(member_id), height))[0]
+            state = (await self._driver.ledger.prove_state(member_entry(member_id), height))[0]
             height = state.height
             if state.value is not None:
                 members.append(wire.member_message(decode(MemberState, state.value, self._chain_id)))

@@ -48,7 +48,8 @@ class TlsFolders:
 
     def _folder(self, service: str) -> Path:
         folder = self.root / service
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in (self.root, folder):  # `parents` would give the root the mode of the umask
+            each.mkdir(mode=0o700, exist_ok=True)
         return folder
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from consilium.api.reencryption.v1 import reencryption_pb2
@@ -12,59 +13,78 @@ from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.signing import SEED_BYTES, Ed25519Signer, Ed25519Verifier
 from consilium.reencryption.core.admission import admitted
 from consilium.reencryption.driver import Driver, Holder
-from consilium.reencryption.peers import GrpcConsensus, GrpcLedger
 from consilium.reencryption.receipts import Receipts
 from consilium.reencryption.servicer import ReencryptionServicer
 from consilium.reencryption.settings import ReencryptionSettings
-from consilium.reencryption.standing import Standing
 from consilium.reencryption.store import KeyFragmentStore
 from consilium.reencryption.workers import Workers
+from consilium.runtime.background import background, until_stopped
 from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.logs import Log
 from consilium.runtime.methods import Service
+from consilium.runtime.own_consensus import OwnConsensus
 from consilium.runtime.process import run
-from consilium.runtime.server import Running, serving, stop_signal
+from consilium.runtime.proven_ledger import ProvenLedger
+from consilium.runtime.server import Running, serving
 from consilium.runtime.shreddable import DatabaseRows
+from consilium.runtime.standing import Standing
 from consilium.runtime.tls import Tls
 
 _log = Log("consilium.reencryption")
 
 
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """The service at work."""
+
+    standing: Standing
+    workers: Workers
+    server: Running
+
+
 async def serve(settings: ReencryptionSettings) -> None:
-    """Serve until told to stop; ready once the ledger has been read and a worker answers."""
+    """Serve until told to stop; ready once the ledger has been read and a worker answers. Raises as `service`."""
     async with contextlib.AsyncExitStack() as stack:
-        genesis, seed = read_genesis(settings.genesis), read_secret(settings.member_key)
-        tls = Tls(settings.tls_directory, settings.alliance)
-        fragments, receipts = open_stores(settings, stack)
-        workers = Workers(settings.workers, settings.waiting_max, seed)
-        stack.callback(workers.close)
-        verifier, own = Ed25519Verifier(), settings.member_id
-        to_ledger = await stack.enter_async_context(Channel(Peer(own, "ledger", settings.ledger_address), tls))
-        to_consensus = await stack.enter_async_context(Channel(Peer(own, "consensus", settings.consensus_address), tls))
-        ledger, consensus = GrpcLedger(to_ledger, genesis, verifier), GrpcConsensus(to_consensus)
-        founders = [each.member_id for each in genesis.members]
-        standing = Standing(own, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
-        holder = Holder(own, Ed25519Signer.from_seed(seed), genesis)
-        driver = Driver(holder, fragments, receipts, ledger, consensus, workers, settings.wait_s)
-        offered = [service(driver, genesis.chain_id)]
-        running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        ready = _ready_when_loaded(standing, workers, running)
-        work = [standing.follow(), driver.follow(), driver.settle(settings.interval_s), ready]
-        background = [tasks.create_task(each) for each in work]
-        await stop_signal()
-        for each in background:
-            each.cancel()
+        found, ended = await service(settings, stack)
+        either = background(_say_ready(found), ended.wait())
+        await until_stopped(await stack.enter_async_context(either))
 
 
-async def _ready_when_loaded(standing: Standing, workers: Workers, running: Running) -> None:
-    await workers.start()
-    await standing.loaded.wait()
-    await running.set_ready(ready=True)
+async def service(settings: ReencryptionSettings, stack: contextlib.AsyncExitStack) -> tuple[RunningService, asyncio.Event]:
+    """Everything opened and answering, closed by the stack in the reverse order; the event is set when it has failed.
+
+    Raises as `open_stores`; InvalidArgument for settings and files; FailedPrecondition: PORT_TAKEN.
+    """
+    genesis, seed = read_genesis(settings.genesis), read_secret(settings.member_key)
+    tls = Tls(settings.tls_directory, settings.alliance)
+    fragments, receipts = open_stores(settings, stack)
+    workers = Workers(settings.workers, settings.waiting_max, seed)
+    stack.callback(workers.close)
+    verifier, own = Ed25519Verifier(), settings.member_id
+    to_ledger = await stack.enter_async_context(Channel(Peer(own, "ledger", settings.ledger_address), tls))
+    to_consensus = await stack.enter_async_context(Channel(Peer(own, "consensus", settings.consensus_address), tls))
+    ledger, consensus = ProvenLedger(to_ledger, genesis, verifier), OwnConsensus(to_consensus)
+    founders = [each.member_id for each in genesis.members]
+    standing = Standing(own, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
+    holder = Holder(own, Ed25519Signer.from_seed(seed), genesis)
+    driver = Driver(holder, fragments, receipts, ledger, consensus, workers, settings.wait_s)
+    work = (standing.follow(), driver.follow(), driver.settle(settings.interval_s))
+    ended = await stack.enter_async_context(background(*work))
+    offered = [described(driver, genesis.chain_id)]
+    running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
+    return RunningService(standing, workers, running), ended
 
 
-def service(driver: Driver, chain_id: bytes) -> Service:
+async def _say_ready(found: RunningService) -> None:
+    """Readiness follows the first reading of the ledger, and stays."""
+    await found.workers.start()
+    await found.standing.loaded.wait()
+    await found.server.set_ready(ready=True)
+    await asyncio.Event().wait()
+
+
+def described(driver: Driver, chain_id: bytes) -> Service:
     """The contract with its servicer."""
     contract = reencryption_pb2.DESCRIPTOR.services_by_name["ReencryptionService"]
     return Service(contract, add_ReencryptionServiceServicer_to_server, ReencryptionServicer(driver, chain_id))

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from consilium.kernel.authoring import sign_payload
 from consilium.kernel.chain import Genesis
@@ -32,12 +32,12 @@ from consilium.kernel.transactions import Kind, Payload, ReceiptBody, ReceiptKin
 from consilium.kernel.umbral import Sealed
 from consilium.reencryption.core.proxy import release_receipt, revoke_access
 from consilium.reencryption.core.release import LedgerView, judge_release
-from consilium.reencryption.peers import Consensus, LedgerReader
 from consilium.reencryption.receipts import KeptReceipt, Receipts
 from consilium.reencryption.store import KeyFragmentStore
 from consilium.reencryption.workers import Workers
 from consilium.runtime import calls
 from consilium.runtime.logs import Log
+from consilium.runtime.proven_ledger import LedgerReader
 from consilium.runtime.threads import run_to_end
 
 POLL_S = 0.05
@@ -58,6 +58,13 @@ class Holder:
     member_id: str
     signer: Signer
     genesis: Genesis
+
+
+class Consensus(Protocol):
+    """The member's own consensus."""
+
+    async def submit(self, transaction: bytes) -> None:
+        """Hand over a transaction to be ordered; again is no fault. Raises Unavailable while it cannot be reached."""
 
 
 class Driver:

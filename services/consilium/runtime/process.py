@@ -1,4 +1,8 @@
-"""How a process starts: `--help`, settings or a sentence and exit code 2, logs, and its `main` in an event loop."""
+"""How a process starts: `--help`, settings or a sentence and exit code 2, logs, and its `main` in an event loop.
+
+The loop is uvloop's: gRPC on it takes about an eighth less CPU than on asyncio's own. Threads change hands ten times as
+often as Python would have them, so that the loop does not wait 5 ms for a thread that verifies.
+"""
 
 import asyncio
 import logging
@@ -6,12 +10,17 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import ClassVar, Protocol, TypeVar
 
+import uvloop
+
 from consilium.kernel.errors import ConsiliumError
 from consilium.runtime import logs
 from consilium.runtime.settings import FILE_VARIABLE, Settings, describe, load
 
 REFUSED = 2
 """The exit code when settings, TLS files or a port are refused; the sentence is on standard error."""
+
+SWITCH_S = 0.000_5
+"""How long a thread may keep others from running, instead of Python's 0.005."""
 
 _log = logs.Log("consilium.runtime.process")
 
@@ -41,7 +50,8 @@ def run(kind: type[Filled], main: Callable[[Filled], Coroutine[None, None, None]
     try:
         settings = load(kind)
         logs.configure(kind.SECTION, settings.member_id, settings.log_level)
-        asyncio.run(_watched(main(settings)))
+        sys.setswitchinterval(SWITCH_S)
+        uvloop.run(_watched(main(settings)))
     except ConsiliumError as error:
         sys.stderr.write(f"consilium.{kind.SECTION}: {error}\n")
         return REFUSED

@@ -11,7 +11,7 @@ while it changes its own.
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -131,7 +131,13 @@ class Tls:
         """Read the files. Raises InvalidArgument: BAD_TLS_FILES."""
         self.directory = directory
         self._seen = self._fingerprint()
-        self.material = read_material(directory, alliance)
+        self.material = self._read = read_material(directory, alliance)
+        self._learned: dict[str, tuple[x509.Certificate, ...]] = {}
+
+    def learn(self, authorities: Mapping[str, tuple[x509.Certificate, ...]]) -> None:
+        """Trust these members' authorities besides those in the files, for callers that have verified them themselves."""
+        self._learned = dict(authorities)
+        self._take_up(self._read)
 
     def refresh(self) -> bool:
         """Take up changed files; whether there were any that fit."""
@@ -140,12 +146,17 @@ class Tls:
             return False
         self._seen = fingerprint
         try:
-            self.material = read_material(self.directory, self.material.alliance)
+            material = read_material(self.directory, self.material.alliance)
         except InvalidArgument as error:
             _log.write(logging.WARNING, "tls_files_passed_over", reason=error.reason)
             return False
+        self._take_up(material)
         _log.write(logging.INFO, "tls_files_taken_up", expires=self.material.not_after)
         return True
+
+    def _take_up(self, read: TlsMaterial) -> None:
+        self._read = read
+        self.material = replace(read, authorities={**self._learned, **read.authorities})
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Credentials that demand a client certificate and follow the files from handshake to handshake."""

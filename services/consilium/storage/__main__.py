@@ -4,66 +4,86 @@ import asyncio
 import contextlib
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from consilium.api.storage.v1 import storage_pb2
 from consilium.api.storage.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
 from consilium.kernel.errors import ConsiliumError, InvalidArgument
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
+from consilium.runtime.background import background, until_stopped
 from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.logs import Log
 from consilium.runtime.methods import Service
 from consilium.runtime.process import run
-from consilium.runtime.server import Running, serving, stop_signal
+from consilium.runtime.proven_ledger import ProvenLedger
+from consilium.runtime.server import Running, serving
 from consilium.runtime.shreddable import DatabaseRows
+from consilium.runtime.standing import Standing
 from consilium.runtime.tls import Tls
 from consilium.storage.core.admission import admitted
 from consilium.storage.driver import Driver, Limits, Stores
 from consilium.storage.holdings import Holdings
-from consilium.storage.peers import GrpcLedger, GrpcStorages
+from consilium.storage.peers import GrpcStorages
 from consilium.storage.scrubbing import Scrub
 from consilium.storage.servicer import StorageServicer
 from consilium.storage.settings import StorageSettings, addresses
 from consilium.storage.shredding import ShredSecretStore
-from consilium.storage.standing import Standing
 from consilium.storage.store import EmbeddedObjectStore
 
 _log = Log("consilium.storage")
 
 
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """The service at work."""
+
+    driver: Driver
+    standing: Standing
+    server: Running
+
+
 async def serve(settings: StorageSettings) -> None:
-    """Serve until told to stop; ready once the ledger has been read."""
+    """Serve until told to stop; ready once the ledger has been read. Raises as `service`, and what ended its tasks."""
     async with contextlib.AsyncExitStack() as stack:
-        genesis, signer = read_genesis(settings.genesis), read_signer(settings.member_key)
-        tls = Tls(settings.tls_directory, settings.alliance)
-        stores = open_stores(settings.state_directory, genesis.chain_id, stack)
-        channel = await stack.enter_async_context(Channel(Peer(settings.member_id, "ledger", settings.ledger_address), tls))
-        ledger = GrpcLedger(channel, genesis, Ed25519Verifier())
-        others = GrpcStorages(addresses(settings.peers), tls, genesis.chain_id)
-        stack.push_async_callback(others.close)
-        founders = [each.member_id for each in genesis.members]
-        standing = Standing(settings.member_id, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
-        driver = Driver(
-            settings.member_id, signer, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings)
-        )
-        scrub = Scrub(driver, settings.scrub_chunks_per_s)
-        running = await stack.enter_async_context(serving(settings, [service(driver, scrub)], standing.authorise, tls))
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        background = [tasks.create_task(standing.follow()), tasks.create_task(scrub.run(settings.scrub_interval_s))]
-        ready = tasks.create_task(_ready_when_loaded(standing, running))
-        await stop_signal()
-        for each in (*background, ready):
-            each.cancel()
+        found, ended = await service(settings, stack)
+        either = background(_say_ready(found), ended.wait())
+        await until_stopped(await stack.enter_async_context(either))
 
 
-async def _ready_when_loaded(standing: Standing, running: Running) -> None:
-    await standing.loaded.wait()
-    await running.set_ready(ready=True)
+async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -> tuple[RunningService, asyncio.Event]:
+    """Everything opened and answering, closed by the stack in the reverse order; the event is set when it has failed.
+
+    Raises as `open_stores`; InvalidArgument for settings and files; FailedPrecondition: PORT_TAKEN.
+    """
+    genesis, signer = read_genesis(settings.genesis), read_signer(settings.member_key)
+    tls = Tls(settings.tls_directory, settings.alliance)
+    stores = open_stores(settings.state_directory, genesis.chain_id, stack)
+    channel = await stack.enter_async_context(Channel(Peer(settings.member_id, "ledger", settings.ledger_address), tls))
+    ledger = ProvenLedger(channel, genesis, Ed25519Verifier())
+    others = GrpcStorages(addresses(settings.peers), tls, genesis.chain_id)
+    stack.push_async_callback(others.close)
+    founders = [each.member_id for each in genesis.members]
+    standing = Standing(settings.member_id, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
+    driver = Driver(
+        settings.member_id, signer, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings)
+    )
+    scrub = Scrub(driver, settings.scrub_chunks_per_s)
+    ended = await stack.enter_async_context(background(standing.follow(), scrub.run(settings.scrub_interval_s)))
+    running = await stack.enter_async_context(serving(settings, [described(driver, scrub)], standing.authorise, tls))
+    return RunningService(driver, standing, running), ended
 
 
-def service(driver: Driver, scrub: Scrub) -> Service:
+async def _say_ready(found: RunningService) -> None:
+    """Readiness follows the first reading of the ledger, and stays."""
+    await found.standing.loaded.wait()
+    await found.server.set_ready(ready=True)
+    await asyncio.Event().wait()
+
+
+def described(driver: Driver, scrub: Scrub) -> Service:
     """The contract with its servicer."""
     contract = storage_pb2.DESCRIPTOR.services_by_name["StorageService"]
     return Service(contract, add_StorageServiceServicer_to_server, StorageServicer(driver, scrub))

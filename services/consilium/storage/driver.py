@@ -37,13 +37,14 @@ from consilium.kernel.state_values import GrantState, MemberState, grant_entry
 from consilium.kernel.umbral import Sealed
 from consilium.runtime import calls
 from consilium.runtime.names import PeerIdentity, Role
+from consilium.runtime.proven_ledger import LedgerReader
 from consilium.runtime.threads import run_to_end
 from consilium.storage.core.copies import copy_order
 from consilium.storage.core.erasure import ErasureCertificate, ErasureStatement, certify_erasure
 from consilium.storage.core.manifest import check_manifest, chunks_of_range, ciphertext_bytes
 from consilium.storage.core.reading import granted_body, judge_read, judge_repair
 from consilium.storage.holdings import Holding, Holdings, HoldingState
-from consilium.storage.peers import LedgerReader, OtherStorages
+from consilium.storage.peers import OtherStorages
 from consilium.storage.shredding import ShredSecretStore
 from consilium.storage.store import ObjectStore
 

@@ -187,7 +187,7 @@ class EmbeddedObjectStore:
 
         Raises Conflict: STORE_EXISTS.
         """
-        (directory / "chunks").mkdir(exist_ok=True)
+        (directory / "chunks").mkdir(mode=0o700, exist_ok=True)
         return cls(disk, Database.create(directory / "objects.db", cls._SCHEMA), directory, chain_id)
 
     @classmethod

@@ -40,7 +40,7 @@ def add_rank_evidence(evidence: RankEvidence, document: bytes, home: str, chain_
     does not fit.
     """
     if evidence.member_id != home:
-        raise PermissionDenied("OTHER_MEMBER", f"Evidence for {evidence.member_id} is kept at that member, not at {home}.")
+        raise PermissionDenied("OTHER_MEMBER", f"Evidence for {evidence.member_id!r} is kept at that member, not at {home}.")
     sized = 0 < len(document) <= DOCUMENT_BYTES_MAX
     if not sized or sha256(document) != evidence.document_hash or not _MEDIA_TYPE.fullmatch(evidence.media_type):
         raise InvalidArgument(

@@ -1,21 +1,20 @@
-"""What the re-encryption service asks of its member's own ledger and consensus (design section 8: no other calls).
+"""What a service reads of its member's own ledger, every answer under proof (rules L3 to L5; promise 8).
 
-Even the member's own ledger proves what it says: a verdict lets a fragment go, so it is read under a result certificate, and
-the committees are learned hop by hop from genesis (L5).
+A verdict opens data and a member's standing opens doors, so even the member's own ledger is not believed: what it says is
+read under a result certificate, and the committees are learned hop by hop from genesis. A ledger that contradicts its own
+proof is an error that ends the call. Every method raises Unavailable while the ledger cannot be reached.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
 
-from consilium.api.chain.v1 import chain_pb2
-from consilium.api.consensus.v1 import consensus_pb2
-from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
-from consilium.api.ledger.v1 import ledger_pb2
+from consilium.api.ledger.v1 import ledger_pb2 as pb
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.kernel.certificates import ResultCertificate, verify_result_certificate
 from consilium.kernel.chain import Genesis
@@ -58,7 +57,7 @@ class LedgerTip:
 
 
 class LedgerReader(Protocol):
-    """The member's own ledger. Every method raises Unavailable while it cannot be reached."""
+    """What services ask of it. Every method raises Unavailable while it cannot be reached."""
 
     async def read_tip(self) -> LedgerTip:
         """How far it is, under proof."""
@@ -76,8 +75,8 @@ class LedgerReader(Protocol):
         """Every final transaction of a kind after the cursor, each at least once, and then new ones."""
 
 
-class GrpcLedger:
-    """The ledger behind a channel."""
+class ProvenLedger:
+    """The ledger behind a channel. Every method raises DataLoss (LEDGER_CONTRADICTS) for a proof that does not hold."""
 
     def __init__(self, channel: grpc.aio.Channel, genesis: Genesis, verifier: Verifier) -> None:
         """Raises what `TrustedHistory` does."""
@@ -87,17 +86,17 @@ class GrpcLedger:
         self._learning = asyncio.Lock()
 
     async def read_tip(self) -> LedgerTip:
-        """How far it is. Raises DataLoss (LEDGER_CONTRADICTS) besides, for a certificate that does not hold."""
+        """How far it is."""
         asked_s = time.monotonic()
         with typed():
-            response = await self._stub.GetTip(ledger_pb2.GetTipRequest())
+            response = await self._stub.GetTip(pb.GetTipRequest())
         certified = await self._certified(response.result_certificate)
         took_ms = int((time.monotonic() - asked_s) * 1_000) + 1
         return LedgerTip(response.executed_height, certified, response.age_ms + took_ms)
 
     async def read_transaction(self, transaction_hash: bytes) -> VerifiedTransaction:
-        """A transaction and how it ended. Raises DataLoss (LEDGER_CONTRADICTS) besides, for a proof that does not hold."""
-        request = ledger_pb2.GetTransactionProofRequest(transaction_hash=transaction_hash)
+        """A transaction and how it ended. Raises NotFound or FailedPrecondition (NOT_FINAL) until it is final."""
+        request = pb.GetTransactionProofRequest(transaction_hash=transaction_hash)
         with typed():
             response = await self._stub.GetTransactionProof(request)
         found = await self._verified(response.proof.encoded)
@@ -106,10 +105,10 @@ class GrpcLedger:
         return found
 
     async def read_record(self, record_id: bytes) -> RecordBody | None:
-        """A record as registered. Raises DataLoss (LEDGER_CONTRADICTS) besides."""
+        """A record as registered, None for one that is not."""
         try:
             with typed():
-                response = await self._stub.GetRecord(ledger_pb2.GetRecordRequest(record_id=record_id))
+                response = await self._stub.GetRecord(pb.GetRecordRequest(record_id=record_id))
         except NotFound:
             return None
         found = await self._verified(response.registration.encoded)
@@ -119,22 +118,30 @@ class GrpcLedger:
         return body
 
     async def read_state(self, key: bytes) -> VerifiedState:
-        """What the map holds. Raises DataLoss (LEDGER_CONTRADICTS) besides."""
+        """What the map holds at the newest certified height. Raises FailedPrecondition (NOT_FINAL) before the first."""
+        return (await self.prove_state(key))[0]
+
+    async def prove_state(self, key: bytes, height: int | None = None) -> tuple[VerifiedState, bytes]:
+        """What the map holds, at a recent height or the newest certified one, and the encoded proof to hand on.
+
+        Raises NotFound (NO_SUCH_HEIGHT) or FailedPrecondition (NOT_FINAL, STATE_GONE) as the ledger does.
+        """
         with typed():
-            response = await self._stub.GetStateProof(ledger_pb2.GetStateProofRequest(key=key))
-        try:
+            response = await self._stub.GetStateProof(pb.GetStateProofRequest(key=key, height=height))
+        with _contradicting("state"):
             proof = decode(StateProof, response.proof.encoded, self._history.chain_id)
             await self._learn(proof.certificate.result.epoch)
             state = self._history.verify_state(proof, self._verifier)
-        except (InvalidArgument, Conflict) as error:
-            raise contradiction("state") from error
-        if state.key != key:
+        if state.key != key or height not in (None, state.height):
             raise contradiction("state")
-        return state
+        return state, response.proof.encoded
 
     async def events(self, kind: Kind, cursor: bytes) -> AsyncIterator[LedgerEvent]:
-        """Final transactions of a kind; what they changed is read from the state."""
-        request = ledger_pb2.StreamEventsRequest(cursor=cursor, kinds=[kind.name])
+        """Every final transaction of a kind after the cursor, each at least once, and then new ones.
+
+        Applied or not: what they changed is read from the state.
+        """
+        request = pb.StreamEventsRequest(cursor=cursor, kinds=[kind.name])
         with typed():
             async for each in self._stub.StreamEvents(request):
                 opened = open_transaction(each.transaction.encoded, self._history.chain_id)
@@ -144,51 +151,37 @@ class GrpcLedger:
         """The height that a result certificate proves, 0 where there is none."""
         if not encoded:
             return 0
-        try:
-            certificate = decode(ResultCertificate, encoded, self._history.chain_id)
-            epoch = certificate.result.epoch
-            await self._learn(epoch)
-            verify_result_certificate(self._history.committee_of(epoch), certificate, self._history.chain_id, self._verifier)
-        except (InvalidArgument, Conflict) as error:
-            raise contradiction("tip") from error
+        chain_id = self._history.chain_id
+        with _contradicting("tip"):
+            certificate = decode(ResultCertificate, encoded, chain_id)
+            await self._learn(certificate.result.epoch)
+            committee = self._history.committee_of(certificate.result.epoch)
+            verify_result_certificate(committee, certificate, chain_id, self._verifier)
         return certificate.result.height
 
     async def _verified(self, encoded: bytes) -> VerifiedTransaction:
-        try:
+        with _contradicting("transaction"):
             proof = decode(TransactionProof, encoded, self._history.chain_id)
             await self._learn(proof.certificate.result.epoch)
             return self._history.verify_transaction(proof, self._verifier)
-        except (InvalidArgument, Conflict) as error:
-            raise contradiction("transaction") from error
 
     async def _learn(self, epoch: int) -> None:
         """Cross the epochs up to this one. Raises as `TrustedHistory.hop`."""
         async with self._learning:
             while self._history.epoch < epoch:
-                request = ledger_pb2.GetEpochHopRequest(epoch=self._history.epoch + 1)
+                request = pb.GetEpochHopRequest(epoch=self._history.epoch + 1)
                 with typed():
                     response = await self._stub.GetEpochHop(request)
                 self._history.hop(decode(EpochHop, response.encoded, self._history.chain_id), self._verifier)
 
 
-class Consensus(Protocol):
-    """The member's own consensus."""
-
-    async def submit(self, transaction: bytes) -> None:
-        """Hand over a transaction to be ordered; again is no fault. Raises Unavailable while it cannot be reached."""
-
-
-class GrpcConsensus:
-    """The consensus service behind a channel."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = ConsensusServiceStub(channel)
-
-    async def submit(self, transaction: bytes) -> None:
-        """Hand over a transaction."""
-        carried = chain_pb2.Transaction(encoded=transaction)
-        with typed():
-            await self._stub.SubmitTransaction(consensus_pb2.SubmitTransactionRequest(transaction=carried))
+@contextmanager
+def _contradicting(what: str) -> Iterator[None]:
+    """Turn what a proof is refused for into the refusal of the ledger's answer."""
+    try:
+        yield
+    except (InvalidArgument, Conflict) as error:
+        raise contradiction(what) from error
 
 
 def contradiction(what: str) -> DataLoss:

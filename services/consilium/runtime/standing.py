@@ -8,41 +8,29 @@ files.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, FailedPrecondition, Unavailable
-from consilium.kernel.light_client import VerifiedState
 from consilium.kernel.membership import Admits, judge_caller
 from consilium.kernel.state_values import MemberState, member_entry
 from consilium.kernel.transactions import Kind, MemberBody
-from consilium.reencryption.peers import LedgerEvent
 from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity
+from consilium.runtime.proven_ledger import LedgerEvent, LedgerReader
 from consilium.runtime.revocations import Revocations
 
 RETRY_S = 0.5
 """How long to wait after the ledger failed, or had nothing certified yet, in seconds."""
-_log = Log("consilium.reencryption.standing")
-
-
-class MemberReader(Protocol):
-    """What is asked of the ledger here."""
-
-    async def read_state(self, key: bytes) -> VerifiedState:
-        """What the map holds at the newest certified height."""
-
-    def events(self, kind: Kind, cursor: bytes) -> AsyncIterator[LedgerEvent]:
-        """Final transactions of a kind, and then new ones."""
+_log = Log("consilium.runtime.standing")
 
 
 class Standing:
     """Who may call now."""
 
     def __init__(
-        self, member_id: str, chain_id: bytes, founders: list[str], ledger: MemberReader, tls_directory: Path,
+        self, member_id: str, chain_id: bytes, founders: list[str], ledger: LedgerReader, tls_directory: Path,
         admitted: Callable[[str], tuple[Admits, ...]],
     ) -> None:  # fmt: skip
         """`admitted` tells whom a method admits. Raises Malformed: BAD_REVOCATION_LIST."""

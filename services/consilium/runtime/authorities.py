@@ -1,0 +1,44 @@
+"""Whether a member stands behind a certificate authority: who may say whom a connection reaches (design section 8).
+
+The ledger names member keys; a member key signs the digest of its authority's certificate (`kernel.attestations`); here the
+certificate itself is read as well. So whoever hands a binding over, an identity service or a file, need not be trusted.
+"""
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from consilium.kernel.attestations import BoundAuthority, verify_authority
+from consilium.kernel.errors import InvalidArgument
+from consilium.kernel.signing import Verifier
+from consilium.runtime.names import authority_uri
+
+AUTHORITY_BYTES_MAX = 8_192
+"""The most bytes a bound authority may have."""
+
+
+def verify_bound(
+    bound: BoundAuthority, member_key: bytes, alliance: str, chain_id: bytes, now_ms: int, verifier: Verifier
+) -> x509.Certificate:
+    """The certificate, once the member stands behind it and it is an authority's of that member now.
+
+    Raises as `verify_authority`; InvalidArgument: BAD_AUTHORITY.
+    """
+    verify_authority(bound, member_key, chain_id, now_ms, verifier)
+    try:
+        certificate = x509.load_der_x509_certificate(bound.certificate)
+        uris = _names(certificate)
+        is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        fits = isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
+    except (ValueError, x509.ExtensionNotFound) as error:
+        raise InvalidArgument("BAD_AUTHORITY", "The binding is about bytes that are no authority's certificate.") from error
+    named = [authority_uri(alliance, bound.binding.member_id)]
+    ended = now_ms > int(certificate.not_valid_after_utc.timestamp()) * 1_000
+    if uris != named or not is_authority or not fits or ended:
+        raise InvalidArgument("BAD_AUTHORITY", f"The certificate is of no authority of {bound.binding.member_id} now.")
+    return certificate
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    uris: list[str] = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return uris

@@ -1,0 +1,21 @@
+"""How a service hands transactions to its member's own consensus (design section 8)."""
+
+import grpc
+
+from consilium.api.chain.v1 import chain_pb2
+from consilium.api.consensus.v1 import consensus_pb2
+from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
+from consilium.runtime.channels import typed
+
+
+class OwnConsensus:
+    """The consensus service behind a channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = ConsensusServiceStub(channel)
+
+    async def submit(self, transaction: bytes) -> None:
+        """Hand over a transaction to be ordered; again is no fault. Raises Unavailable while it cannot be reached."""
+        carried = chain_pb2.Transaction(encoded=transaction)
+        with typed():
+            await self._stub.SubmitTransaction(consensus_pb2.SubmitTransactionRequest(transaction=carried))
