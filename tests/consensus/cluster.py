@@ -38,7 +38,7 @@ from tests.consensus.toy_ledger import ToyLedger
 from tests.simulation.signing import KeyedHashSigner, KeyedHashVerifier
 
 CHAIN_ID = sha256(b"a committee under test")
-PARAMETERS = Parameters(term_blocks=1_000_000, window_blocks=16, pipeline_blocks=4)
+PARAMETERS = Parameters(term_blocks=1_000_000, window_blocks=16, pipeline_blocks=4, batch_bytes_max=2_400)
 VERIFIER = KeyedHashVerifier()
 GENESIS_MS = 999_999
 """The chain's first time; the clusters' clocks start one millisecond later."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from consilium.consensus.core.batching import QUEUED_BATCHES_MAX
+from consilium.consensus.core.batching import BUSY_WAITS, QUEUED_BATCHES_MAX
 from consilium.consensus.core.events import BatchRecord, Received, Submitted, Timer
 from consilium.consensus.core.messages import (
     BatchOffer,
@@ -234,6 +234,36 @@ def test_what_is_over_the_quota_is_queued_and_leaves_in_batches_of_the_right_siz
     assert ordered(seat) == records[:accepted]
     sizes = [len(data) for block in seat.blocks for data in block.batches]
     assert max(sizes) < 1_000 + 300
+
+
+def test_small_batches_wait_for_the_block_under_way_and_leave_together() -> None:
+    """C3, C4: a block costs its messages whatever it holds, so what is small does not get one each."""
+    roomy = replace(PARAMETERS, batch_bytes_max=1_000_000)
+    cluster = Cluster(parameters=roomy)
+    cluster.arrives = lambda _sender, _to, message: isinstance(message, PrePrepare | BatchOffer)
+    for number, name in enumerate((SECOND, THIRD, BACKUP)):
+        cluster.submit(name, make_record(name, number))
+    assert sorted(cluster.seats[PRIMARY].state.log.slots) == [1]
+    cluster.arrives = lambda _sender, _to, _message: True
+    cluster.ring_all(Timer.RESEND)
+    assert [len(block.batches) for block in cluster.seats[PRIMARY].blocks] == [1, 2]
+
+
+def test_transactions_gather_while_an_own_batch_is_being_ordered() -> None:
+    """C4: the wait is longer then, and over as soon as the batch is ordered."""
+    cluster = Cluster(parameters=replace(PARAMETERS, batch_bytes_max=1_000_000))
+    cluster.arrives = lambda _sender, _to, _message: False
+    cluster.submit(SECOND, make_record(SECOND, 1))
+    seat, wait_ms = cluster.seats[SECOND], cluster.parameters.batch_wait_ms
+    for number in (2, 3):
+        cluster.obey(seat, seat.replica.step(Submitted(cluster.now_ms, (make_record(SECOND, number),))))
+    assert seat.alarms[Timer.BATCH] == cluster.now_ms + BUSY_WAITS * wait_ms
+    cluster.arrives = lambda _sender, _to, _message: True
+    cluster.ring_all(Timer.RESEND)
+    assert [len(open_batch(data, CHAIN_ID).transactions) for block in seat.blocks for data in block.batches] == [1, 2]
+    assert seat.state.pending == []
+    cluster.obey(seat, seat.replica.step(Submitted(cluster.now_ms, (make_record(SECOND, 4),))))
+    assert seat.alarms[Timer.BATCH] == cluster.now_ms + wait_ms
 
 
 def test_a_batch_never_holds_more_transactions_than_it_may() -> None:

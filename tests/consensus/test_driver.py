@@ -16,10 +16,11 @@ from consilium.consensus.core.events import (
     Timer,
     ViewRecord,
 )
-from consilium.consensus.core.identity import Identity
+from consilium.consensus.core.identity import Identity, Tip
 from consilium.consensus.core.messages import Commit, Envelope, Prepare, PrePrepare, StatusRequest
 from consilium.consensus.core.replica import Replica
 from consilium.consensus.driver import INBOX_MAX, Driver, Surroundings, _Alarm, _Alarms, recovered, together
+from consilium.consensus.seat import wall_clock_ms
 from consilium.consensus.store import MemoryVoteLog
 from consilium.kernel.chain import CertifiedBlock, Genesis, Header, Parameters
 from consilium.kernel.encoding import decode, encode
@@ -27,7 +28,6 @@ from consilium.kernel.errors import DataLoss
 from consilium.kernel.hashing import sha256
 from consilium.ledger.core.chain import Chain
 from consilium.sandbox.founders import FIVE, draw_keys, profile_of
-from consilium.sandbox.replicas import replica_tip, wall_clock_ms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ class Room:
         log = self.logs[name] = WatchedLog(chain.chain_id)
         identity = Identity(chain.chain_id, PARAMETERS, name, keys.consensus, keys.member, 1, sha256(name.encode())[:16])
         outlook = chain.tip.outlook
-        replica = Replica(identity, outlook, replica_tip(chain), recovered(log, chain.chain_id))
+        replica = Replica(identity, outlook, Tip(self.genesis.time_ms), recovered(log, chain.chain_id))
         around = Surroundings(log, RoomLink(self, name), RoomLedger(self, name), verifier, wall_clock_ms)
         self.drivers[name] = Driver(replica, identity, Directory(outlook, None), around)
 

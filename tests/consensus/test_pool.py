@@ -153,10 +153,14 @@ def test_the_longest_waiting_batch_counts() -> None:
 def test_a_new_epoch_forgets_answers_and_strangers() -> None:
     """C4, L2: the old committee's answers prove nothing to the new one; nor are batches of former members taken any more."""
     large, small, gone = batch(1, size=1_001), batch(2), batch(3, member="member-9")
-    pool = filled(large, small, gone)
+    pool = filled(large, small)
+    pool.add(gone, 3, own=False)
     pool.make_ready(ready(large), 5)
+    assert pool.eligible_since() == 3
     pool.keep_only({"member-1": bytes(32)})
+    assert pool.eligible_since() == 5
     pool.forget_answers()
+    assert pool.eligible_since() == 10
     assert chosen(pool) == [small.digest]
     entry = pool.get(large.digest)
     assert entry is not None
@@ -175,3 +179,13 @@ def test_prune_lets_go_of_what_was_ordered_long_ago() -> None:
     assert pool.get(batches[0].digest) is None
     assert pool.get(batches[1].digest) is not None
     assert [entry.opened.digest for entry in pool.waiting()] == [each.digest for each in batches[2:]]
+
+
+def test_an_ordered_batch_is_kept_as_bytes_alone() -> None:
+    """C4: it is held for whoever missed it, for two windows; taken apart it would fill the memory."""
+    pool = filled(PLAIN)
+    pool.mark_ordered([PLAIN.digest], 1)
+    entry = pool.get(PLAIN.digest)
+    assert entry is not None
+    assert (entry.opened.data, entry.opened.leaves, entry.opened.root) == (PLAIN.data, PLAIN.leaves, PLAIN.root)
+    assert (entry.opened.transactions, entry.opened.batch.transactions) == ((), ())

@@ -1,4 +1,4 @@
-"""Every method once, and every kind of refusal once; never INTERNAL or UNKNOWN."""
+"""Every method once, and what it refuses besides what every service does (tests/contract)."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from consilium.api.chain.v1 import chain_pb2
 from consilium.api.consensus.v1 import consensus_pb2 as pb
 from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
-from consilium.consensus.access import ADMITTED
+from consilium.kernel.encoding import encode
 from consilium.kernel.errors import Conflict
+from consilium.kernel.manifest import StorageReceipt, StorageStatement
 from consilium.kernel.merkle import leaf_hash
-from consilium.kernel.transactions import RevealBody
+from consilium.kernel.opening import open_transaction
+from consilium.kernel.transactions import RecordBody, RevealBody
 from consilium.runtime.channels import Channel, Limits
 from consilium.runtime.names import Role
 from tests.alliance import id_of, seed_of
 from tests.consensus_service.serving import Alliances, Member
 from tests.ledger_service.serving import refusal
-from tests.runtime.authority import Issued
 
 CONSENSUS = "/consilium.api.consensus.v1.ConsensusService"
 HOME, OTHER = "anshan", "benxi"
-UNKNOWN_FIELD = b"\xf8\x7f\x01"
 
 
 @asynccontextmanager
@@ -150,73 +149,43 @@ def test_what_is_unfit_is_refused(tmp_path: Path, case: str) -> None:
     asyncio.run(scene())
 
 
-CALLERS: dict[str, Callable[[Alliances], Issued]] = {
-    "another member's staff": lambda a: a.authorities[OTHER].person(Role.STAFF, "s1"),
-    "a patient": lambda a: a.authorities[HOME].person(Role.PATIENT, "p1"),
-}
-
-
-@pytest.mark.parametrize(
-    ("method", "caller"),
-    [
-        ("SubmitTransaction", "another member's staff"),
-        ("SubmitRegistrations", "a patient"),
-        ("GetReplicaState", "a patient"),
-    ],
-)
-def test_the_wrong_role_is_refused(tmp_path: Path, method: str, caller: str) -> None:
-    """Design section 8."""
-
-    async def scene() -> None:
-        async with (
-            alone(tmp_path) as (alliances, _),
-            alliances.channel(HOME, "consensus", CALLERS[caller](alliances)) as channel,
-        ):
-            call = getattr(ConsensusServiceStub(channel), method)
-            assert (await refusal(call(getattr(pb, f"{method}Request")(), timeout=10))).reason == "WRONG_ROLE"
-
-    asyncio.run(scene())
-
-
-def test_every_method_is_ruled_on() -> None:
-    methods = {each.name for each in pb.DESCRIPTOR.services_by_name["ConsensusService"].methods}
-    assert {*methods, "Exchange"} == ADMITTED.keys()
-
-
-@pytest.mark.parametrize(
-    ("data", "timeout", "reason"),
-    [
-        (b"\x08", 10.0, "MALFORMED_MESSAGE"),
-        (UNKNOWN_FIELD, 10.0, "UNKNOWN_FIELD"),
-        (b"", None, "DEADLINE_REQUIRED"),
-        (b"", 0.000_01, "DEADLINE_EXCEEDED"),
-    ],
-)
-def test_calls_that_are_not_in_form_are_refused(tmp_path: Path, data: bytes, timeout: float | None, reason: str) -> None:
-    """L1, and the deadlines of writes."""
+def test_a_patients_device_shows_its_homes_receipt(tmp_path: Path) -> None:
+    """L2, S2: the member vouches for a patient's registration only where its own storage holds the object."""
 
     async def scene() -> None:
         async with alone(tmp_path) as (alliances, _):
-            issued = alliances.authorities[HOME].service("application.ward")
-            async with alliances.channel(HOME, "consensus", issued) as channel:
-                inner: grpc.aio.Channel = channel._inner  # noqa: SLF001  without the deadline that ours fills in
-                call: Any = inner.unary_unary(f"{CONSENSUS}/SubmitTransaction")
-                assert (await refusal(call(data, timeout=timeout))).reason == reason
+            patient = alliances.authorities[HOME].person(Role.PATIENT, "p1")
+            encoded, other = alliances.registration("r", HOME), alliances.registration("s", HOME)
+            async with alliances.channel(HOME, "consensus", patient) as channel:
+                stub = ConsensusServiceStub(channel)
+
+                async def refused(*receipts: bytes) -> str:
+                    request = registrations(encoded)
+                    request.storage_receipts.extend(receipts)
+                    return (await refusal(stub.SubmitRegistrations(request, timeout=10))).reason
+
+                good = receipt(alliances, encoded)
+                assert await refused() == "BAD_COUNT"
+                assert await refused(good, good) == "BAD_COUNT"
+                assert await refused(receipt(alliances, other)) == "OTHER_OBJECT"
+                assert await refused(receipt(alliances, encoded, signed_by=OTHER)) == "BAD_SIGNATURE"
+                assert await refused(b"") == "NOT_DETERMINISTIC"
+                request = registrations(encoded)
+                request.storage_receipts.append(good)
+                response = await stub.SubmitRegistrations(request, timeout=10)
+                assert list(response.transaction_hashes) == [leaf_hash(encoded)]
 
     asyncio.run(scene())
 
 
-def test_a_caller_without_a_certificate_gets_no_connection(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with alone(tmp_path) as (alliances, _):
-            roots = alliances.authorities[HOME].pem
-            options = [("grpc.ssl_target_name_override", f"consensus.{HOME}.alliance")]
-            address = f"127.0.0.1:{alliances.ports[HOME, 'consensus']}"
-            async with grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots), options) as channel:
-                call: Any = channel.unary_unary(f"{CONSENSUS}/GetCommittee")
-                assert (await refusal(call(b"", timeout=10))).reason == "UNAVAILABLE"
-
-    asyncio.run(scene())
+def receipt(alliances: Alliances, registration: bytes, signed_by: str = HOME) -> bytes:
+    """What the home's storage says when it holds the registered object."""
+    chain_id = alliances.alliance.chain_id
+    body = open_transaction(registration, chain_id).payload.body
+    assert isinstance(body, RecordBody)
+    statement = StorageStatement(HOME, body.record_id, body.ciphertext_root)
+    signature = alliances.alliance.keys[signed_by].member.sign(encode(statement, chain_id))
+    return encode(StorageReceipt(statement, signature), chain_id)
 
 
 def test_a_lost_vote_log_is_not_replaced_without_a_word(tmp_path: Path) -> None:

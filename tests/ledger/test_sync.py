@@ -21,6 +21,7 @@ from consilium.ledger.core.sync import (
     PeerTip,
     RequestBlocks,
     RequestFailed,
+    RequestSlow,
     SentBlock,
 )
 from tests.alliance import Alliance, Scribe
@@ -107,6 +108,44 @@ def test_a_peer_that_fails_is_asked_again_when_it_shows_a_tip(laggard: Laggard) 
     assert laggard.step(PeerTip("benxi", 24)) == [RequestBlocks("benxi", 1, 24)]
     assert laggard.step(Blocks("benxi", ())) == []
     assert laggard.step(PeerTip("benxi", 24)) == [RequestBlocks("benxi", 1, 24)]
+
+
+def test_a_tip_that_was_shown_earlier_and_comes_later_changes_nothing(laggard: Laggard) -> None:
+    """Or the newest block is never asked for, if no newer one follows."""
+    laggard.step(PeerTip("dalian", 3))
+    laggard.step(PeerTip("benxi", 24))
+    laggard.step(PeerTip("benxi", 23))
+    assert laggard.step(RequestFailed("dalian")) == [RequestBlocks("benxi", 1, 24)]
+
+
+def test_another_peer_is_asked_beside_one_that_is_slow(laggard: Laggard) -> None:
+    """C2: one member that stands still holds nobody up; once each is asked, all are waited for."""
+    laggard.step(PeerTip("benxi", 24))
+    laggard.step(PeerTip("dalian", 20))
+    assert laggard.step(RequestSlow("benxi")) == [RequestBlocks("dalian", 1, 20)]
+    assert laggard.step(RequestSlow("dalian")) == []
+    assert laggard.step(PeerTip("benxi", 24)) == []
+    assert laggard.step(Blocks("dalian", laggard.sent(1, 20))) == []
+    assert laggard.step(RequestFailed("benxi")) == []
+    assert laggard.step(PeerTip("benxi", 24)) == [RequestBlocks("benxi", 21, 4)]
+
+
+def test_a_slow_answer_counts_when_it_comes_first(laggard: Laggard) -> None:
+    """Where all are slow, blocks come all the same; what the other sends later is passed over."""
+    laggard.step(PeerTip("benxi", 24))
+    laggard.step(PeerTip("dalian", 20))
+    laggard.step(RequestSlow("benxi"))
+    assert laggard.step(Blocks("benxi", laggard.sent(1, 24))) == []
+    assert laggard.chain.height == 24
+    assert laggard.step(Blocks("dalian", laggard.sent(1, 20))) == []
+    assert laggard.chain.height == 24
+
+
+def test_a_late_word_of_slowness_changes_nothing(laggard: Laggard) -> None:
+    laggard.step(PeerTip("benxi", 24))
+    laggard.step(PeerTip("dalian", 20))
+    laggard.step(RequestFailed("benxi"))
+    assert laggard.step(RequestSlow("benxi")) == []
 
 
 def liars(laggard: Laggard) -> dict[str, tuple[SentBlock, ...]]:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.ledger_service.serving import HOME, OTHER, Ledgers
 
 WAIT_S = 30
+STREAM_BLOCKS = {
+    "grpc_type": "server_stream",
+    "grpc_service": "consilium.api.ledger.v1.LedgerService",
+    "grpc_method": "StreamBlocks",
+}
 
 
 def test_a_follower_catches_up_and_follows(tmp_path: Path) -> None:
@@ -52,3 +59,26 @@ def test_a_missed_certificate_is_fetched(tmp_path: Path) -> None:
                 assert other.keeper.chain.result_certificate(1) == ledgers.certificate(1)
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize(("patience_ms", "by_consensus"), [(60_000, True), (10, False)])
+def test_a_delegate_fetches_only_what_its_consensus_does_not_bring(
+    tmp_path: Path, patience_ms: int, *, by_consensus: bool
+) -> None:
+    """L8: a block that is fetched beside consensus is verified twice, so a delegate asks once its tip stands still."""
+
+    async def scene() -> float | None:
+        ledgers = Ledgers(tmp_path)
+        for _ in range(3):
+            ledgers.scribe.write()
+        async with ledgers.serve(HOME) as home:
+            await ledgers.give(home)
+            peers = (f"{HOME}=127.0.0.1:{home.server.port}",)
+            async with ledgers.serve(OTHER, peers=peers, patience_ms=patience_ms) as other, asyncio.timeout(WAIT_S):
+                assert other.keeper.chain.tip.outlook.committee.index_of(OTHER) is not None
+                if by_consensus:
+                    await ledgers.give(other)
+                await other.keeper.until_certified(3)
+            return home.server.metrics.registry.get_sample_value("grpc_server_started_total", STREAM_BLOCKS)
+
+    assert (asyncio.run(scene()) == 0) is by_consensus

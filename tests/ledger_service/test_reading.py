@@ -13,26 +13,27 @@ from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Header
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.executions import DisclosureQuery, Execution, Standings
+from consilium.kernel.executions import Execution, GrantHistoryQuery, Standings
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof, TrustedHistory
 from consilium.kernel.merkle import ConsistencyProof, leaf_hash, verify_consistency
 from consilium.kernel.signing import Ed25519Signer
 from consilium.kernel.state_values import MemberState, member_entry
 from consilium.kernel.transactions import ReceiptKind
+from consilium.ledger.__main__ import RunningService
 from tests.alliance import id_of
-from tests.ledger.patient import Patient, grant, receipt, request
+from tests.ledger.patient import Patient, grant, receipt, request, revoke
 from tests.ledger_service.serving import OTHER, Ledgers, refusal
 
 WAIT_S = 20
 
 
-def query(ledgers: Ledgers, patient: Patient, nonce: str, signer: Ed25519Signer | None = None) -> pb.ListDisclosuresRequest:
+def query(ledgers: Ledgers, patient: Patient, nonce: str, signer: Ed25519Signer | None = None) -> pb.ListGrantHistoryRequest:
     """The owner's signed question for a report."""
     signer = signer or patient.signer
-    asked = DisclosureQuery(patient.key().public_key, id_of(nonce), ledgers.scribe.chain.height + 50)
+    asked = GrantHistoryQuery(patient.key().public_key, id_of(nonce), ledgers.scribe.chain.height + 50)
     signature = signer.sign(encode(asked, ledgers.scribe.alliance.chain_id))
-    return pb.ListDisclosuresRequest(
+    return pb.ListGrantHistoryRequest(
         delegating_public_key=asked.delegating_pk,
         owner_signature=chain_pb2.Signature(public_key=signer.public_key, signature=signature),
         nonce=asked.nonce,
@@ -103,45 +104,113 @@ def test_what_is_proven_holds_for_a_light_client(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-def test_list_disclosures(tmp_path: Path) -> None:
-    """Promise 8: granted requests and their receipts, in pages, to the author of the grants alone, once a query."""
+def test_list_grant_history(tmp_path: Path) -> None:
+    """Promise 8: all that names a key's grants, refused too, in pages, to the author of the grants alone, once a query."""
 
     async def scene() -> None:
         ledgers = Ledgers(tmp_path)
         scribe, chain_id = ledgers.scribe, ledgers.scribe.alliance.chain_id
         patient = Patient("p", chain_id)
+        granted = grant(scribe, patient)
         scribe.write(scribe.record("r", owner_commitment=patient.commitment()))
-        scribe.write(grant(scribe, patient))
-        asked = [request(scribe, patient), request(scribe, patient)]
+        scribe.write(granted)
+        asked = [request(scribe, patient), request(scribe, patient, salt=ZERO_DIGEST)]
         scribe.write(*asked)
-        denied = request(scribe, patient, salt=ZERO_DIGEST)
-        leaf = leaf_hash(asked[0])
-        scribe.write(denied, receipt(scribe, "anshan", ReceiptKind.RELEASE, request_hash=leaf, height=scribe.chain.height))
+        leaf, height = leaf_hash(asked[0]), scribe.chain.height
+        released = receipt(scribe, "anshan", ReceiptKind.RELEASE, request_hash=leaf, height=height)
+        scribe.write(released, grant(scribe, Patient("q", chain_id), "another's"))
+        revoked = revoke(scribe, patient)
+        scribe.write(revoked)
+        deleted = receipt(scribe, "anshan")
+        scribe.write(deleted)
         async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
-            await ledgers.give(running)
+            await ledgers.give(running, range(1, 6))
+            await ledgers.give(running, [6], certified=False)
             first = query(ledgers, patient, "first")
-            first.page_size = 1
-            page = await stub.ListDisclosures(first)
-            assert [proof_leaf(each.request, chain_id) for each in page.disclosures] == [leaf]
-            assert len(page.disclosures[0].receipts) == 1
-            assert (await refusal(stub.ListDisclosures(first))).reason == "REPLAYED"
+            first.page_size = 2
+            page = await stub.ListGrantHistory(first)
+            assert [proof_leaf(each, chain_id) for each in page.transactions] == [leaf_hash(granted), leaf]
+            assert (await refusal(stub.ListGrantHistory(first))).reason == "REPLAYED"
             second = query(ledgers, patient, "second")
             second.page_token = page.next_page_token
-            rest = await stub.ListDisclosures(second)
-            assert [proof_leaf(each.request, chain_id) for each in rest.disclosures] == [leaf_hash(asked[1])]
+            rest = await stub.ListGrantHistory(second)
+            assert [proof_leaf(each, chain_id) for each in rest.transactions] == [
+                leaf_hash(each) for each in (asked[1], released, revoked)
+            ], "what is not certified yet is not told"
             assert rest.next_page_token == ""
-            foreign = query(ledgers, patient, "third", patient.recipient)
-            assert (await refusal(stub.ListDisclosures(foreign))).reason == "NOT_THE_OWNER"
-            forged = query(ledgers, patient, "fourth")
+            await running.keeper.certify(ledgers.certificate(6))
+            third = query(ledgers, patient, "third")
+            assert proof_leaf((await stub.ListGrantHistory(third)).transactions[-1], chain_id) == leaf_hash(deleted)
+            foreign = query(ledgers, patient, "fourth", patient.recipient)
+            assert (await refusal(stub.ListGrantHistory(foreign))).reason == "NOT_THE_OWNER"
+            forged = query(ledgers, patient, "fifth")
             forged.nonce = id_of("another")
-            assert (await refusal(stub.ListDisclosures(forged))).reason == "BAD_SIGNATURE"
-            verdict = (await stub.GetTransactionProof(pb.GetTransactionProofRequest(transaction_hash=leaf))).verdict
-            assert (verdict.outcome, verdict.reason) == (chain_pb2.VERDICT_OUTCOME_GRANTED, "")
-            refused = pb.GetTransactionProofRequest(transaction_hash=leaf_hash(denied))
-            verdict = (await stub.GetTransactionProof(refused)).verdict
-            assert (verdict.outcome, verdict.reason) == (chain_pb2.VERDICT_OUTCOME_DENIED, "FOREIGN_SALT")
+            assert (await refusal(stub.ListGrantHistory(forged))).reason == "BAD_SIGNATURE"
 
     asyncio.run(scene())
+
+
+def test_get_transaction_proof_tells_the_verdict(tmp_path: Path) -> None:
+    """S3: granted, or why not."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe = ledgers.scribe
+        patient = Patient("p", scribe.alliance.chain_id)
+        scribe.write(scribe.record("r", owner_commitment=patient.commitment()), grant(scribe, patient))
+        asked = [request(scribe, patient), request(scribe, patient, salt=ZERO_DIGEST)]
+        scribe.write(*asked)
+        async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
+            await ledgers.give(running)
+            wanted = [pb.GetTransactionProofRequest(transaction_hash=leaf_hash(each)) for each in asked]
+            verdicts = [(await stub.GetTransactionProof(each)).verdict for each in wanted]
+            assert [(each.outcome, each.reason) for each in verdicts] == [
+                (chain_pb2.VERDICT_OUTCOME_GRANTED, ""),
+                (chain_pb2.VERDICT_OUTCOME_DENIED, "FOREIGN_SALT"),
+            ]
+
+    asyncio.run(scene())
+
+
+def test_a_proof_is_waited_for_and_comes_with_the_certificate(tmp_path: Path) -> None:
+    """L3: asked for before the block is there, or before its certificate; who gives up leaves nothing behind."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe = ledgers.scribe
+        record = scribe.record("r")
+        leaf = leaf_hash(record)
+        scribe.write(record)
+        async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
+            transaction = pb.GetTransactionProofRequest(transaction_hash=leaf, wait_ms=WAIT_S * 1_000)
+            state = pb.GetStateProofRequest(key=member_entry(OTHER), wait_ms=WAIT_S * 1_000)
+
+            async def ask() -> None:
+                await asyncio.gather(stub.GetTransactionProof(transaction), stub.GetStateProof(state))
+
+            brief = pb.GetTransactionProofRequest(transaction_hash=leaf, wait_ms=1)
+            assert (await refusal(stub.GetTransactionProof(brief))).reason == "NO_SUCH_TRANSACTION"
+            assert running.keeper.waiting.count == 0
+            early = asyncio.create_task(ask())
+            await until_waiting(running, 1)
+            await ledgers.give(running, certified=False)
+            late = asyncio.create_task(ask())
+            await until_waiting(running, 2)
+            assert (await refusal(stub.GetTransactionProof(brief))).reason == "NOT_FINAL"
+            assert running.keeper.waiting.count == 2
+            assert not early.done()
+            await running.keeper.certify(ledgers.certificate(1))
+            await asyncio.gather(early, late)
+            assert running.keeper.waiting.count == 0
+
+    asyncio.run(scene())
+
+
+async def until_waiting(running: RunningService, count: int) -> None:
+    """Until so many wait for a transaction."""
+    async with asyncio.timeout(WAIT_S):
+        while running.keeper.waiting.count < count:  # noqa: ASYNC110  the service tells nobody who waits
+            await asyncio.sleep(0)
 
 
 def proof_leaf(message: chain_pb2.TransactionProof, chain_id: bytes) -> bytes:
@@ -234,6 +303,10 @@ def test_stream_events_resumes_after_any_event(tmp_path: Path, kinds: tuple[str,
                 return found
 
             events = await take(b"", count)
+            whole = [each async for each in stub.StreamEvents(pb.StreamEventsRequest(kinds=kinds, last_height=3))]
+            assert whole == events  # it ends by itself
+            first = [each async for each in stub.StreamEvents(pb.StreamEventsRequest(kinds=kinds, last_height=1))]
+            assert first == [each for each in events if each.height == 1]
             assert all(leaf_hash(each.transaction.encoded) == each.transaction_hash for each in events)
             assert [each.code for each in events] == ["APPLIED"] * count
             for seen in range(count - 1):

@@ -23,7 +23,7 @@ from consilium.consensus.wire import SESSION_BYTES, Greeting
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.errors import Conflict, DataLoss, InvalidArgument
 from consilium.kernel.executions import Execution, Standings
-from consilium.kernel.signing import Ed25519Verifier
+from consilium.kernel.signing import Ed25519Verifier, Verifier
 from consilium.runtime.addresses import is_address, peers_of
 from consilium.runtime.background import background, until_stopped
 from consilium.runtime.channels import Channel, Limits, Peer
@@ -103,7 +103,7 @@ async def service(settings: ConsensusSettings, stack: contextlib.AsyncExitStack)
     access = Access(settings.member_id, Revocations(settings.tls_directory))
     work = (seat.driver.run(), ledger.follow(_Ears(seat, access)), links.run())
     ended = await stack.enter_async_context(background(*work))
-    running = await stack.enter_async_context(serving(settings, described(seat, links), access.authorise, tls))
+    running = await stack.enter_async_context(serving(settings, described(seat, links, verifier), access.authorise, tls))
     running.metrics.registry.register(ConsensusCounters(seat, links, log))
     return RunningService(seat, links, log, running), ended
 
@@ -133,12 +133,12 @@ async def _ledger_channel(settings: ConsensusSettings, tls: Tls) -> AsyncIterato
         yield channel
 
 
-def described(seat: Seat, links: Links) -> list[Service]:
+def described(seat: Seat, links: Links, verifier: Verifier) -> list[Service]:
     """The contracts with their servicers."""
     consensus = consensus_pb2.DESCRIPTOR.services_by_name["ConsensusService"]
     replica = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
     return [
-        Service(consensus, add_ConsensusServiceServicer_to_server, ConsensusServicer(seat, links)),
+        Service(consensus, add_ConsensusServiceServicer_to_server, ConsensusServicer(seat, links, verifier)),
         Service(replica, add_ReplicaServiceServicer_to_server, ReplicaServicer(links), frozenset({"Exchange"})),
     ]
 

@@ -1,7 +1,8 @@
 """Whom each method of the consensus service admits, judged on every call by what the own ledger says (design section 8).
 
 Transactions come in through their author's own member, which can look after its people's certificates; so do registrations,
-for which the member answers. Between members speak their consensus services alone.
+for which the member answers: a patient's device has to show its home's receipt for each (`servicer`). Between members speak
+their consensus services alone.
 """
 
 import time
@@ -19,7 +20,7 @@ _HOME_WORKING = tuple(Admits(role) for role in _WORKING)
 
 ADMITTED = {
     "SubmitTransaction": _HOME,
-    "SubmitRegistrations": _HOME_WORKING,
+    "SubmitRegistrations": _HOME,
     "GetCommittee": tuple(Admits(role, foreign=True, suspended=True) for role in CallerRole),
     "GetReplicaState": tuple(Admits(role, foreign=True) for role in _WORKING),
     "Exchange": (Admits(CallerRole.SERVICE, foreign=True, names=("consensus",)),),

@@ -40,3 +40,7 @@ class ConsensusCounters(Collector):
         for reason, count in sorted(self._seat.driver.refused.items()):
             refused.add_metric([reason], count)
         yield refused
+        said = CounterMetricFamily("consilium_consensus_said", "Messages for other members, by kind.", labels=("kind",))
+        for kind, count in sorted(self._seat.driver.said.items()):
+            said.add_metric([kind], count)
+        yield said

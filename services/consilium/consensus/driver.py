@@ -56,6 +56,8 @@ INBOX_MAX = 4_096
 """Envelopes that may wait for their signatures to be checked; a link that sends more loses the newest."""
 WAITING_MAX = 8_192
 """Inputs that may wait for the replica before submissions are refused."""
+SMALL_BYTES_MAX = 2_048
+"""Batches of no more bytes are verified on the event loop: a few signatures take less than the way to a thread."""
 GROUP_MAX = 64
 """Steps that may share one sync of the vote log."""
 
@@ -132,6 +134,8 @@ class Driver:
         self._alarms = _Alarms(self._inputs.put_nowait)
         self.refused: Counter[str] = Counter()
         """What was dropped, by reason."""
+        self.said: Counter[str] = Counter()
+        """Messages handed to the links, one for each receiver, by kind (C8)."""
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -243,6 +247,7 @@ class Driver:
     def _post(self, to: Sequence[str], message: Message) -> None:
         me = self._identity
         envelope = encode(Envelope(me.member_id, me.incarnation, me.session, message), me.chain_id)
+        self.said[type(message).__name__] += len(to)
         for member_id in to:
             self._around.transport.post(member_id, envelope)
 
@@ -297,6 +302,12 @@ def together(effects: Iterable[Effect]) -> Persist | None:
 
 def _takes_long(message: Message) -> bool:
     """Whether it may carry so many signatures that checking them here would hold up everything else."""
-    return isinstance(message, BatchOffer | NewView | SignedViewChange) or (
-        isinstance(message, PrePrepare) and bool(message.inline)
-    )
+    match message:
+        case BatchOffer(batch=batch):
+            return len(batch) > SMALL_BYTES_MAX
+        case PrePrepare(inline=inline, stored=stored):
+            return sum(map(len, inline)) > SMALL_BYTES_MAX or bool(stored)
+        case NewView() | SignedViewChange():
+            return True
+        case _:
+            return False

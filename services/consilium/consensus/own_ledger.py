@@ -65,7 +65,7 @@ class OwnLedger:
     def __init__(self, channel: grpc.aio.Channel, genesis: Genesis) -> None:
         self._stub = LedgerServiceStub(channel)
         self._genesis, self._chain_id = genesis, genesis.chain_id
-        self._height = 0
+        self._height, self._taken = 0, b""
         self._listener: Listener | None = None
 
     # --- starting ---
@@ -152,7 +152,7 @@ class OwnLedger:
                 _log.write(logging.WARNING, "block_not_delivered", reason=error.reason)
             else:
                 if response.execution:
-                    self._take(decode(Execution, response.execution, self._chain_id))
+                    self._take(response.execution)
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_S_MAX)
@@ -177,7 +177,7 @@ class OwnLedger:
     def _tell(self, listener: Listener, response: pb.StreamExecutionsResponse) -> None:
         match response.WhichOneof("item"):
             case "execution":
-                self._take(decode(Execution, response.execution, self._chain_id))
+                self._take(response.execution)
             case "result_certificate":
                 listener.certified(decode(ResultCertificate, response.result_certificate, self._chain_id))
             case "standings":
@@ -185,10 +185,14 @@ class OwnLedger:
             case None:
                 pass
 
-    def _take(self, execution: Execution) -> None:
+    def _take(self, data: bytes) -> None:
         """Pass an execution on, unless it was, or one below it is still to come on the stream."""
+        if data == self._taken:
+            return
+        execution = decode(Execution, data, self._chain_id)
         if self._listener is not None and execution.result.height == self._height + 1:
             self._height += 1
+            self._taken = data
             self._listener.executed(execution)
 
 

@@ -1,6 +1,6 @@
 """The contracts' methods: decode, hand in or look, encode; who may call is judged before (`access`)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import grpc
 
@@ -12,7 +12,10 @@ from consilium.consensus import wire
 from consilium.consensus.replica_state import replica_state
 from consilium.consensus.seat import Seat, wall_clock_ms
 from consilium.consensus.streams import Links
+from consilium.kernel.opening import OpenedTransaction
+from consilium.kernel.signing import Verifier
 from consilium.runtime import calls
+from consilium.runtime.names import Role
 from consilium.runtime.threads import run_to_end
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -21,8 +24,8 @@ Context = grpc.aio.ServicerContext[object, object]
 class ConsensusServicer(ConsensusServiceServicer):
     """The consensus service of one member."""
 
-    def __init__(self, seat: Seat, links: Links) -> None:
-        self._seat, self._links = seat, links
+    def __init__(self, seat: Seat, links: Links, verifier: Verifier) -> None:
+        self._seat, self._links, self._verifier = seat, links, verifier
         self._chain_id = seat.identity.chain_id
 
     async def SubmitTransaction(self, request: pb.SubmitTransactionRequest, _: Context) -> pb.SubmitTransactionResponse:
@@ -43,10 +46,16 @@ class ConsensusServicer(ConsensusServiceServicer):
             identity.member_signer.public_key,
             identity.parameters.batch_bytes_max,
         )
+        if request.storage_receipts or calls.peer().role is Role.PATIENT:
+            await run_to_end(self._check_receipts, opened, request.storage_receipts)
         carried = [each.encoded for each in request.registrations]
         await self._seat.submit(list(zip(opened, carried, strict=True)))
         hashes = [each.leaf for each in opened]
         return pb.SubmitRegistrationsResponse(transaction_hashes=hashes, height=self._seat.height)
+
+    def _check_receipts(self, opened: Sequence[OpenedTransaction], receipts: Sequence[bytes]) -> None:
+        identity = self._seat.identity
+        wire.check_receipts(opened, receipts, identity.member_signer.public_key, self._chain_id, self._verifier)
 
     async def GetCommittee(self, request: pb.GetCommitteeRequest, _: Context) -> pb.GetCommitteeResponse:
         """Read a committee."""

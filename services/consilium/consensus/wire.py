@@ -8,8 +8,12 @@ from consilium.api.consensus.v1 import consensus_pb2 as pb
 from consilium.api.consensus.v1 import replica_pb2
 from consilium.kernel.certificates import Committee
 from consilium.kernel.chain import BATCH_TRANSACTIONS_MAX
+from consilium.kernel.encoding import decode
 from consilium.kernel.errors import BadSignature, Conflict, InvalidArgument, Malformed
+from consilium.kernel.manifest import StorageReceipt, verify_receipt_of_record
 from consilium.kernel.opening import OpenedTransaction, open_transaction
+from consilium.kernel.signing import Verifier
+from consilium.kernel.transactions import RecordBody
 
 SESSION_BYTES = 16
 
@@ -74,6 +78,22 @@ def registrations(
         if each.payload.author != member_key:
             raise BadSignature("FOREIGN_VOUCHER", "A member vouches for its own registrations only.", "L2")
     return opened
+
+
+def check_receipts(
+    opened: Sequence[OpenedTransaction], receipts: Sequence[bytes], member_key: bytes, chain_id: bytes, verifier: Verifier
+) -> None:
+    """Raise unless this member's storage has signed for the object of every registration (S2).
+
+    Raises InvalidArgument: BAD_COUNT; Malformed; Conflict: OTHER_OBJECT; BadSignature.
+    """
+    if len(receipts) != len(opened):
+        sentence = f"There are {len(receipts)} storage receipts for {len(opened)} registrations; send one for each."
+        raise InvalidArgument("BAD_COUNT", sentence, "S2")
+    for each, data in zip(opened, receipts, strict=True):
+        receipt, body = decode(StorageReceipt, data, chain_id), each.payload.body
+        assert isinstance(body, RecordBody), "only records go without a signature"
+        verify_receipt_of_record(receipt, body, member_key, chain_id, verifier)
 
 
 def committee_message(committee: Committee, epoch_start: int, chain_id: bytes) -> pb.GetCommitteeResponse:

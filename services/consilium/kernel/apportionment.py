@@ -101,6 +101,12 @@ class Room:
         fills = [group.fills() for group in self._groups.values()]
         self._room = [sum(each[i] for each in fills) for i in range(len(_SETS))]
 
+    def __copy__(self) -> "Room":
+        """The same room, in which seats can be taken on their own: for who looks at every way a draw may go."""
+        twin = object.__new__(Room)
+        twin._groups, twin._room = dict(self._groups), self._room
+        return twin
+
     def fits(self, seats: Sequence[int]) -> bool:
         """Whether this many more seats of each stratum can all be filled."""
         return _fits(seats, self._room)

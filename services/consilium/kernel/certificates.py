@@ -49,7 +49,8 @@ class Committee:
     @property
     def quorum(self) -> int:
         """How many votes decide: n - f, which is 2f + 1 as n = 3f + 1; any two quorums share an honest delegate."""
-        return len(self.delegates) - self.faults_max
+        size = len(self.delegates)
+        return size - (size - 1) // 3
 
     def primary(self, view: int) -> str:
         """The member that proposes in a view: order[view mod n] (C2)."""

@@ -38,10 +38,10 @@ class Standings:
 
 
 @dataclass(frozen=True, slots=True)
-class DisclosureQuery:
-    """What the author of grants signs to read who was let read under them; it counts up to a height, and once."""
+class GrantHistoryQuery:
+    """What the author of grants signs to read what happened under them; it counts up to a height, and once."""
 
-    DOMAIN: ClassVar[str] = "consilium.disclosure-query"
+    DOMAIN: ClassVar[str] = "consilium.grant-history-query"
     delegating_pk: UmbralPublicKey
     nonce: Identifier
     expiry_height: int

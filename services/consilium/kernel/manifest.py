@@ -84,6 +84,19 @@ def verify_storage_receipt(
     verifier.verify(member.member_key, encode(receipt.statement, chain_id), receipt.signature)
 
 
+def verify_receipt_of_record(
+    receipt: StorageReceipt, record: RecordBody, member_key: bytes, chain_id: bytes, verifier: Verifier
+) -> None:
+    """Raise unless the record's home signed (BadSignature) that it holds the object registered (Conflict OTHER_OBJECT).
+
+    For those who have no manifest: the member that is to vouch for a registration (L2).
+    """
+    expected = StorageStatement(record.holder, record.record_id, record.ciphertext_root)
+    if receipt.statement != expected:
+        raise Conflict("OTHER_OBJECT", f"The receipt is for another object than {record.holder}'s that is registered.", "S2")
+    verifier.verify(member_key, encode(receipt.statement, chain_id), receipt.signature)
+
+
 def seal_shred_secret(receiving_pk: bytes, request_hash: bytes, shred_secret: bytes) -> Sealed:
     """The shred secret as the home member serves it: addressed to the grant's recipient, for one granted request (S2).
 

@@ -10,7 +10,7 @@ signature makes the *copy* unusable, and is never the outcome of a transaction.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,8 +30,9 @@ from consilium.kernel.transactions import (
     Transaction,
 )
 
-OPENED_BATCHES_KEPT = 64
-"""How many batches stay open: one comes as an offer, again inside a proposal, and again in its block."""
+OPENED_BATCHES_KEPT = 16
+"""How many batches stay open: one comes as an offer, and a small one again inside a proposal. Each takes some 2 KiB a
+transaction, so a few full ones are many MiB."""
 _BARE_PAYLOAD = b"\x86"
 """A CBOR array of six: domain, chain id and a payload's four fields."""
 
@@ -65,6 +66,10 @@ class OpenedBatch:
     transactions: tuple[OpenedTransaction, ...]
     voucher: bytes | None
     has_handover: bool
+
+    def closed(self) -> "OpenedBatch":
+        """The same without its transactions, for whoever only hands its bytes out: a fraction of the memory."""
+        return replace(self, batch=replace(self.batch, transactions=()), transactions=())
 
 
 @dataclass(frozen=True, slots=True)

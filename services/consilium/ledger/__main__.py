@@ -61,7 +61,7 @@ async def service(settings: LedgerSettings, stack: contextlib.AsyncExitStack) ->
     stack.callback(_close, store)
     keeper = await run_to_end(Keeper, genesis, store, verifier)
     limits = Limits(unary_s=settings.fetch_s, stream_s=None, message_bytes_max=settings.message_bytes_max)
-    others = OtherLedgers(settings.member_id, keeper, peers, tls, limits, verifier)
+    others = OtherLedgers(settings.member_id, keeper, peers, tls, limits, verifier, settings.patience_ms / 1_000)
     ended = await stack.enter_async_context(background(keeper.broken(), others.run()))
     access = Access(settings.member_id, keeper, Revocations(settings.tls_directory))
     servicer = LedgerServicer(keeper, verifier, settings.tips_interval_ms)

@@ -29,7 +29,7 @@ ADMITTED = {
     "GetConsistencyProof": _ALL,
     "GetEpochHop": _ALL,
     # The owner's own signature is what counts.
-    "ListDisclosures": _ALL,
+    "ListGrantHistory": _ALL,
     "ExecuteBlock": _OWN_CONSENSUS,
     "StreamExecutions": _OWN_CONSENSUS,
 }

@@ -24,8 +24,11 @@ from consilium.ledger.core.acceptance import Tip, VerifiedBlock, verify_block
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX, SentBlock
 from consilium.ledger.store import BlockStore
+from consilium.ledger.waiting import Waiting
 from consilium.runtime.threads import run_to_end
 
+INLINE_BYTES_MAX = 2_048
+"""Blocks with no more bytes of batches are verified on the event loop: a few signatures."""
 AGE_UNKNOWN_S = 1_000_000
 """The age of the newest certificate while none has come since the start."""
 
@@ -39,6 +42,7 @@ class Keeper:
         """Replay what the store holds; raises what `Chain.append_block` raises when it is not our chain."""
         self.chain = Chain(genesis, verifier)
         self.index = BlockIndex(genesis)
+        self.waiting = Waiting(self.chain)
         self.unproven: dict[int, None] = {}
         """Executed heights without a result certificate here, in order."""
         self.blocks_kept = 0
@@ -76,11 +80,17 @@ class Keeper:
             if header.height > self.chain.height + 1:
                 raise FailedPrecondition("HEIGHT_GAP", f"The last block here is {self.chain.height}.", "L8")
             if header.height == self.chain.height + 1:
-                await self._append(await run_to_end(self.verify, block))
+                await self._append(await self._verified(block))
         execution = self.execution(header.height)
         if execution.header != block.header:
             raise Conflict("OTHER_BLOCK", f"Another block stands at height {header.height}.", "L3")
         return execution
+
+    async def _verified(self, block: CertifiedBlock) -> VerifiedBlock:
+        """Verified in a thread, unless there is less to verify than the way there costs."""
+        if sum(map(len, block.batches)) <= INLINE_BYTES_MAX:
+            return self.verify(block)
+        return await run_to_end(self.verify, block)
 
     def verify(self, block: CertifiedBlock) -> VerifiedBlock:
         """The block, fit to follow the present tip; raises what `acceptance.verify_block` raises."""
@@ -105,6 +115,7 @@ class Keeper:
             await self._or_break(self._certify_and_keep, certificate)
         if height == self.chain.certified_height:
             self._certified_at = time.monotonic()
+        self.waiting.certified(height)
         await self._notify()
 
     async def broken(self) -> None:
@@ -116,6 +127,7 @@ class Keeper:
     async def _append(self, verified: VerifiedBlock) -> None:
         async with self._still:
             await self._or_break(self._keep_and_execute, verified)
+        self.waiting.executed(verified.opened.header.height, verified.opened.leaves)
         await self._notify()
 
     def _keep_and_execute(self, verified: VerifiedBlock) -> None:

@@ -1,7 +1,8 @@
 """The contract's methods: decode, one question to the chain, encode; who may call is judged before (`access`)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Awaitable
 
 import grpc
 
@@ -12,6 +13,7 @@ from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound
+from consilium.kernel.executions import Execution
 from consilium.kernel.light_client import StateProof, TransactionProof
 from consilium.kernel.opening import open_block, open_transaction
 from consilium.kernel.signing import Verifier
@@ -19,14 +21,19 @@ from consilium.ledger import wire
 from consilium.ledger.block_index import STANDING_MASK, mask
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX
-from consilium.ledger.disclosures import Queries, list_disclosures
+from consilium.ledger.grant_history import Queries, list_grant_history
 from consilium.ledger.keeper import Keeper
 from consilium.ledger.wire import Cursor
+from consilium.runtime import calls
 from consilium.runtime.threads import run_to_end
 
 Context = grpc.aio.ServicerContext[object, object]
 SMALL_BYTES_MAX = 65_536
 """The most bytes decoded on the event loop."""
+WAIT_S_MAX = 60.0
+"""The longest a proof is waited for, in seconds."""
+ANSWERING_S = 0.1
+"""How long before the caller's deadline waiting ends, so that it gets an answer, in seconds."""
 
 
 class LedgerServicer(LedgerServiceServicer):
@@ -37,6 +44,7 @@ class LedgerServicer(LedgerServiceServicer):
         self._chain_id = keeper.chain.chain_id
         self._tips_interval_s = tips_interval_ms / 1_000
         self._queries = Queries()
+        self._newest = 0, b""
 
     # --- the chain ---
 
@@ -73,10 +81,11 @@ class LedgerServicer(LedgerServiceServicer):
             height += 1
 
     async def StreamEvents(self, request: pb.StreamEventsRequest, _: Context) -> AsyncIterator[pb.StreamEventsResponse]:
-        """Send the transactions of final blocks after the cursor, and then new ones."""
+        """Send the transactions of final blocks after the cursor, and new ones unless there is a last height."""
         position, wanted = wire.cursor(request.cursor), mask(wire.kinds(request.kinds))
+        last = wire.height(request.last_height, "last_height") if request.HasField("last_height") else None
         height, place = position
-        while True:
+        while last is None or height <= last:
             await self._keeper.until_certified(height)
             if self._keeper.index.kinds_at(height) & wanted:
                 for event in await run_to_end(self._events, height, place, wanted):
@@ -94,8 +103,9 @@ class LedgerServicer(LedgerServiceServicer):
     async def GetTransactionProof(
         self, request: pb.GetTransactionProofRequest, _: Context
     ) -> pb.GetTransactionProofResponse:
-        """Prove a transaction and its outcome."""
+        """Prove a transaction and its outcome, waiting until it is final for as long as asked."""
         leaf = wire.fixed(request.transaction_hash, wire.DIGEST_BYTES, "transaction_hash")
+        await _wait(self._keeper.waiting.until_final(leaf), request.wait_ms)
         proof = await self._keeper.read(lambda chain: chain.prove_transaction(leaf))
         verdict = wire.verdict_message(open_transaction(proof.transaction, self._chain_id), proof)
         return pb.GetTransactionProofResponse(proof=wire.proof_message(proof, self._chain_id), verdict=verdict)
@@ -103,8 +113,9 @@ class LedgerServicer(LedgerServiceServicer):
     async def GetStateProof(self, request: pb.GetStateProofRequest, _: Context) -> pb.GetStateProofResponse:
         """Prove what stands under a key."""
         key = wire.state_key(request.key)
-        height = wire.height(request.height, "height") if request.HasField("height") else None
-        proof = await self._keeper.read(lambda chain: _prove_state(chain, key, height))
+        height, least = wire.state_heights(request)
+        await _wait(self._keeper.until_certified(height or least), request.wait_ms)
+        proof = await self._keeper.read(lambda chain: _prove_state(chain, key, height, least))
         return pb.GetStateProofResponse(proof=chain_pb2.StateProof(encoded=encode(proof, self._chain_id)))
 
     async def GetConsistencyProof(
@@ -134,27 +145,21 @@ class LedgerServicer(LedgerServiceServicer):
         hop = self._keeper.chain.epoch_hop(request.epoch - 1)
         return pb.GetEpochHopResponse(encoded=encode(hop, self._chain_id))
 
-    async def ListDisclosures(self, request: pb.ListDisclosuresRequest, _: Context) -> pb.ListDisclosuresResponse:
-        """List who was let read, to the owner."""
-        query, (size, after) = wire.disclosure_query(request), wire.page(request.page_size, request.page_token)
+    async def ListGrantHistory(self, request: pb.ListGrantHistoryRequest, _: Context) -> pb.ListGrantHistoryResponse:
+        """List what happened under grants, to their owner."""
+        query, (size, after) = wire.grant_history_query(request), wire.page(request.page_size, request.page_token)
         author, signature = request.owner_signature.public_key, request.owner_signature.signature
         grants = self._keeper.index.grants_of_key(query.delegating_pk)
         self._queries.use(query, author, signature, self._keeper.chain, self._verifier)
-        found = await self._keeper.read(lambda chain: list_disclosures(chain, grants, author))
-        hashes = [each.request_hash for each in found]
-        if after and after not in hashes:
+        found = await self._keeper.read(lambda chain: list_grant_history(chain, grants, author))
+        if after and after not in found:
             raise InvalidArgument("BAD_PAGE", "page_token is not one that this service has sent for this query.")
-        first = hashes.index(after) + 1 if after else 0
+        first = found.index(after) + 1 if after else 0
         chosen = found[first : first + size]
-        lines = [
-            pb.Disclosure(
-                request=wire.proof_message(each.request, self._chain_id),
-                receipts=[wire.proof_message(receipt, self._chain_id) for receipt in each.receipts],
-            )
-            for each in chosen
-        ]
-        token = chosen[-1].request_hash.hex() if first + size < len(found) else ""
-        return pb.ListDisclosuresResponse(disclosures=lines, next_page_token=token)
+        proofs = await self._keeper.read(lambda chain: [chain.prove_transaction(each) for each in chosen])
+        token = chosen[-1].hex() if first + size < len(found) else ""
+        lines = [wire.proof_message(each, self._chain_id) for each in proofs]
+        return pb.ListGrantHistoryResponse(transactions=lines, next_page_token=token)
 
     # --- the own consensus ---
 
@@ -163,7 +168,7 @@ class LedgerServicer(LedgerServiceServicer):
         item = request.WhichOneof("item")
         if item == "block":
             execution = await self._keeper.execute(await self._block(request.block))
-            return pb.ExecuteBlockResponse(execution=encode(execution, self._chain_id))
+            return pb.ExecuteBlockResponse(execution=self._encoded(execution))
         if item == "result_certificate":
             await self._keeper.certify(decode(ResultCertificate, request.result_certificate, self._chain_id))
             return pb.ExecuteBlockResponse()
@@ -180,7 +185,7 @@ class LedgerServicer(LedgerServiceServicer):
             await self._until_more(height, certified)
             if index.height >= height:
                 execution = self._keeper.execution(height)
-                yield pb.StreamExecutionsResponse(execution=encode(execution, self._chain_id))
+                yield pb.StreamExecutionsResponse(execution=self._encoded(execution))
                 if index.kinds_at(height) & STANDING_MASK or execution.outlook.epoch != execution.result.epoch:
                     yield self._standings()
                 height += 1
@@ -202,6 +207,13 @@ class LedgerServicer(LedgerServiceServicer):
         if certificate is None:
             raise FailedPrecondition("NOT_FINAL", f"Height {height} is not certified here yet.", "L3")
         return encode(certificate, self._chain_id)
+
+    def _encoded(self, execution: Execution) -> bytes:
+        """An execution as it is sent; the newest is sent twice, as the answer to its block and on the stream."""
+        height = execution.result.height
+        if self._newest[0] != height:
+            self._newest = height, encode(execution, self._chain_id)
+        return self._newest[1]
 
     async def _block(self, data: bytes) -> CertifiedBlock:
         """A block out of its bytes, in a thread where that takes longer than the way there. Raises Malformed."""
@@ -243,8 +255,17 @@ def _prove_record(chain: Chain, record_id: bytes) -> TransactionProof:
     return chain.prove_transaction(entry.transaction_hash)
 
 
-def _prove_state(chain: Chain, key: bytes, height: int | None) -> StateProof:
-    """Raises FailedPrecondition: NOT_FINAL before the first certificate, and as `Chain.prove_state`."""
-    if height is None and chain.certified_height == 0:
-        raise FailedPrecondition("NOT_FINAL", "No height is certified here yet.", "L3")
+async def _wait(awaited: Awaitable[None], wait_ms: int) -> None:
+    """Wait for something as long as asked and allowed; whether it came is for what follows to see."""
+    remaining_s = calls.remaining_s()
+    allowed_s = WAIT_S_MAX if remaining_s is None else max(remaining_s - ANSWERING_S, 0.0)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(min(wait_ms / 1_000, allowed_s, WAIT_S_MAX)):
+            await awaited
+
+
+def _prove_state(chain: Chain, key: bytes, height: int | None, least: int) -> StateProof:
+    """Raises FailedPrecondition: NOT_FINAL before the least height is certified, and as `Chain.prove_state`."""
+    if height is None and chain.certified_height < least:
+        raise FailedPrecondition("NOT_FINAL", f"Height {least} is not certified here yet.", "L3")
     return chain.prove_state(key, height)

@@ -25,6 +25,13 @@ class LedgerSettings(ServerSettings):
     tls_directory: Path = setting(Path("tls/ledger"), "Where this service's TLS files lie.")
     peers: tuple[str, ...] = setting((), "The other members' ledgers, each member=host:port.")
     tips_interval_ms: int = setting(20, "The least milliseconds between two tips told on a stream.", least=0, most=10_000)
+    patience_ms: int = setting(
+        1_000,
+        "The milliseconds a delegate's tip may stand still below another's before blocks are fetched; its own consensus "
+        "usually brings them.",
+        most=60_000,
+        least=0,
+    )
     fetch_s: int = setting(30, "The seconds another member has to send the blocks asked for.", least=1, most=600)
     message_bytes_max: int = setting(
         BLOCK_MESSAGE_BYTES_MAX, "The largest message in bytes; a block is one.", least=65_536, most=BLOCK_MESSAGE_BYTES_MAX

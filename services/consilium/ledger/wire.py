@@ -9,7 +9,7 @@ from consilium.api.ledger.v1 import ledger_pb2 as pb
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import InvalidArgument
-from consilium.kernel.executions import DisclosureQuery
+from consilium.kernel.executions import GrantHistoryQuery
 from consilium.kernel.light_client import MAP_KEY_BYTES_MAX, TransactionProof
 from consilium.kernel.opening import OpenedTransaction
 from consilium.kernel.transactions import Kind, RequestBody
@@ -17,7 +17,7 @@ from consilium.ledger.core.sync import SentBlock
 
 DIGEST_BYTES, IDENTIFIER_BYTES, UMBRAL_KEY_BYTES = 32, 16, 33
 PAGE_SIZE_MAX = 100
-"""The most disclosures on a page, and how many there are where nothing is asked for."""
+"""The most transactions on a page, and how many there are where nothing is asked for."""
 _CURSOR = struct.Struct(">QI")
 
 
@@ -85,6 +85,15 @@ def state_key(given: bytes) -> bytes:
     return given
 
 
+def state_heights(request: pb.GetStateProofRequest) -> tuple[int | None, int]:
+    """The height asked for, None for the newest, and the least that one may be. Raises InvalidArgument: BAD_HEIGHT."""
+    if not request.HasField("height"):
+        return None, height(request.least_height or 1, "least_height")
+    if request.least_height:
+        raise InvalidArgument("BAD_HEIGHT", "least_height goes with the newest height; leave height out, or it.")
+    return height(request.height, "height"), 0
+
+
 def page(size: int, token: str) -> tuple[int, bytes]:
     """How many lines, after the one of which hash (b"" for the first). Raises InvalidArgument: BAD_PAGE."""
     try:
@@ -96,9 +105,9 @@ def page(size: int, token: str) -> tuple[int, bytes]:
     return min(size, PAGE_SIZE_MAX) or PAGE_SIZE_MAX, after
 
 
-def disclosure_query(request: pb.ListDisclosuresRequest) -> DisclosureQuery:
+def grant_history_query(request: pb.ListGrantHistoryRequest) -> GrantHistoryQuery:
     """What the owner signed. Raises InvalidArgument: BAD_LENGTH or BAD_HEIGHT."""
-    return DisclosureQuery(
+    return GrantHistoryQuery(
         fixed(request.delegating_public_key, UMBRAL_KEY_BYTES, "delegating_public_key"),
         fixed(request.nonce, IDENTIFIER_BYTES, "nonce"),
         height(request.expiry_height, "expiry_height"),

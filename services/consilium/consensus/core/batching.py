@@ -22,6 +22,8 @@ from consilium.kernel.encoding import encode
 from consilium.kernel.errors import ResourceExhausted
 from consilium.kernel.opening import OpenedBatch, open_batch
 
+BUSY_WAITS = 8
+"""How many times as long transactions gather while an own batch is being ordered: a batch costs messages and syncs."""
 QUEUED_BATCHES_MAX = 4
 """How many batches' worth of transactions may wait for a place in this member's quota."""
 
@@ -38,12 +40,24 @@ def queue(state: State, transactions: tuple[bytes, ...]) -> None:
     parameters = state.identity.parameters
     for transaction in transactions:
         if not state.pending:
-            state.effects.append(SetTimer(Timer.BATCH, parameters.batch_wait_ms))
+            state.effects.append(SetTimer(Timer.BATCH, _wait_ms(state)))
         state.pending.append(transaction)
         state.pending_bytes += len(transaction)
         is_full = len(state.pending) >= BATCH_TRANSACTIONS_MAX or state.pending_bytes >= parameters.batch_bytes_max
         if is_full and state.pool.has_room(state.identity.member_id):
             _cut_one(state)
+
+
+def _wait_ms(state: State) -> int:
+    """How long the first of a batch waits for others: longer while an own batch is not ordered yet, for many come then."""
+    is_busy = state.pool.is_loaded(state.identity.member_id)
+    return state.identity.parameters.batch_wait_ms * (BUSY_WAITS if is_busy else 1)
+
+
+def cut_when_ordered(state: State) -> None:
+    """What has gathered while the last batches were being ordered leaves as soon as they are."""
+    if state.pending and not state.pool.is_loaded(state.identity.member_id):
+        cut_batch(state)
 
 
 def cut_batch(state: State) -> None:

@@ -179,6 +179,7 @@ def enter_epoch(state: State, outlook: Outlook) -> None:
     after = {each.member_id: each.member_key for each in outlook.electorate.electors}
     state.pool.keep_only({name: key for name, key in after.items() if before.get(name) == key})
     state.previous_committee, state.outlook = state.committee, outlook
+    state.take_seat()
     state.log, state.calls = MessageLog(outlook.committee), ViewChanges(outlook.committee)
     state.turnover = Turnover(outlook.electorate)
     state.view, state.entered, state.new_view = 0, True, None

@@ -23,6 +23,8 @@ class Checkpoints:
     def certificate(self, committee: Committee, own: Result) -> ResultCertificate | None:
         """The certificate of this replica's own result, once a quorum of equal ones is here."""
         votes = self._votes.get((own.height, own.epoch), {})
+        if len(votes) < committee.quorum:
+            return None
         equal = [QuorumSignature(index, votes[index].signature) for index in sorted(votes) if votes[index].result == own]
         return ResultCertificate(own, tuple(equal)) if len(equal) >= committee.quorum else None
 

@@ -38,7 +38,7 @@ class MessageLog:
     """All this replica has heard for the heights above its stable checkpoint, in one epoch."""
 
     def __init__(self, committee: Committee) -> None:
-        self._committee = committee
+        self._size, self._quorum = len(committee.delegates), committee.quorum
         self._votes: dict[tuple[int, Phase], dict[int, SignedVote]] = {}
         self.slots: dict[int, Slot] = {}
         self.prepared: dict[int, PreparedCertificate] = {}
@@ -61,7 +61,7 @@ class MessageLog:
     def signatures(self, slot: Slot, phase: Phase) -> tuple[QuorumSignature, ...]:
         """The votes that match a slot's view and digest, by rising index; prepares never count the primary's."""
         votes = self._votes.get((slot.header.height, phase), {})
-        primary = slot.view % len(self._committee.delegates)
+        primary = slot.view % self._size
         return tuple(
             QuorumSignature(index, votes[index].signature)
             for index in sorted(votes)
@@ -72,7 +72,7 @@ class MessageLog:
 
     def prepared_certificate(self, slot: Slot) -> PreparedCertificate | None:
         """The pre-prepare with 2f matching prepares, once they are here (predicate `prepared` of the paper)."""
-        needed = self._committee.quorum - 1
+        needed = self._quorum - 1
         if len(self._votes.get((slot.header.height, Phase.PREPARE), ())) < needed:
             return None
         signatures = self.signatures(slot, Phase.PREPARE)
@@ -82,7 +82,7 @@ class MessageLog:
 
     def commit_certificate(self, slot: Slot) -> CommitCertificate | None:
         """A quorum of matching commits, once they are here."""
-        needed = self._committee.quorum
+        needed = self._quorum
         if len(self._votes.get((slot.header.height, Phase.COMMIT), ())) < needed:
             return None
         signatures = self.signatures(slot, Phase.COMMIT)
@@ -97,7 +97,11 @@ class MessageLog:
 
     def top(self, view: int) -> int:
         """The highest height with a proposal of this view, or 0."""
-        return max((height for height, slot in self.slots.items() if slot.view == view), default=0)
+        top = 0
+        for height, slot in self.slots.items():
+            if height > top and slot.view == view:
+                top = height
+        return top
 
     def truncate(self, height: int) -> None:
         """Forget all at or below a stable checkpoint (paper, section 4.3)."""

@@ -42,6 +42,9 @@ class Pool:
         self._waiting: dict[bytes, Entry] = {}
         self._ordered: dict[bytes, int] = {}
         self._load: dict[str, int] = {}
+        # The answer of `eligible_since`, which is asked for at every input; stale once the batches waiting have changed.
+        self._oldest: int | None = None
+        self._is_stale = False
 
     def add(self, opened: OpenedBatch, now_ms: int, *, own: bool, limited: bool = True) -> bool:
         """Take a batch in; False when it was known or ordered already. Raises ResourceExhausted over the quota (C4)."""
@@ -53,11 +56,16 @@ class Pool:
         self._load[member] = self._load.get(member, 0) + 1
         entry = Entry(opened, own, now_ms if self.is_small(opened) else None, now_ms)
         self._entries[opened.digest] = self._waiting[opened.digest] = entry
+        self._is_stale = True
         return True
 
     def has_room(self, member_id: str) -> bool:
         """Whether this member may have one more batch waiting (C4)."""
         return self._load.get(member_id, 0) < self._quota
+
+    def is_loaded(self, member_id: str) -> bool:
+        """Whether a batch of this member waits."""
+        return self._load.get(member_id, 0) > 0
 
     def is_small(self, opened: OpenedBatch) -> bool:
         """Whether the batch travels inside the proposal."""
@@ -87,6 +95,7 @@ class Pool:
         if entry is not None and entry.certificate is None:
             entry.certificate = certificate
             entry.eligible_since = now_ms if entry.eligible_since is None else entry.eligible_since
+            self._is_stale = True
 
     def choose(self, excluded: dict[bytes, int]) -> list[Entry]:
         """What to propose next, oldest first, none that a block in flight names already."""
@@ -111,19 +120,24 @@ class Pool:
 
     def eligible_since(self) -> int | None:
         """Since when the longest-waiting eligible batch waits, in milliseconds (C2)."""
-        times = [entry.eligible_since for entry in self._waiting.values() if entry.eligible_since is not None]
-        return min(times) if times else None
+        if self._is_stale:
+            times = [entry.eligible_since for entry in self._waiting.values() if entry.eligible_since is not None]
+            self._oldest, self._is_stale = min(times, default=None), False
+        return self._oldest
 
     def mark_ordered(self, digests: Sequence[bytes], height: int) -> None:
-        """These batches stand in the executed block at this height."""
+        """These batches stand in the executed block at this height; from here on only their bytes are asked for."""
+        self._is_stale = True
         for digest in digests:
             self._ordered[digest] = height
             entry = self._waiting.pop(digest, None)
             if entry is not None:
                 self._load[entry.opened.batch.member_id] -= 1
+                entry.opened = entry.opened.closed()
 
     def keep_only(self, members: Collection[str]) -> None:
         """Let go of what waits from others than these members: no delegate takes their batches any more (L2)."""
+        self._is_stale = True
         for digest, entry in list(self._waiting.items()):
             if entry.opened.batch.member_id not in members:
                 del self._waiting[digest], self._entries[digest]
@@ -131,6 +145,7 @@ class Pool:
 
     def forget_answers(self) -> None:
         """A new epoch: "stored" answers and certificates of the old committee count no longer (C4)."""
+        self._is_stale = True
         for entry in self._waiting.values():
             entry.answers, entry.certificate = {}, None
             if not self.is_small(entry.opened):

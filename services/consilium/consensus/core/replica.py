@@ -74,6 +74,7 @@ class Replica:
                     self._ring(timer)
                 case Executed():
                     checkpointing.on_executed(self.state, event)
+                    batching.cut_when_ordered(self.state)
                     normal_case.arm_heartbeat(self.state)
         except ConsiliumError as error:
             self.refused = error
@@ -82,7 +83,7 @@ class Replica:
     def _finish(self) -> list[Effect]:
         """What has become possible, then the alarm by which something must move."""
         state = self.state
-        if state.is_primary:
+        if state.turnover.own is not None and state.is_primary:
             checkpointing.hand_over(state)
         normal_case.advance(state)
         resending.arm_progress(state)

@@ -4,6 +4,8 @@ Links may lose messages; nothing is acknowledged. While a replica makes no progr
 the others may still need from it. While all goes well it repeats nothing.
 """
 
+from operator import attrgetter
+
 from consilium.consensus.core.batching import reoffer
 from consilium.consensus.core.checkpointing import hand_over, send_checkpoint, sign_term_end
 from consilium.consensus.core.events import SetTimer, Timer
@@ -40,7 +42,7 @@ def _repeat_batches(state: State, patience_ms: int) -> None:
     request to the primary before it suspects it (section 4.1).
     """
     overdue = [entry for entry in state.pool.waiting() if state.now_ms - entry.said_at >= patience_ms]
-    for entry in sorted(overdue, key=lambda each: each.said_at)[:REPEATED_MAX]:
+    for entry in sorted(overdue, key=attrgetter("said_at"))[:REPEATED_MAX]:
         reoffer(state, entry)
 
 

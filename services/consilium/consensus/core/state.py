@@ -66,21 +66,21 @@ class State:
     asked_new_view: bool = False
     handover_offered: bool = False
     blamed: dict[str, int] = field(default_factory=dict)
-    _seated: tuple[Committee, int | None] | None = None
     effects: list[Effect] = field(default_factory=list)
+    index: int | None = field(init=False)
+    """This member's place among the delegates of this epoch, or None when it has no vote."""
+
+    def __post_init__(self) -> None:
+        self.take_seat()
+
+    def take_seat(self) -> None:
+        """Look up this member's place; to be called whenever another committee sits."""
+        self.index = self.committee.index_of(self.identity.member_id)
 
     @property
     def committee(self) -> Committee:
         """The delegates of this epoch."""
         return self.outlook.committee
-
-    @property
-    def index(self) -> int | None:
-        """This member's place among them, or None when it has no vote; looked up once for each committee."""
-        committee = self.outlook.committee
-        if self._seated is None or self._seated[0] is not committee:
-            self._seated = (committee, committee.index_of(self.identity.member_id))
-        return self._seated[1]
 
     @property
     def votes(self) -> bool:
@@ -90,12 +90,15 @@ class State:
     @property
     def is_primary(self) -> bool:
         """Whether this replica proposes now."""
-        return self.votes and self.entered and self.committee.primary(self.view) == self.identity.member_id
+        if self.index is None or self.silence is not None or not self.entered:
+            return False
+        return self.view % len(self.outlook.committee.delegates) == self.index
 
     @property
     def low(self) -> int:
         """The low watermark: the stable height, never below the epoch's start (paper, section 4.3)."""
-        return max(self.stable_height, self.outlook.epoch_start - 1)
+        stable, start = self.stable_height, self.outlook.epoch_start
+        return stable if stable >= start else start - 1
 
     @property
     def high(self) -> int:
@@ -126,11 +129,8 @@ class State:
 
     def peers(self, *committees: Committee) -> tuple[str, ...]:
         """The delegates of these committees (of this epoch's, when none is named), without this member."""
-        names: dict[str, None] = {}
-        for committee in committees or (self.committee,):
-            names.update((each.member_id, None) for each in committee.delegates)
-        names.pop(self.identity.member_id, None)
-        return tuple(names)
+        names = [each.member_id for committee in committees or (self.committee,) for each in committee.delegates]
+        return tuple(each for each in dict.fromkeys(names) if each != self.identity.member_id)
 
     def persist(self, *records: Record) -> None:
         """Ask for records to be made durable before whatever is asked for next (C5)."""

@@ -123,6 +123,10 @@ class Chain:
             raise NotFound("UNKNOWN_EPOCH", f"Epoch {epoch} has not begun here.", "C7")
         return committee
 
+    def place_of(self, transaction_hash: bytes) -> tuple[int, int]:
+        """The height of a transaction and its place in the block, from 0. Raises NotFound: NO_SUCH_TRANSACTION."""
+        return self._archive.place_of(transaction_hash)
+
     def code_of(self, transaction_hash: bytes) -> tuple[int, Code]:
         """The height of a transaction and its code. Raises NotFound: NO_SUCH_TRANSACTION."""
         height, place = self._archive.place_of(transaction_hash)

@@ -4,8 +4,10 @@ A machine without input or output of its own: it is told what peers have and sen
 and whom to ask no more. It asks one peer at a time, the one that claims most, for a bounded run of blocks; every block is
 verified against the tip before it is appended, one after the other, because only executing a block tells who may certify the
 next. A peer that sends what cannot be is banned for good; one that merely fails is asked again when it next shows a tip.
+Where a peer is slow to answer, another is asked beside it, and whichever answer comes first is used: so one that stands
+still holds nobody up, and a slow line is still waited for.
 
-Left out: time. The driver reports a request that takes too long as failed.
+Left out: time. The driver reports a request that is slow, and later one that has failed.
 """
 
 from dataclasses import dataclass
@@ -57,13 +59,20 @@ class RequestFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestSlow:
+    """A peer has not begun to answer; its answer is still waited for, but not by itself."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
     """The tip moved: an `Append` was obeyed, or consensus delivered a block of its own."""
 
     tip: Tip
 
 
-Input = PeerTip | Blocks | RequestFailed | Appended
+Input = PeerTip | Blocks | RequestFailed | RequestSlow | Appended
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,8 @@ class BlockSync:
         self._verifier = verifier
         self._heights: dict[str, int] = {}
         self._banned: dict[str, str] = {}
-        self._asked: RequestBlocks | None = None
+        self._asked: dict[str, RequestBlocks] = {}
+        self._awaited: str | None = None
         self._waiting: _Waiting | None = None
         self._appending: int | None = None
 
@@ -121,14 +131,23 @@ class BlockSync:
         """Whether some peer claims more than the tip here."""
         return any(height > self._tip.height for height in self._heights.values())
 
+    @property
+    def has_blocks(self) -> bool:
+        """Whether blocks wait to be verified and appended."""
+        return self._waiting is not None
+
     def step(self, event: Input) -> list[Effect]:
         """Take one input in; the effects, in order."""
         match event:
             case PeerTip(peer, height):
                 if peer not in self._banned:
-                    self._heights[peer] = height
+                    # What it showed earlier may come later; nothing final goes away again.
+                    self._heights[peer] = max(height, self._heights.get(peer, 0))
             case RequestFailed(peer):
                 self._forget(peer)
+            case RequestSlow(peer):
+                if self._awaited == peer:
+                    self._awaited = None
             case Appended(tip):
                 self._tip = tip
                 if self._appending is not None and tip.height >= self._appending:
@@ -138,16 +157,17 @@ class BlockSync:
         return self._proceed()
 
     def _take(self, peer: str, blocks: tuple[SentBlock, ...]) -> list[Effect]:
-        """An answer, if it is the one waited for."""
-        asked = self._asked
-        if asked is None or asked.peer != peer:
+        """An answer to what was asked, unless another answer is still being worked through."""
+        asked = self._asked.pop(peer, None)
+        if asked is None:
             return []
-        self._asked = None
+        self._awaited = None
         if len(blocks) > asked.count:
             return [self._ban(peer, f"{len(blocks)} blocks were sent where {asked.count} were asked for.")]
         if not blocks:
             self._forget(peer)
-        self._waiting = _Waiting(peer, asked.from_height, list(blocks))
+        if self._waiting is None:
+            self._waiting = _Waiting(peer, asked.from_height, list(blocks))
         return []
 
     def _proceed(self) -> list[Effect]:
@@ -192,13 +212,15 @@ class BlockSync:
         return Append(verified, certificate)
 
     def _request(self) -> list[Effect]:
-        """Ask the peer that claims most, ties to the first by name; nobody while an answer is still to come."""
-        peer = min(self._heights, key=lambda name: (-self._heights[name], name), default=None)
-        if self._asked is not None or peer is None or self._heights[peer] <= self._tip.height:
+        """Ask the peer that claims most, ties to the first by name; nobody while an answer is waited for."""
+        free = self._heights.keys() - self._asked.keys()
+        peer = min(free, key=lambda name: (-self._heights[name], name), default=None)
+        if self._awaited is not None or peer is None or self._heights[peer] <= self._tip.height:
             return []
         first = self._tip.height + 1
-        self._asked = RequestBlocks(peer, first, min(REQUEST_BLOCKS_MAX, self._heights[peer] - self._tip.height))
-        return [self._asked]
+        asked = RequestBlocks(peer, first, min(REQUEST_BLOCKS_MAX, self._heights[peer] - self._tip.height))
+        self._asked[peer], self._awaited = asked, peer
+        return [asked]
 
     def _ban(self, peer: str, reason: str) -> Ban:
         """Trust nothing more from this peer, what still waits here included."""
@@ -210,5 +232,6 @@ class BlockSync:
     def _forget(self, peer: str) -> None:
         """Wait for nothing from this peer until it shows a tip again."""
         self._heights.pop(peer, None)
-        if self._asked is not None and self._asked.peer == peer:
-            self._asked = None
+        self._asked.pop(peer, None)
+        if self._awaited == peer:
+            self._awaited = None
