@@ -9,14 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from consilium.client.alliance import HistoryPage, StoredManifest
 from consilium.kernel.authoring import sign_payload
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import encode
-from consilium.kernel.errors import ConsiliumError, NotFound, PermissionDenied
+from consilium.kernel.errors import ConsiliumError, FailedPrecondition, NotFound, PermissionDenied
 from consilium.kernel.light_client import TrustedHistory
 from consilium.kernel.manifest import Manifest, StorageReceipt, StorageStatement, seal_shred_secret
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import open_block, open_transaction
+from consilium.kernel.sealing import chunk_count
 from consilium.kernel.transactions import GrantBody, Payload, ReceiptBody, RequestBody, RevokeBody
 from consilium.kernel.umbral import Sealed
 from consilium.reencryption.core.proxy import grant_access, reencrypt_capsule, release_receipt, revoke_access
@@ -24,10 +26,13 @@ from consilium.reencryption.core.release import LedgerView, judge_release
 from tests.alliance import Alliance, Scribe
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from consilium.client.alliance import OutgoingObject, SignedQuery
     from consilium.kernel.consent import Release
     from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
     from consilium.kernel.state_values import GrantState
-    from consilium.kernel.transactions import Body
+    from consilium.kernel.transactions import Body, GrantTerms
     from consilium.kernel.umbral import VerifiedKeyFrag
     from consilium.ledger.core.chain import Chain
 
@@ -43,6 +48,10 @@ class LocalAlliance:
         """Bring all members up; the first heartbeat gives them something to prove."""
         self.scribe.write()
         self.members = {name: LocalMember(self, name) for name in self.scribe.alliance.keys}
+
+    def manifest(self, record_id: bytes) -> Manifest:
+        """The manifest of an object, wherever it is."""
+        return next(each.manifests[record_id] for each in self.members.values() if record_id in each.manifests)
 
     def order(self, member_id: str, transaction: bytes) -> None:
         """Write a block with this transaction, crossing into the next epoch when the term is over."""
@@ -85,18 +94,29 @@ class LocalMember:
             raise NotFound("UNKNOWN_RECORD", "No such record.", "S3")
         return self._chain.prove_transaction(entry.transaction_hash)
 
-    async def prove_state(self, key: bytes) -> StateProof:
-        """From the chain."""
+    async def register(self, payload: bytes, receipt: StorageReceipt) -> None:
+        """Order it at once, in this member's name."""
+        del receipt
+        await self.submit(payload)
+
+    async def prove_state(self, key: bytes, least_height: int = 0) -> StateProof:
+        """From the chain, which is the same for all, and grows by what is asked alone."""
         self._answer()
+        if least_height > self._chain.certified_height:
+            raise FailedPrecondition("NOT_FINAL", f"Height {least_height} is not certified.", "L3")
         return self._chain.prove_state(key)
 
-    async def prove_grant_history(self, grant_id: bytes) -> list[TransactionProof]:
-        """From the chain, by looking at every block."""
+    async def grant_history(self, signed: SignedQuery, page_token: str) -> HistoryPage:
+        """From the chain, by looking at every block; one transaction a page."""
         self._answer()
         blocks = [open_block(each, self._chain.chain_id) for each in self.alliance.scribe.blocks]
         transactions = [each for block in blocks for batch in block.batches for each in batch.transactions]
-        found = [each for each in transactions if grant_id in _grants_named(each.payload.body)]
-        return [self._chain.prove_transaction(each.leaf) for each in found]
+        made = [grant for each in transactions for grant in _grants_made(each.payload.body)]
+        own = [each.grant_id for each in made if each.delegating_pk == signed.query.delegating_pk]
+        found = [each.leaf for each in transactions if {*own} & {*_grants_named(each.payload.body)}]
+        place = int(page_token or "0")
+        proofs = [self._chain.prove_transaction(each) for each in found[place : place + 1]]
+        return HistoryPage(proofs, str(place + 1) if place + 1 < len(found) else "")
 
     async def epoch_hop(self, epoch: int) -> EpochHop:
         """From the chain."""
@@ -109,6 +129,14 @@ class LocalMember:
         return list(self.alliance.members)
 
     # --- storage ---
+
+    async def put_object(self, outgoing: OutgoingObject) -> StorageReceipt:
+        """Chunk by chunk."""
+        index = 0
+        async for chunk in outgoing.chunks():
+            await self.put_chunk(outgoing.record_id, index, chunk)
+            index += 1
+        return await self.complete_object(*outgoing.finish())
 
     async def put_chunk(self, record_id: bytes, index: int, chunk: bytes) -> None:
         """Into memory."""
@@ -126,17 +154,18 @@ class LocalMember:
         signer = self.alliance.scribe.alliance.keys[self.name].member
         return StorageReceipt(statement, signer.sign(encode(statement, self._chain.chain_id)))
 
-    async def get_manifest(self, record_id: bytes, request_hash: bytes) -> Manifest:
-        """To a granted request."""
-        self._granted(request_hash)
-        return self.manifests[record_id]
-
-    async def get_shred_secret(self, record_id: bytes, request_hash: bytes) -> Sealed:
+    async def get_manifest(self, record_id: bytes, request_hash: bytes) -> StoredManifest:
         """To a granted request."""
         grant = self._granted(request_hash)
         if record_id not in self.shred_secrets:
             raise NotFound("ERASED", "The shred secret of this record was destroyed.", "S2")
-        return seal_shred_secret(grant.terms.receiving_pk, request_hash, self.shred_secrets[record_id])
+        sealed = seal_shred_secret(grant.terms.receiving_pk, request_hash, self.shred_secrets[record_id])
+        return StoredManifest(self.manifests[record_id], sealed)
+
+    async def get_object(self, record_id: bytes, request_hash: bytes, first: int) -> AsyncGenerator[bytes, None]:
+        """Chunk by chunk."""
+        for index in range(first, chunk_count(self.alliance.manifest(record_id).size_class)):
+            yield await self.get_chunk(record_id, index, request_hash)
 
     async def get_chunk(self, record_id: bytes, index: int, request_hash: bytes) -> bytes:
         """To a granted request."""
@@ -218,6 +247,13 @@ class LocalMember:
                 break
             history.hop(hop, self.alliance.scribe.verifier)
         return history
+
+
+def _grants_made(body: Body) -> list[GrantTerms]:
+    """The grants a transaction makes."""
+    if isinstance(body, GrantBody):
+        return [body.terms]
+    return [each.terms for each in body.regrants] if isinstance(body, RevokeBody) else []
 
 
 def _grants_named(body: Body) -> list[bytes]:

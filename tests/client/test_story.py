@@ -69,7 +69,7 @@ class World:
 
     async def shared(self, data: bytes = SCAN) -> tuple[RecordReference, PreparedGrant]:
         """A record at anshan, and a grant to benxi."""
-        reference = await self.patient.write(data, "anshan", media_class=2)
+        reference = await self.patient.write(data, media_class=2)
         return reference, await self.patient.share(self.address("benxi", self.benxi_keys), PERMISSION)
 
     def address(self, member_id: str, keys: RecipientKeys) -> Recipient:
@@ -79,7 +79,7 @@ class World:
     async def read(self, reference: RecordReference, grant: PreparedGrant) -> bytes:
         """What benxi gets."""
         opened = await self.benxi.open(grant.terms.grant_id, reference, WHY)
-        return b"".join([piece async for piece in self.benxi.read(opened, reference.holder)])
+        return b"".join([piece async for piece in self.benxi.read(opened)])
 
 
 @pytest.fixture
@@ -166,11 +166,11 @@ def test_revoking_one_grant_keeps_the_epoch_open(world: World) -> None:
         _, grant = await world.shared(LETTER)
         other = await world.patient.share(world.address("chaoyang", world.chaoyang_keys), PERMISSION)
         await world.patient.revoke(grant)
-        reference = await world.patient.write(LETTER, "anshan")
+        reference = await world.patient.write(LETTER)
         with pytest.raises(PermissionDenied, match="GRANT_REVOKED"):
             await world.read(reference, grant)
         opened = await world.chaoyang.open(other.terms.grant_id, reference, WHY)
-        assert b"".join([piece async for piece in world.chaoyang.read(opened, "anshan")]) == LETTER
+        assert b"".join([piece async for piece in world.chaoyang.read(opened)]) == LETTER
 
     run(story())
 
@@ -183,9 +183,9 @@ def test_advancing_keeps_others_reading_and_shuts_the_revoked_out_for_good(world
         other = await world.patient.share(world.address("chaoyang", world.chaoyang_keys), PERMISSION)
         await world.patient.revoke(grant)
         world.patient.advance()
-        new = await world.patient.write(LETTER, "anshan")
+        new = await world.patient.write(LETTER)
         opened = await world.chaoyang.open(other.terms.grant_id, old, WHY)
-        assert b"".join([piece async for piece in world.chaoyang.read(opened, "anshan")]) == LETTER
+        assert b"".join([piece async for piece in world.chaoyang.read(opened)]) == LETTER
         with pytest.raises(PermissionDenied, match="FOREIGN_SALT"):
             await world.chaoyang.open(other.terms.grant_id, new, WHY)
 
@@ -200,9 +200,9 @@ def test_writing_under_a_closed_epoch_is_refused_and_the_next_is_open(world: Wor
         stale = PatientClient(world.session("anshan"), PatientKeys(sha256(b"patient")), "imaging", 0, None)
         await world.patient.close(grant)
         with pytest.raises(FailedPrecondition, match="KEY_CLOSED, rule S6"):
-            await stale.write(LETTER, "anshan")
+            await stale.write(LETTER)
         assert world.patient.owner.epoch == 1
-        await world.patient.write(LETTER, "anshan")
+        await world.patient.write(LETTER)
 
     run(story())
 
@@ -214,9 +214,9 @@ def test_regrant_goes_on_under_the_next_epoch_in_the_same_block(world: World) ->
         _, grant = await world.shared(LETTER)
         await world.patient.close(grant, [(world.address("chaoyang", world.chaoyang_keys), PERMISSION)])
         regrant = world.patient.grants[-1]
-        reference = await world.patient.write(LETTER, "anshan")
+        reference = await world.patient.write(LETTER)
         opened = await world.chaoyang.open(regrant.terms.grant_id, reference, WHY)
-        assert b"".join([piece async for piece in world.chaoyang.read(opened, "anshan")]) == LETTER
+        assert b"".join([piece async for piece in world.chaoyang.read(opened)]) == LETTER
         with pytest.raises(PermissionDenied, match="FOREIGN_SALT"):
             await world.read(reference, grant)
         again = await world.patient.share(world.address("benxi", world.benxi_keys), PERMISSION)
@@ -264,7 +264,7 @@ def test_swapped_records_at_storage_are_refused(world: World) -> None:
 
     async def story() -> None:
         reference, grant = await world.shared(LETTER)
-        other = await world.patient.write(LETTER + b"!", "anshan")
+        other = await world.patient.write(LETTER + b"!")
         home = world.members["anshan"]
         posing = dataclasses.replace(home.manifests[other.record_id], record_id=reference.record_id)
         home.manifests[reference.record_id] = posing
@@ -279,7 +279,7 @@ def test_holder_refuses_another_records_capsule(world: World) -> None:
 
     async def story() -> None:
         reference, grant = await world.shared(LETTER)
-        other = await world.patient.write(LETTER + b"!", "anshan")
+        other = await world.patient.write(LETTER + b"!")
         request = await world.benxi.request(grant.terms.grant_id, reference, WHY)
         holder = world.members[grant.terms.holders[0]]
         capsule = world.members["anshan"].manifests[other.record_id].sealed.capsule
@@ -349,9 +349,9 @@ class Forgetful(LocalMember):
 
     remembered: StateProof | None = None
 
-    async def prove_state(self, key: bytes) -> StateProof:
+    async def prove_state(self, key: bytes, least_height: int = 0) -> StateProof:
         """The same, whatever was asked."""
-        del key
+        del key, least_height
         assert self.remembered is not None
         return self.remembered
 
@@ -400,7 +400,8 @@ def test_honest_proof_of_something_else_is_refused(world: World) -> None:
     """L4: what was proven must be what was asked: another's success is not ours, another's record not this one."""
 
     async def story() -> None:
-        await world.patient.write(LETTER, "chaoyang")
+        other = PatientClient(world.session("chaoyang"), PatientKeys(sha256(b"other")), "imaging", 0, None)
+        await other.write(LETTER)
         reference, _ = await world.shared(LETTER)
         session = world.session("dalian")
         session.members = {"dalian": Mistaken(world.alliance, "dalian")}
@@ -439,7 +440,7 @@ def test_record_is_registered_only_after_its_home_signed_for_it(
         world.members["anshan"] = kind(world.alliance, "anshan")
         height = world.alliance.scribe.chain.height
         with pytest.raises(error):
-            await world.patient.write(LETTER, "anshan")
+            await world.patient.write(LETTER)
         assert world.alliance.scribe.chain.height == height
 
     run(story())
@@ -462,7 +463,7 @@ def test_grant_that_too_few_holders_took_says_so_and_can_be_delivered_again(worl
     """S4: a grant nobody can serve is not reported as shared."""
 
     async def story() -> None:
-        reference = await world.patient.write(LETTER, "anshan")
+        reference = await world.patient.write(LETTER)
         for name in ("chaoyang", "dalian", "fushun"):
             world.members[name].is_down = True
         with pytest.raises(FailedPrecondition, match="TOO_FEW_HOLDERS, rule S4"):

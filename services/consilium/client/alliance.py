@@ -1,17 +1,62 @@
 """What a client asks of one member, whatever lies between them (rules S2, S5; promise 8).
 
-The sandbox answers within one process; a client of the five services will answer over gRPC. Nothing a member says
-is believed: proofs, signatures, hashes and keys are checked by `session`, `patient` and `recipient`. Every call raises
-errors of `kernel.errors`, and OSError when the member cannot be reached.
+`remote_member.RemoteMember` asks the five services over gRPC. Nothing a member says is believed: proofs, signatures, hashes
+and keys are checked by `session`, `patient` and `recipient`. Every call raises errors of `kernel.errors`, and Unavailable or
+OSError when the member cannot be reached.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from consilium.kernel.consent import Release
+from consilium.kernel.executions import GrantHistoryQuery
 from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
 from consilium.kernel.manifest import Manifest, StorageReceipt
+from consilium.kernel.transactions import Endorsement
 from consilium.kernel.umbral import Sealed
+
+
+class OutgoingObject(Protocol):
+    """A sealed object on its way to its home member."""
+
+    @property
+    def record_id(self) -> bytes:
+        """The random id of its record, 16 bytes."""
+
+    @property
+    def size_class(self) -> int:
+        """Its size class, which says how many chunks it has."""
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Its sealed chunks from the first on; the very same at every call, so that a broken put can be resumed."""
+
+    def finish(self) -> tuple[Manifest, bytes]:
+        """The manifest and the shred secret, once all chunks have been taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """What storage hands out beside the chunks; the shred secret, sealed to the recipient, only from the record's home."""
+
+    manifest: Manifest
+    sealed_shred_secret: Sealed | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedQuery:
+    """A query for a grant history under the signature of the grants' author; it counts once."""
+
+    query: GrantHistoryQuery
+    owner: Endorsement
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Some of a grant history, in the order of the ledger, and the token of the next page, "" on the last."""
+
+    proofs: Sequence[TransactionProof]
+    next_page_token: str
 
 
 class MemberGateway(Protocol):
@@ -20,21 +65,30 @@ class MemberGateway(Protocol):
     # --- consensus ---
 
     async def submit(self, transaction: bytes) -> None:
-        """Take a transaction in; of a record the bare payload, which the member vouches for (L2)."""
+        """Take in a transaction that its author has signed (L2)."""
+
+    async def register(self, payload: bytes, receipt: StorageReceipt) -> None:
+        """Take in the payload of a record of this member's own, for which it vouches; it has signed the receipt (L2)."""
 
     # --- ledger ---
 
     async def prove_transaction(self, transaction_hash: bytes) -> TransactionProof:
-        """The proof of a transaction, once it is final; waits for it."""
+        """The proof of a transaction, once it is final; waits for it. Raises NotFound or FailedPrecondition in the end."""
 
     async def prove_record(self, record_id: bytes) -> TransactionProof:
         """The proof of the registration of a record. Raises NotFound."""
 
-    async def prove_state(self, key: bytes) -> StateProof:
-        """What the authenticated map holds under a key, at the newest certified height (L4)."""
+    async def prove_state(self, key: bytes, least_height: int = 0) -> StateProof:
+        """What the authenticated map holds under a key, at the newest certified height (L4).
 
-    async def prove_grant_history(self, grant_id: bytes) -> Sequence[TransactionProof]:
-        """Every final transaction that names a grant, refused ones too, in the order of the ledger (promise 8)."""
+        Waits for one that is not below the least height. Raises FailedPrecondition NOT_FINAL in the end.
+        """
+
+    async def grant_history(self, signed: SignedQuery, page_token: str) -> HistoryPage:
+        """Every final transaction that names a grant of the query's key and author, refused ones too (promise 8).
+
+        Raises PermissionDenied NOT_THE_OWNER for somebody who has made no such grant.
+        """
 
     async def epoch_hop(self, epoch: int) -> EpochHop:
         """What a light client needs to cross from `epoch` into the next (L5). Raises NotFound."""
@@ -44,20 +98,14 @@ class MemberGateway(Protocol):
 
     # --- storage ---
 
-    async def put_chunk(self, record_id: bytes, index: int, chunk: bytes) -> None:
-        """Take in one sealed chunk of an object that is being written."""
+    async def put_object(self, outgoing: OutgoingObject) -> StorageReceipt:
+        """Take in an object of this member's own, make it durable, read it back, and sign for it (S2)."""
 
-    async def complete_object(self, manifest: Manifest, shred_secret: bytes) -> StorageReceipt:
-        """Make a written object durable, read it back, and sign for it (S2)."""
+    async def get_manifest(self, record_id: bytes, request_hash: bytes) -> StoredManifest:
+        """The manifest and the shred secret, to a granted request. Raises NotFound, PermissionDenied."""
 
-    async def get_manifest(self, record_id: bytes, request_hash: bytes) -> Manifest:
-        """The manifest, to a granted request. Raises NotFound, PermissionDenied."""
-
-    async def get_shred_secret(self, record_id: bytes, request_hash: bytes) -> Sealed:
-        """The shred secret as `kernel.manifest.seal_shred_secret` makes it, to a granted request (S2)."""
-
-    async def get_chunk(self, record_id: bytes, index: int, request_hash: bytes) -> bytes:
-        """One sealed chunk, to a granted request, from the home member or one with a copy."""
+    def get_object(self, record_id: bytes, request_hash: bytes, first: int) -> AsyncGenerator[bytes, None]:
+        """The sealed chunks from the one of index `first` on, to a granted request."""
 
     # --- re-encryption ---
 
@@ -68,4 +116,4 @@ class MemberGateway(Protocol):
         """A capsule fragment under the release rule, once the holder's own ledger has the request; waits for it (S5)."""
 
     async def revoke_access(self, grant_id: bytes) -> None:
-        """Delete the key fragment of a revoked grant, and put the receipt on the ledger; waits for the revocation (S6)."""
+        """Wait until this holder has deleted the key fragment of a revoked grant and signed for it (S6)."""

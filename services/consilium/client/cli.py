@@ -1,65 +1,122 @@
-"""The command line, `consilium`: what a person starts by hand.
+"""The command line, `consilium`: what a person starts by hand, or a script.
 
-Exit codes: 0 it holds; 1 the story or a check failed; 2 refused, with one sentence, or wrong use.
+The verbs over a running alliance are in `commands`, a module each; here are the ones that bring their own. How a command
+ends, and with which exit code, is decided in `commands.telling`.
 """
 
 import importlib.metadata
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from consilium.kernel.errors import ConsiliumError
+from consilium.client.commands import members, patients, recipients, records, shares
+from consilium.client.commands.audits import audit
+from consilium.client.commands.desk import AsJson, Options, SettingsFile, finish
+from consilium.client.commands.plan import PlanCommand, plan
+from consilium.client.commands.status import status
+from consilium.client.commands.telling import EXIT_CODES, REFUSED, UNTRUE, Told, complain, examples, refusals
+from consilium.client.commands.verifying import verify_transaction
+from consilium.kernel.errors import InvalidArgument
 
 app = typer.Typer(
     name="consilium",
     help="A medical-records alliance: one ledger kept by hospitals, data encrypted at home, opened by consent.",
-    epilog="Exit codes: 0 it holds, 1 a check failed, 2 refused or wrong use.",
+    epilog="Every command has --help with examples; those over a running alliance also --json. They find it by the "
+    f"variables CONSILIUM_CLIENT_*, or the table [client] of the file that --settings or CONSILIUM_SETTINGS "
+    f"names.\n\n{EXIT_CODES}",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+for group in (members, patients, recipients, records, shares):
+    app.add_typer(group.app)
+app.command(epilog=examples("consilium audit", "consilium audit --json", "consilium audit --member"))(audit)
+app.command(epilog=examples("consilium status", "consilium status --watch", "consilium status --json"))(status)
+
+app.command(
+    cls=PlanCommand,
+    epilog=examples(
+        "consilium plan scenarios/ten-hospitals.yaml --target .99",
+        "consilium plan scenarios/china-2019.yaml --committee 13 --simulate 2000 --plot odds.svg",
+    ),
+)(plan)
 
 
-@app.command(epilog="Examples: `consilium demo`, `consilium demo --keep /tmp/alliance`, `NO_COLOR=1 consilium demo`")
+@app.command(epilog=examples("consilium demo", "consilium demo --keep /tmp/alliance"))
 def demo(
     keep: Annotated[
         Path | None, typer.Option(help="Leave everything the story makes in this folder, to look at or verify.")
     ] = None,
 ) -> None:
-    """Found an alliance of five in one process and share one record across it, told as it happens.
+    """Found an alliance of five, each with its five services, and share one record across it, told as it happens.
 
-    Takes under a minute and about 150 MiB of disk. Everything shown is really done: real files, real keys,
-    real blocks; a check that fails ends the story with exit code 1.
+    Takes about a minute and 150 MiB of disk. Everything shown is really done: real files, real keys, real blocks, real
+    processes killed; a check that fails ends the story with exit code 1.
     """
     try:
         from consilium.sandbox.demo import play
         from consilium.sandbox.teller import StoryFailed
     except ModuleNotFoundError as missing:
-        _fail(f"The demo reads medical files and needs {missing.name}: install consilium[fhir,dicom].", 2)
+        complain(f"The demo reads medical files and needs {missing.name}: install consilium[fhir,dicom,services].")
+        raise SystemExit(REFUSED) from missing
 
     try:
         play(Console(), keep)
     except StoryFailed as failure:
-        _fail(str(failure), 1)
+        complain(str(failure))
+        raise SystemExit(UNTRUE) from failure
 
 
-@app.command(epilog="Example: `consilium demo --keep /tmp/alliance && consilium verify /tmp/alliance`")
-def verify(
-    folder: Annotated[Path, typer.Argument(help="A folder that `consilium demo --keep` left.")],
+@app.command(epilog=examples("consilium sandbox", "consilium sandbox --folder /tmp/alliance --members 7"))
+def sandbox(
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where everything is kept; started there again, the alliance goes on. Else it is temporary."),
+    ] = None,
+    members: Annotated[int | None, typer.Option(help="How many found it, 4 to 10; five when left out.")] = None,
 ) -> None:
-    """Replay every member's chain from the genesis file, with every rule, signature and election, offline.
+    """Keep a whole alliance running on this machine until Ctrl-C: five services a member, over mutual TLS on loopback.
 
-    Nothing the members computed is believed: headers, batches, signatures, certificates, draws, codes and
-    roots are all made again from genesis and compared.
+    Shows every member's ports, where the settings and credentials of its clients lie, and a first command to try. A service
+    that ends, or that you kill, is started again. Five members take about 1 GiB of memory.
     """
-    from consilium.sandbox.audit import audit
+    from consilium.sandbox.keeping import keep
 
-    console = Console()
-    for line in audit(folder):
-        console.print(line, soft_wrap=True, highlight=False)
+    keep(Console(), folder, members)
+
+
+@app.command(
+    epilog=examples(
+        "consilium demo --keep /tmp/alliance && consilium verify /tmp/alliance", "consilium verify --transaction 5f0c..."
+    )
+)
+def verify(
+    folder: Annotated[Path | None, typer.Argument(help="A folder that `consilium demo --keep` left.")] = None,
+    *,
+    transaction: Annotated[
+        str | None, typer.Option(help="Instead of a folder: the hash of one transaction, to be proven by the home member.")
+    ] = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay every member's chain from the genesis file, offline; or verify the proof of one transaction.
+
+    Nothing the members computed is believed: headers, batches, signatures, certificates, draws, codes and roots are all made
+    again from genesis and compared. For one transaction it takes the genesis file, the committees' certificates and two
+    inclusion proofs.
+    """
+    options = Options(settings, as_json)
+    with refusals(as_json=as_json):
+        if (folder is None) == (transaction is None):
+            raise InvalidArgument("FOLDER_OR_TRANSACTION", "Name a folder to replay, or one --transaction to verify.")
+    if transaction is not None:
+        verify_transaction(options, transaction)
+    elif folder is not None:
+        _replay(options, folder)
 
 
 @app.command()
@@ -69,14 +126,16 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line; a refusal becomes one sentence on standard error and exit code 2."""
-    try:
+    """Run the command line; a refusal becomes one sentence on standard error and an exit code."""
+    with refusals(as_json=False):
         app()
-    except ConsiliumError as refusal:
-        _fail(str(refusal), 2)
 
 
-def _fail(sentence: str, code: int) -> NoReturn:
-    """Say one sentence on standard error and end."""
-    sys.stderr.write(f"consilium: {sentence}\n")
-    raise SystemExit(code)
+def _replay(options: Options, folder: Path) -> None:
+    from consilium.sandbox.audit import audit as replay
+
+    def work() -> Told:
+        lines = list(replay(folder))
+        return Told({"folder": str(folder), "lines": lines}, tuple(lines))
+
+    finish(options, work)

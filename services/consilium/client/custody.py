@@ -9,7 +9,6 @@ the seeds are sealed by AES-256-GCM. The file is
 The closing hash tells a damaged file from a wrong passphrase; it is no defence, the seal is.
 """
 
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from consilium.client.private_files import read_private, replace_private
 from consilium.kernel.encoding import AtMost, Exactly, decode, encode
-from consilium.kernel.errors import Conflict, DataLoss, FailedPrecondition, NotFound, PermissionDenied
+from consilium.kernel.errors import Conflict, DataLoss, NotFound, PermissionDenied
 from consilium.kernel.hashing import DIGEST_BYTES, ZERO_DIGEST, sha256
 
 MAGIC = b"CNSLKEY\x01"
@@ -71,14 +71,7 @@ def create_keystore(path: Path, passphrase: str, custody: Custody) -> None:
 def replace_keystore(path: Path, passphrase: str, custody: Custody) -> None:
     """Put these seeds in the file's place in one step: after a crash there is the old file or the new one, whole."""
     sealed = seal_custody(custody, passphrase, secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES))
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(sealed)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    _sync_folder(path.parent)
+    replace_private(path, sealed)
 
 
 def open_keystore(path: Path, passphrase: str) -> Custody:
@@ -89,10 +82,7 @@ def open_keystore(path: Path, passphrase: str) -> Custody:
     """
     if not path.exists():
         raise NotFound("NO_KEYSTORE", f"{path} does not exist.")
-    if path.stat().st_mode & 0o077:
-        raise FailedPrecondition("OPEN_TO_OTHERS", f"{path} is open to other users; its mode must be 0600.")
-    with path.open("rb") as file:
-        return unseal_custody(file.read(FILE_BYTES_MAX + 1), passphrase)
+    return unseal_custody(read_private(path, FILE_BYTES_MAX), passphrase)
 
 
 def seal_custody(custody: Custody, passphrase: str, salt: bytes, nonce: bytes) -> bytes:
@@ -123,12 +113,3 @@ def _stretch(passphrase: str, salt: bytes) -> bytes:
         salt=salt, length=32, iterations=STRETCH_PASSES, lanes=STRETCH_LANES, memory_cost=STRETCH_MEMORY_KIB
     )
     return stretcher.derive(passphrase.encode())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -67,6 +67,16 @@ class RecipientKeys:
         return f"RecipientKeys({self.author.public_key.hex()[:16]}, secrets not shown)"
 
 
+def notebook_key(seed: bytes, chain_id: bytes) -> bytes:
+    """The key a client's notes about this seed's acts are sealed under (`client.notebook`)."""
+    return _derive(_checked(seed), domain_hash("consilium.notebook-key", chain_id))
+
+
+def notebook_name(seed: bytes, chain_id: bytes) -> str:
+    """What files beside the keystore are told apart by; it says nothing of the seed or of whose it is."""
+    return _derive(_checked(seed), domain_hash("consilium.notebook-name", chain_id))[:8].hex()
+
+
 def _checked(seed: bytes) -> bytes:
     if len(seed) != SEED_BYTES:
         raise InvalidArgument("BAD_SEED", f"A seed has {SEED_BYTES} bytes, not {len(seed)}.", "S1")

@@ -2,22 +2,28 @@
 
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 
+from consilium.client.alliance import MemberGateway, SignedQuery
 from consilium.client.keys import PatientKeys
+from consilium.client.outgoing import OutgoingRecord, Progress, ignore, length_of
 from consilium.client.placement import CollusionBudget, HolderChoice, choose_holders, share_plan
-from consilium.client.records import ENTROPY_BYTES, RecordPlace, RecordWriter, WrittenRecord, verify_open_key
+from consilium.client.records import ENTROPY_BYTES, RecordPlace, RecordWriter, verify_open_key
 from consilium.client.report import ReportLine, patient_report
 from consilium.client.session import Session, ask_all, require
 from consilium.client.sharing import Owner, Permission, PreparedGrant, Recipient, RecordReference
+from consilium.kernel.encoding import encode
 from consilium.kernel.errors import FailedPrecondition
-from consilium.kernel.light_client import VerifiedTransaction
+from consilium.kernel.executions import GrantHistoryQuery
+from consilium.kernel.light_client import TransactionProof, VerifiedTransaction
 from consilium.kernel.manifest import verify_storage_receipt
+from consilium.kernel.signing import Signer
 from consilium.kernel.state_values import closed_entry
-from consilium.kernel.transactions import RevokeBody
+from consilium.kernel.transactions import Endorsement, RevokeBody
 
 ID_BYTES = 16
-PIECE_BYTES = 1_048_576
-"""How much of a file is encrypted at a time."""
+QUERY_BLOCKS = 50
+"""For how many blocks a query for the report counts; a ledger takes at most 100 (L6)."""
 
 
 class PatientClient:
@@ -32,35 +38,22 @@ class PatientClient:
 
     # --- writing ---
 
-    async def write(self, data: bytes, holder: str, media_class: int = 0) -> RecordReference:
-        """Encrypt a file, store it at its home member, register it; final on return (S2, S3).
+    async def write(self, source: bytes | Path, media_class: int = 0, progress: Progress = ignore) -> RecordReference:
+        """Encrypt a file, store it at this client's home member, register it there; final on return (S2, S3).
 
-        Raises FailedPrecondition KEY_CLOSED when this epoch has been closed (S6).
+        `progress` is told how many bytes are on their way. Raises FailedPrecondition KEY_CLOSED when this epoch has been
+        closed (S6), InvalidArgument for a source that cannot be an object, OSError for one that cannot be read.
         """
-        session, delegating_pk = self._session, self.owner.delegating_pk
+        session, delegating_pk, holder = self._session, self.owner.delegating_pk, self._session.home_id
         key = verify_open_key(delegating_pk, await session.state(closed_entry(delegating_pk)))
         record_id = secrets.token_bytes(ID_BYTES)
         place = RecordPlace(record_id, holder, self._keys.salt(record_id), media_class)
-        writer = RecordWriter(key, place, len(data), secrets.token_bytes(ENTROPY_BYTES), session.chain_id)
-        written = await self._store(writer, data, place)
-        require(await session.register(written.body))
+        writer = RecordWriter(key, place, length_of(source), secrets.token_bytes(ENTROPY_BYTES), session.chain_id)
+        receipt = await session.home.put_object(OutgoingRecord(source, writer, progress))
+        written, home = writer.written(), (await session.member(holder)).profile
+        verify_storage_receipt(receipt, written.manifest, home, session.chain_id, session.verifier)
+        require(await session.register(written.body, receipt))
         return RecordReference(record_id, holder, place.salt)
-
-    async def _store(self, writer: RecordWriter, data: bytes, place: RecordPlace) -> WrittenRecord:
-        """Bring the object to its home member, which signs for it once it has read it back."""
-        gateway, index = self._session.gateway(place.holder), 0
-        for start in range(0, len(data), PIECE_BYTES):
-            for chunk in writer.update(data[start : start + PIECE_BYTES]):
-                await gateway.put_chunk(place.record_id, index, chunk)
-                index += 1
-        for chunk in writer.finish():
-            await gateway.put_chunk(place.record_id, index, chunk)
-            index += 1
-        written = writer.written()
-        receipt = await gateway.complete_object(written.manifest, written.shred_secret)
-        home = (await self._session.member(place.holder)).profile
-        verify_storage_receipt(receipt, written.manifest, home, self._session.chain_id, self._session.verifier)
-        return written
 
     # --- sharing ---
 
@@ -134,12 +127,40 @@ class PatientClient:
 
         A member can leave lines out but not make them up, so all members are asked, and what any of them proves counts.
         """
+        keys = dict.fromkeys((each.terms.delegating_pk, each.scope, each.author_epoch) for each in self.grants)
         found: dict[bytes, tuple[int, VerifiedTransaction]] = {}
-        for grant in self.grants:
-            asked = [each.prove_grant_history(grant.terms.grant_id) for each in self._session.members.values()]
-            answers, _ = await ask_all(list(self._session.members), asked)
-            for proof in [proof for _, history in answers for proof in history]:
-                verified = await self._session.verified(proof)
-                found[verified.transaction_hash] = (proof.log_proof.leaf_index, verified)
+        for key in keys:
+            found |= await self._proven(*key)
         in_order = sorted(found.values(), key=lambda each: each[0])
         return patient_report([each.terms for each in self.grants], [verified for _, verified in in_order])
+
+    async def history(self, delegating_pk: bytes, scope: str, author_epoch: int) -> list[VerifiedTransaction]:
+        """Every final transaction about a key's grants by this author that any member proves, in the order of the ledger."""
+        found = await self._proven(delegating_pk, scope, author_epoch)
+        return [verified for _, verified in sorted(found.values(), key=lambda each: each[0])]
+
+    async def _proven(
+        self, delegating_pk: bytes, scope: str, author_epoch: int
+    ) -> dict[bytes, tuple[int, VerifiedTransaction]]:
+        """The transactions by their hashes, with their places in the log."""
+        await self._session.member(self._session.home_id)  # where the chain is now: a query counts a few blocks only
+        author, found = self._keys.author(scope, author_epoch), dict[bytes, tuple[int, VerifiedTransaction]]()
+        asked = [self._history(each, delegating_pk, author) for each in self._session.members.values()]
+        answers, _ = await ask_all(list(self._session.members), asked)
+        for proof in [proof for _, history in answers for proof in history]:
+            verified = await self._session.verified(proof)
+            found[verified.transaction_hash] = (proof.log_proof.leaf_index, verified)
+        return found
+
+    async def _history(self, gateway: MemberGateway, delegating_pk: bytes, author: Signer) -> list[TransactionProof]:
+        """What one member says happened under a key's grants, page by page, each asked for under a signature of its own."""
+        proofs: list[TransactionProof] = []
+        token: str | None = ""
+        while token is not None:
+            expiry_height = self._session.height + QUERY_BLOCKS
+            query = GrantHistoryQuery(delegating_pk, secrets.token_bytes(ID_BYTES), expiry_height)
+            signature = author.sign(encode(query, self._session.chain_id))
+            page = await gateway.grant_history(SignedQuery(query, Endorsement(author.public_key, signature)), token)
+            proofs += page.proofs
+            token = page.next_page_token or None
+        return proofs

@@ -1,6 +1,8 @@
 """What the requesting institution's client does: ask, collect fragments, open (rules S2 to S5)."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from consilium.client.keys import RecipientKeys
@@ -9,10 +11,10 @@ from consilium.client.session import Session, ask_all, require
 from consilium.client.sharing import RecordReference, combine_releases, request_record
 from consilium.kernel.codes import Code
 from consilium.kernel.consent import Release
-from consilium.kernel.errors import ConsiliumError, DataLoss
+from consilium.kernel.errors import ConsiliumError, DataLoss, NotFound
 from consilium.kernel.light_client import VerifiedTransaction
 from consilium.kernel.manifest import Manifest, open_shred_secret, verify_manifest
-from consilium.kernel.transactions import GrantTerms
+from consilium.kernel.transactions import GrantTerms, RecordBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class OpenedRecord:
     """A record that is open: the request on the ledger that opened it, and which holders failed and how."""
 
     request: VerifiedTransaction
+    record: RecordBody
     manifest: Manifest
     reader: RecordReader = field(repr=False)
     faults: tuple[tuple[str, ConsiliumError | OSError], ...]
@@ -37,7 +40,7 @@ class RecipientClient:
 
         Raises PermissionDenied with the ledger's code when it is refused.
         """
-        terms = (await self._session.grant(grant_id)).terms
+        terms = (await self._session.awaited_grant(grant_id)).terms
         asked = await self._session.perform(request_record(terms, reference, evidence), self._keys.author)
         return require(asked)
 
@@ -51,22 +54,45 @@ class RecipientClient:
         request = await self.request(grant_id, reference, evidence)
         assert request.code is Code.GRANTED
         terms, record = (await session.grant(grant_id)).terms, await session.record(reference.record_id)
-        home, name = session.gateway(record.holder), request.transaction_hash
-        manifest = await home.get_manifest(record.record_id, name)
+        name = request.transaction_hash
+        stored = await session.gateway(record.holder).get_manifest(record.record_id, name)
+        manifest = stored.manifest
         verify_manifest(manifest, record)
         opened, faults = await self._open_capsule(terms, name, manifest)
-        shred_secret = open_shred_secret(self._keys.receiving, name, await home.get_shred_secret(record.record_id, name))
+        if stored.sealed_shred_secret is None:
+            raise NotFound("NO_SHRED_SECRET", f"{record.holder} has handed out no shred secret of this record.", "S2")
+        shred_secret = open_shred_secret(self._keys.receiving, name, stored.sealed_shred_secret)
         reader = RecordReader(record, manifest, opened, shred_secret, session.chain_id)
-        return OpenedRecord(request, manifest, reader, faults)
+        return OpenedRecord(request, record, manifest, reader, faults)
 
-    async def read(self, opened: OpenedRecord, holder: str) -> AsyncIterator[bytes]:
-        """The record's bytes, piece by piece; a chunk damaged at `holder`, its home, is taken from a copy (S2).
+    async def read(self, opened: OpenedRecord) -> AsyncGenerator[bytes, None]:
+        """The record's bytes, piece by piece, once; where its home fails or a chunk is damaged, from a copy on (S2).
 
         Raises DataLoss when no member has a good copy of a chunk.
         """
-        for index in range(len(opened.manifest.chunk_hashes)):
-            yield await self._chunk(opened, holder, index)
+        names = [opened.record.holder, *(each for each in self._session.members if each != opened.record.holder)]
+        failed: list[str] = []
+        while opened.reader.next_index < len(opened.manifest.chunk_hashes):
+            left = [each for each in names if each not in failed]
+            if not left:
+                raise DataLoss("NO_GOOD_COPY", f"No member has a good copy of chunk {opened.reader.next_index}.", "S2")
+            async with aclosing(self._from_member(opened, left[0])) as pieces:
+                async for piece in pieces:
+                    failed.clear()
+                    yield piece
+            failed.append(left[0])
         opened.reader.finish()
+
+    async def _from_member(self, opened: OpenedRecord, name: str) -> AsyncGenerator[bytes, None]:
+        """What one member has good copies of, from the next chunk on; the end says nothing about the rest."""
+        reader, request_hash = opened.reader, opened.request.transaction_hash
+        gateway = self._session.gateway(name)
+        try:
+            async with aclosing(gateway.get_object(opened.record.record_id, request_hash, reader.next_index)) as chunks:
+                async for chunk in chunks:
+                    yield await asyncio.to_thread(reader.update, chunk)
+        except (ConsiliumError, OSError):  # damaged, missing or out of reach: the next member may have it
+            return
 
     async def _open_capsule(
         self, terms: GrantTerms, request_hash: bytes, manifest: Manifest
@@ -81,14 +107,3 @@ class RecipientClient:
             self._keys, terms, request_hash, sealed, releases, keys, session.chain_id, session.verifier
         )
         return combined.opened, (*silent, *combined.faults)
-
-    async def _chunk(self, opened: OpenedRecord, holder: str, index: int) -> bytes:
-        """One chunk opened, from the home member or else from any other."""
-        session, record_id = self._session, opened.manifest.record_id
-        for name in [holder, *(other for other in session.members if other != holder)]:
-            try:
-                sealed = await session.gateway(name).get_chunk(record_id, index, opened.request.transaction_hash)
-                return opened.reader.update(sealed)
-            except (ConsiliumError, OSError):  # damaged, missing or out of reach: the next member may have it
-                continue
-        raise DataLoss("NO_GOOD_COPY", f"No member has a good copy of chunk {index}.", "S2")

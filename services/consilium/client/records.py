@@ -7,9 +7,10 @@ capsule against the context, each chunk against the manifest, and only then decr
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from consilium.kernel.consent import owner_commitment
-from consilium.kernel.errors import Conflict, FailedPrecondition
+from consilium.kernel.errors import Conflict, FailedPrecondition, InvalidArgument
 from consilium.kernel.light_client import VerifiedState
 from consilium.kernel.manifest import Manifest, verify_chunk, verify_manifest
 from consilium.kernel.merkle import leaf_hash
@@ -90,21 +91,43 @@ class RecordWriter:
             place.record_id, place.version, self._commitment, place.holder, place.media_class, size_class_of(length)
         ).digest(chain_id)
         self._sealed = seal(key.delegating_pk, bind_secret(capsule_secret, context))
-        opening_key = data_key(capsule_secret, self._shred_secret, context)
-        self._sealer = ObjectSealer(opening_key, entropy[2 * KEY_BYTES :], context, length)
+        opening_key, salt = data_key(capsule_secret, self._shred_secret, context), entropy[2 * KEY_BYTES :]
+        self._begin = partial(ObjectSealer, opening_key, salt, context, length)
+        self._sealer = self._begin()
         self._chunk_hashes: list[bytes] = []
+        self._earlier: list[bytes] = []
+
+    @property
+    def record_id(self) -> bytes:
+        """The id of the record being written."""
+        return self._place.record_id
+
+    @property
+    def size_class(self) -> int:
+        """The size class of the object being written."""
+        return self._sealer.size_class
+
+    def begin_again(self) -> None:
+        """Start from the first byte once more, for a put that broke off: the same bytes give the same chunks."""
+        self._sealer = self._begin()
+        self._earlier, self._chunk_hashes = max(self._earlier, self._chunk_hashes, key=len), []
 
     def update(self, data: bytes) -> list[bytes]:
-        """Take in the next bytes; the sealed chunks they complete. Raises InvalidArgument OTHER_LENGTH."""
-        chunks = self._sealer.update(data)
-        self._chunk_hashes += [leaf_hash(each) for each in chunks]
-        return chunks
+        """Take in the next bytes; the sealed chunks they complete. Raises InvalidArgument OTHER_LENGTH or OTHER_BYTES."""
+        return [self._noted(each) for each in self._sealer.update(data)]
 
     def finish(self) -> Iterator[bytes]:
-        """The remaining sealed chunks. Raises InvalidArgument OTHER_LENGTH when bytes are missing."""
+        """The remaining sealed chunks. Raises InvalidArgument OTHER_LENGTH when bytes are missing, OTHER_BYTES."""
         for chunk in self._sealer.finish():
-            self._chunk_hashes.append(leaf_hash(chunk))
-            yield chunk
+            yield self._noted(chunk)
+
+    def _noted(self, chunk: bytes) -> bytes:
+        """The chunk, once it is the one that was made in its place before: one nonce never seals two things."""
+        index, name = len(self._chunk_hashes), leaf_hash(chunk)
+        if index < len(self._earlier) and self._earlier[index] != name:
+            raise InvalidArgument("OTHER_BYTES", "The file has changed since the put began; write it as a new record.", "S2")
+        self._chunk_hashes.append(name)
+        return chunk
 
     def written(self) -> WrittenRecord:
         """What is stored and registered, once all chunks of `finish` have been taken."""
@@ -147,13 +170,14 @@ class RecordReader:
         key = data_key(unbind_secret(opened_capsule, context), shred_secret, context)
         self._opener = ObjectOpener(key, manifest.header, context, manifest.size_class)
         self._chunk_hashes = manifest.chunk_hashes
-        self._next = 0
+        self.next_index = 0
+        """The index of the chunk to come."""
 
     def update(self, chunk: bytes) -> bytes:
         """The object's bytes in the next chunk; after DataLoss BAD_CHUNK another copy may be tried."""
-        verify_chunk(self._chunk_hashes, self._next, chunk)
+        verify_chunk(self._chunk_hashes, self.next_index, chunk)
         data = self._opener.update(chunk)
-        self._next += 1
+        self.next_index += 1
         return data
 
     def finish(self) -> None:

@@ -5,7 +5,9 @@ it will not unsee: a state older than the last thing verified is refused, so a m
 """
 
 import asyncio
+import contextlib
 import secrets
+import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
@@ -15,7 +17,15 @@ from consilium.kernel.chain import Genesis
 from consilium.kernel.codes import RULES, Code, is_refusal
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import Conflict, ConsiliumError, FailedPrecondition, NotFound, PermissionDenied
-from consilium.kernel.light_client import StateProof, TransactionProof, TrustedHistory, VerifiedState, VerifiedTransaction
+from consilium.kernel.light_client import (
+    EpochHop,
+    StateProof,
+    TransactionProof,
+    TrustedHistory,
+    VerifiedState,
+    VerifiedTransaction,
+)
+from consilium.kernel.manifest import StorageReceipt
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.signing import Signer, Verifier
 from consilium.kernel.state_values import GrantState, MemberState, grant_entry, member_entry
@@ -24,6 +34,8 @@ from consilium.kernel.transactions import Body, Kind, Payload, RecordBody
 EXPIRY_BLOCKS = 100
 """For how many blocks a transaction of ours may wait to be ordered (L6)."""
 REQUEST_ID_BYTES = 16
+LAG_S = 5.0
+"""How long what is final elsewhere is looked for at the home member, in seconds."""
 
 Answer = TypeVar("Answer")
 
@@ -39,6 +51,7 @@ class Session:
         self.members = members
         self.height = 0
         self._history = TrustedHistory(genesis)
+        self._hopping = asyncio.Lock()
 
     @property
     def home(self) -> MemberGateway:
@@ -53,19 +66,22 @@ class Session:
 
     # --- reading ---
 
-    async def state(self, key: bytes) -> VerifiedState:
-        """What the authenticated map holds under a key, not older than anything seen before.
+    async def state(self, key: bytes, least_height: int = 0) -> VerifiedState:
+        """What the authenticated map holds under a key, not older than anything seen before it was asked for.
+
+        Of a height to come it is waited for, for as long as the gateway waits.
 
         Raises Conflict (OTHER_ENTRY, STALE_STATE) and what `kernel.light_client` raises.
         """
-        proof: StateProof = await self.home.prove_state(key)
+        seen = max(self.height, least_height)
+        proof: StateProof = await self.home.prove_state(key, seen)
         await self._reach(proof.certificate.result.epoch)
         verified = self._history.verify_state(proof, self.verifier)
         if verified.key != key:
             raise Conflict("OTHER_ENTRY", "The member proved another entry than the one asked for.", "L4")
-        if verified.height < self.height:
-            raise Conflict("STALE_STATE", f"Height {verified.height} is older than {self.height}, seen before.", "L4")
-        self.height = verified.height
+        if verified.height < seen:
+            raise Conflict("STALE_STATE", f"Height {verified.height} is older than {seen}, seen before.", "L4")
+        self.height = max(self.height, verified.height)
         return verified
 
     async def member(self, member_id: str) -> MemberState:
@@ -86,6 +102,22 @@ class Session:
             raise NotFound("UNKNOWN_GRANT", "The ledger knows no such grant.", "S3")
         return decode(GrantState, found.value, self.chain_id)
 
+    async def awaited_grant(self, grant_id: bytes) -> GrantState:
+        """A grant that somebody says is final, though this client's home member may not have got to it yet.
+
+        Looks again after one more block, two more, four more, for a few seconds. Raises NotFound UNKNOWN_GRANT.
+        """
+        over_s, ahead = time.monotonic() + LAG_S, 1
+        while time.monotonic() < over_s:
+            with contextlib.suppress(NotFound):
+                return await self.grant(grant_id)
+            try:
+                await self.state(grant_entry(grant_id), self.height + ahead)
+            except FailedPrecondition:  # no more blocks have come
+                break
+            ahead *= 2
+        return await self.grant(grant_id)
+
     async def record(self, record_id: bytes) -> RecordBody:
         """A record as it was registered. Raises NotFound, and Conflict OTHER_RECORD when another was proven."""
         verified = await self.verified(await self.home.prove_record(record_id))
@@ -101,32 +133,47 @@ class Session:
 
     async def _reach(self, epoch: int) -> None:
         """Learn the committees up to an epoch, hop by verified hop (L5)."""
-        while self._history.epoch < epoch:
-            hop = await self.home.epoch_hop(self._history.epoch)
-            self._history.hop(hop, self.verifier)
+        async with self._hopping:
+            while self._history.epoch < epoch:
+                self._history.hop(await self._hop(self._history.epoch), self.verifier)
+
+    async def _hop(self, epoch: int) -> EpochHop:
+        """The hop out of an epoch, from the home or, where it has not the certificate yet, from any other member.
+
+        Raises NotFound: NO_SUCH_HOP.
+        """
+        try:
+            return await self.home.epoch_hop(epoch)
+        except NotFound:
+            names = [each for each in self.members if each != self.home_id]
+            answers, _ = await ask_all(names, [self.members[each].epoch_hop(epoch) for each in names])
+            if not answers:
+                raise
+        return answers[0][1]
 
     # --- acting ---
 
     async def perform(self, body: Body, signer: Signer) -> VerifiedTransaction:
         """Sign, hand in through the home member, wait until it is final; the verdict is the caller's to judge."""
         transaction = sign_payload(await self._payload(body, signer.public_key), signer, self.chain_id)
-        return await self._final(self.home_id, transaction)
+        await self.home.submit(transaction)
+        return await self._final(transaction)
 
-    async def register(self, body: RecordBody) -> VerifiedTransaction:
-        """Have a record's home member vouch for its registration (L2, S3)."""
-        author = (await self.member(body.holder)).profile.member_key
-        payload = await self._payload(body, author)
-        return await self._final(body.holder, encode(payload, self.chain_id))
+    async def register(self, body: RecordBody, receipt: StorageReceipt) -> VerifiedTransaction:
+        """Have the home member vouch for the registration of a record whose object it has signed for (L2, S2, S3)."""
+        author = (await self.member(self.home_id)).profile.member_key
+        payload = encode(await self._payload(body, author), self.chain_id)
+        await self.home.register(payload, receipt)
+        return await self._final(payload)
 
     async def _payload(self, body: Body, author: bytes) -> Payload:
         """The act with a fresh request id, to be done soon or never (L6)."""
         await self.member(self.home_id)  # where the chain is now: what was seen last may be long ago
         return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), self.height + EXPIRY_BLOCKS, body)
 
-    async def _final(self, member_id: str, transaction: bytes) -> VerifiedTransaction:
-        gateway, name = self.gateway(member_id), leaf_hash(transaction)
-        await gateway.submit(transaction)
-        verified = await self.verified(await gateway.prove_transaction(name))
+    async def _final(self, transaction: bytes) -> VerifiedTransaction:
+        name = leaf_hash(transaction)
+        verified = await self.verified(await self.home.prove_transaction(name))
         if verified.transaction_hash != name:
             raise Conflict("OTHER_TRANSACTION", "The member proved another transaction than ours.", "L4")
         self.height = max(self.height, verified.height)

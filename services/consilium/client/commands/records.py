@@ -1,0 +1,187 @@
+"""`consilium record`: encrypt and store at home, list, fetch what was granted and open it (rules S2, S3)."""
+
+from hashlib import sha256 as running_sha256
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from consilium.client.commands.desk import (
+    DEFAULT_SCOPE,
+    AsJson,
+    Options,
+    PassphraseFile,
+    PersonDesk,
+    Scope,
+    SeedName,
+    SettingsFile,
+    at_persons_desk,
+    open_patient,
+)
+from consilium.client.commands.papers import Reference, read_reference
+from consilium.client.commands.telling import DONE, UNTRUE, Bar, Told, examples, facts_table, short, table, verbs
+from consilium.client.keys import RecipientKeys
+from consilium.client.notebook import KeptRecord
+from consilium.client.outgoing import length_of
+from consilium.client.private_files import private_in_progress
+from consilium.client.recipient import OpenedRecord, RecipientClient
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound
+from consilium.kernel.hashing import sha256
+from consilium.kernel.sealing import padded_bytes
+
+app = verbs("record", "Records: stored encrypted at home, opened where granted.")
+
+COLUMNS = ("record", "=id", "=at", ">bytes", "scope", ">epoch")
+"""How records look in a table."""
+
+
+@app.command(epilog=examples("consilium record put scan.dcm letter.json --scope imaging"))
+def put(
+    files: Annotated[list[Path], typer.Argument(help="The files to store, each a record of its own.")],
+    *,
+    label: Annotated[str | None, typer.Option(help="What you call it, for a single file; else the file's name.")] = None,
+    scope: Scope = DEFAULT_SCOPE,
+    name: SeedName = None,
+    passphrase_file: PassphraseFile = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Encrypt files here, store them at the home member, register them on the ledger; final when the command ends.
+
+    Nobody but the owner, and whom the owner grants, can open them. What you call them is noted here and told nobody.
+    """
+
+    async def work(desk: PersonDesk) -> Told:
+        if label is not None and len(files) > 1:
+            raise InvalidArgument("ONE_LABEL", "A label is for a single file; without it each is called as its file.")
+        stored = [await _put(desk, each, label or each.name, scope) for each in files]
+        drawn = table("Stored, registered and final", *COLUMNS)
+        for each in stored:
+            drawn.add_row(
+                each["label"], short(each["record"]), each["holder"], f"{each['bytes']:,}", scope, str(each["epoch"])
+            )
+        return Told({"records": stored}, (drawn,))
+
+    at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
+
+
+@app.command("list", epilog=examples("consilium record list --json | jq -r '.records[].label'"))
+def list_records(
+    *, name: SeedName = None, passphrase_file: PassphraseFile = None, settings: SettingsFile = None, as_json: AsJson = False
+) -> None:
+    """List the records this client has stored, each looked up on the ledger with its proof.
+
+    One that is not there ends with exit code 1.
+    """
+
+    async def work(desk: PersonDesk) -> Told:
+        found = [await _looked_up(desk, each) for each in desk.person.notebook.read().records]
+        drawn = table(
+            f"Records of {desk.person.name}", "record", "=id", "=at", ">bytes", "scope", ">epoch", "=on the ledger"
+        )
+        for each in found:
+            cells = (
+                each["label"],
+                short(each["record"]),
+                each["holder"],
+                f"{each['bytes']:,}",
+                each["scope"],
+                str(each["epoch"]),
+            )
+            drawn.add_row(*cells, "yes" if each["registered"] else "[red]no[/]")
+        code = DONE if all(each["registered"] for each in found) else UNTRUE
+        return Told({"records": found}, (drawn,), code)
+
+    at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
+
+
+@app.command(epilog=examples("consilium record get lin.reference --why referral.pdf --out scan.dcm --as radiology"))
+def get(
+    reference: Annotated[Path, typer.Argument(help="The reference file you had from the owner.")],
+    record: Annotated[str | None, typer.Argument(help="Which record in it; may be left out when it names one.")] = None,
+    *,
+    why: Annotated[Path, typer.Option(help="The document that says why; only its SHA-256 goes onto the ledger.")],
+    out: Annotated[Path, typer.Option(help="The file to write; none is overwritten.")],
+    name: SeedName = None,
+    passphrase_file: PassphraseFile = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a record under a grant, gather the key from its holders, fetch, decrypt and check every byte.
+
+    The request stands on the ledger before anybody answers it, granted or refused: the owner sees it in the audit.
+    """
+
+    async def work(desk: PersonDesk) -> Told:
+        paper, reason = read_reference(reference), sha256(why.read_bytes())
+        label, chosen = paper.record_named(record)
+        if out.exists():
+            raise FailedPrecondition("FILE_EXISTS", f"{out} exists; name another file, or move it away.")
+        client = desk.alliance.recipient(RecipientKeys(desk.person.seed))
+        opened = await client.open(paper.grant_id, chosen, reason)
+        facts = {"label": label, **_request_facts(paper, opened), **await _fetched(desk, client, opened, out)}
+        shown = {each: str(facts[each]) for each in ("label", "record", "request", "height", "out", "bytes", "sha256")}
+        late = [f"[yellow]{each['member']} did not do its part: {each['reason']}[/]" for each in facts["faults"]]
+        return Told(facts, (facts_table("Opened and checked", shown), *late))
+
+    at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
+
+
+async def _put(desk: PersonDesk, file: Path, label: str, scope: str) -> dict[str, Any]:
+    """Store one file, and note it at once."""
+    patient, length = await open_patient(desk, scope), length_of(file)
+    with Bar(label, length, desk.options.as_json) as show:
+        reference = await patient.write(file, progress=show)
+    kept = KeptRecord(reference.record_id, reference.holder, scope, patient.owner.epoch, label, length)
+    desk.person.notebook.change(lambda notes: notes.with_record(kept))
+    return _record_facts(kept)
+
+
+async def _looked_up(desk: PersonDesk, kept: KeptRecord) -> dict[str, Any]:
+    try:
+        await desk.alliance.session.record(kept.record_id)
+    except NotFound:
+        return {**_record_facts(kept), "registered": False}
+    return {**_record_facts(kept), "registered": True}
+
+
+def _record_facts(kept: KeptRecord) -> dict[str, Any]:
+    return {
+        "label": kept.label,
+        "record": kept.record_id.hex(),
+        "holder": kept.holder,
+        "scope": kept.scope,
+        "epoch": kept.epoch,
+        "bytes": kept.length,
+    }
+
+
+def _cells(record: dict[str, Any]) -> tuple[str, ...]:
+    """A record's row under COLUMNS."""
+    length, epoch = f"{record['bytes']:,}", str(record["epoch"])
+    return record["label"], short(record["record"]), record["holder"], length, record["scope"], epoch
+
+
+def _request_facts(paper: Reference, opened: OpenedRecord) -> dict[str, Any]:
+    return {
+        "record": opened.manifest.record_id.hex(),
+        "grant": paper.grant_id.hex(),
+        "request": opened.request.transaction_hash.hex(),
+        "height": opened.request.height,
+        "faults": [{"member": member, "reason": getattr(error, "reason", str(error))} for member, error in opened.faults],
+    }
+
+
+async def _fetched(desk: PersonDesk, client: RecipientClient, opened: OpenedRecord, out: Path) -> dict[str, Any]:
+    """Write the record's bytes as they are checked; the file has its name once the last byte was."""
+    digest, done = running_sha256(), 0
+    with (
+        Bar(out.name, padded_bytes(opened.manifest.size_class), desk.options.as_json) as show,
+        private_in_progress(out) as file,
+    ):
+        async for piece in client.read(opened):
+            digest.update(piece)
+            file.write(piece)
+            done += len(piece)
+            show(done)
+    return {"out": str(out), "bytes": done, "sha256": digest.hexdigest()}

@@ -1,0 +1,353 @@
+"""`consilium share`: whom a grant would trust, grant, hand over a reference, list, revoke (rules S3, S4, S6).
+
+A grant lets one recipient read every record under one key: one scope, one epoch. Revoking ends it, and new records then go
+under the next epoch, so that whoever read under the old key learns nothing of them.
+"""
+
+import secrets
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from consilium.client.commands.desk import (
+    DEFAULT_SCOPE,
+    AsJson,
+    Options,
+    PassphraseFile,
+    PersonDesk,
+    Scope,
+    SeedName,
+    SettingsFile,
+    at_persons_desk,
+    open_patient,
+)
+from consilium.client.commands.papers import Reference, fingerprint, read_address, write_reference
+from consilium.client.commands.telling import Told, day, examples, facts_table, short, table, verbs
+from consilium.client.keys import PatientKeys
+from consilium.client.notebook import KeptGrant, KeptRecord
+from consilium.client.patient import ID_BYTES, PatientClient
+from consilium.client.placement import CollusionBudget
+from consilium.client.sharing import Permission, PreparedGrant, Recipient, RecordReference
+from consilium.kernel.errors import InvalidArgument
+from consilium.kernel.hashing import ZERO_DIGEST
+from consilium.kernel.state_values import GrantState
+from consilium.kernel.transactions import GrantBody, Purpose
+
+app = verbs("share", "Grants: who may read what, until when, and whom that trusts.")
+
+DAY_MS = 86_400_000
+SKEW_MS = 300_000
+"""How far before now a grant begins, as the clocks of primaries may be behind ours (L7)."""
+
+AllowWeaker = Annotated[
+    bool, typer.Option("--allow-weaker", help="Go on with fewer holders than rule S4 asks; the grant says so.")
+]
+
+
+class Why(StrEnum):
+    """Why a record may be asked for."""
+
+    TREATMENT = "treatment"
+    PAYMENT = "payment"
+    OPERATIONS = "operations"
+    RESEARCH = "research"
+    PUBLIC_HEALTH = "public-health"
+
+    @property
+    def purpose(self) -> Purpose:
+        """As the ledger has it."""
+        return Purpose[self.name]
+
+
+@app.command(epilog=examples("consilium share plan 3A --scope imaging"))
+def plan(
+    member: Annotated[str, typer.Argument(help="The member that would read.")],
+    *,
+    scope: Scope = DEFAULT_SCOPE,
+    allow_weaker: AllowWeaker = False,
+    name: SeedName = None,
+    passphrase_file: PassphraseFile = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whom a grant would trust: its holders, and the smallest groups that could betray it and what they would get.
+
+    Nothing is granted. A real grant draws its own id, and with it may draw other holders.
+    """
+
+    async def work(desk: PersonDesk) -> Told:
+        patient = await open_patient(desk, scope)
+        _, budget = await patient.plan(member, secrets.token_bytes(ID_BYTES), allow_weaker=allow_weaker)
+        return Told({"recipient": member, **_budget_facts(budget)}, _budget_shown(f"A grant to {member}", budget))
+
+    at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
+
+
+@app.command(epilog=examples("consilium share grant radiology.address --scope imaging --days 30 --out lin.reference"))
+def grant(  # noqa: PLR0913  what a grant says
+    address: Annotated[Path, typer.Argument(help="The recipient's address file.")],
+    *,
+    scope: Scope = DEFAULT_SCOPE,
+    purpose: Annotated[Why, typer.Option(help="Why records may be asked for.")] = Why.TREATMENT,
+    days: Annotated[int, typer.Option(help="For how many days from now.", min=1)] = 30,
+    epoch: Annotated[int | None, typer.Option(help="Which epoch's records; the present one without.", min=0)] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the reference for the recipient into this file.")] = None,
+    allow_weaker: AllowWeaker = False,
+    name: SeedName = None,
+    passphrase_file: PassphraseFile = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a recipient read the records of one scope and epoch, for some days; when it ends the holders are ready.
+
+    Compare the address's fingerprint with the recipient first: a grant to somebody else's keys is a grant to somebody else.
+    """
+
+    async def work(desk: PersonDesk) -> Told:
+        recipient, patient = read_address(address), await open_patient(desk, scope, epoch)
+        now_ms = time.time_ns() // 1_000_000
+        permission = Permission(purpose.purpose, ZERO_DIGEST, now_ms - SKEW_MS, now_ms + days * DAY_MS)
+        made = await patient.share(recipient, permission, allow_weaker=allow_weaker)
+        kept = _noted(made, scope, patient.owner.epoch)
+        desk.person.notebook.change(lambda notes: notes.at_epoch(scope, kept.epoch).with_grants((kept,)))
+        referred = _refer(desk, kept, (), out)
+        facts = {**_terms_facts(made, kept), "fingerprint": fingerprint(recipient), "reference": referred}
+        return Told(facts, _granted_shown(facts, kept, out))
+
+    at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
+
+
+@app.command(epilog=examples("consilium share refer 5f0c21 scan.dcm --out lin.reference"))
+def refer(
+    grant_id: Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id, or how it begins.")],
+    records: Annotated[list[str] | None, typer.Argument(help="Which of its records; all that it covers without.")] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    name: SeedName = None,
+    passphrase_file: PassphraseFile = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a reference: what the recipient needs to ask for records under a grant. Hand it over by a way you trust.
+
+    It opens nothing by itself, but ties the records to your key: it is for the recipient alone.
+    """
+
+    async def work(desk: PersonDesk) -> Told:
+        kept = desk.person.notebook.read().grant_named(grant_id)
+        facts = {"grant": kept.grant_id.hex(), "reference": _refer(desk, kept, records or (), out)}
+        return Told(facts, (f"Wrote {out}; hand it to {kept.recipient} by a way you trust.",))
+
+    at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
+
+
+@app.command("list", epilog=examples("consilium share list"))
+def list_grants(
+    *, name: SeedName = None, passphrase_file: PassphraseFile = None, settings: SettingsFile = None, as_json: AsJson = False
+) -> None:
+    """List the grants this client has made, each as the ledger proves it now.
+
+    `consilium audit` also finds grants that were made elsewhere.
+    """
+
+    async def work(desk: PersonDesk) -> Told:
+        kept = desk.person.notebook.read().grants
+        found = [_state_facts(each, await desk.alliance.session.grant(each.grant_id)) for each in kept]
+        drawn = table(f"Grants of {desk.person.name}", "=grant", "=to", "=for", "=until", "scope", ">epoch", "state")
+        for each in found:
+            until = day(each["not_after_ms"])
+            cells = short(each["grant"]), each["recipient"], each["purpose"], until, each["scope"], str(each["epoch"])
+            drawn.add_row(*cells, each["state"])
+        return Told({"grants": found}, (drawn,))
+
+    at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
+
+
+@app.command(epilog=examples("consilium share revoke 5f0c21", "consilium share revoke 5f0c21 --close"))
+def revoke(
+    grant_id: Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id, or how it begins.")],
+    *,
+    close: Annotated[
+        bool, typer.Option("--close", help="End the whole epoch: every grant of it ends, the others go on under the next.")
+    ] = False,
+    same_epoch: Annotated[
+        bool, typer.Option("--same-epoch", help="Go on under the same key: for a grant that was made by mistake.")
+    ] = False,
+    name: SeedName = None,
+    passphrase_file: PassphraseFile = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a grant: no holder releases anything for it from now on, and new records go under the next epoch's key.
+
+    Revocation stops future releases; a recipient who has read a record keeps what was read.
+    """
+
+    async def work(desk: PersonDesk) -> Told:
+        if close and same_epoch:
+            raise InvalidArgument("CONTRADICTION", "Choose --close or --same-epoch, not both.", "S6")
+        kept = desk.person.notebook.read().grant_named(grant_id)
+        patient = await open_patient(desk, kept.scope, kept.epoch)
+        regrants = await (_close(desk, patient, kept) if close else _revoke(desk, patient, kept))
+        _note_end(desk, kept, regrants, same_epoch=same_epoch)
+        return _told_end(await _ended(desk, kept), kept, regrants, same_epoch=same_epoch)
+
+    at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
+
+
+# --- ending ---
+
+
+async def _revoke(desk: PersonDesk, patient: PatientClient, kept: KeptGrant) -> tuple[KeptGrant, ...]:
+    """End the one grant; nobody else's access changes."""
+    await patient.revoke(await _restored(desk, kept))
+    return ()
+
+
+async def _close(desk: PersonDesk, patient: PatientClient, kept: KeptGrant) -> tuple[KeptGrant, ...]:
+    """End the epoch with all its grants; who else could read goes on under the next, for as long as was granted (S6)."""
+    others = []
+    for each in desk.person.notebook.read().grants:
+        if each != kept and (each.scope, each.epoch) == (kept.scope, kept.epoch):
+            state = await desk.alliance.session.grant(each.grant_id)
+            if state.revoked_height is None and state.terms.not_after_ms > time.time_ns() // 1_000_000:
+                others.append(_same_permission(state))
+    before = len(patient.grants)
+    await patient.close(await _restored(desk, kept), others)
+    return tuple(_noted(each, kept.scope, kept.epoch + 1) for each in patient.grants[before:])
+
+
+def _same_permission(state: GrantState) -> tuple[Recipient, Permission]:
+    terms = state.terms
+    permission = Permission(terms.purpose, terms.actor, terms.not_before_ms, terms.not_after_ms)
+    return Recipient(terms.recipient_member, terms.recipient_key, terms.receiving_pk), permission
+
+
+def _note_end(desk: PersonDesk, kept: KeptGrant, regrants: tuple[KeptGrant, ...], *, same_epoch: bool) -> None:
+    following = kept.epoch if same_epoch else kept.epoch + 1
+    desk.person.notebook.change(lambda notes: notes.at_epoch(kept.scope, following).with_grants(regrants))
+
+
+async def _ended(desk: PersonDesk, kept: KeptGrant) -> GrantState:
+    return await desk.alliance.session.grant(kept.grant_id)
+
+
+def _told_end(state: GrantState, kept: KeptGrant, regrants: tuple[KeptGrant, ...], *, same_epoch: bool) -> Told:
+    facts = {
+        **_state_facts(kept, state),
+        "next_epoch": kept.epoch if same_epoch else kept.epoch + 1,
+        "regrants": [{"grant": each.grant_id.hex(), "recipient": each.recipient, "epoch": each.epoch} for each in regrants],
+    }
+    deleted = f"{len(state.deleted_by)} of {len(state.terms.holders)} holders have signed that theirs is deleted."
+    lines = [f"Ended at height {state.revoked_height}: nothing is released for it any more. {deleted}"]
+    lines += [
+        f"{each.recipient} goes on with grant {short(each.grant_id.hex())}: hand over a new reference." for each in regrants
+    ]
+    if not same_epoch:
+        lines.append(
+            f"New records of {kept.scope!r} go under epoch {kept.epoch + 1}: who is to read them needs a grant of it."
+        )
+    return Told(facts, tuple(lines))
+
+
+async def _restored(desk: PersonDesk, kept: KeptGrant) -> PreparedGrant:
+    """The grant as it was made, from the ledger; its fragments are with the holders and nowhere else."""
+    terms = (await desk.alliance.session.grant(kept.grant_id)).terms
+    return PreparedGrant(GrantBody(terms, b""), kept.scope, kept.author_epoch, ())
+
+
+# --- references ---
+
+
+def _refer(desk: PersonDesk, kept: KeptGrant, names: Sequence[str], out: Path | None) -> str | None:
+    """Write the reference to the records a grant covers; its path."""
+    if out is None:
+        return None
+    notes, keys = desk.person.notebook.read(), PatientKeys(desk.person.seed)
+    covered = [each for each in notes.records if (each.scope, each.epoch) == (kept.scope, kept.epoch)]
+    chosen = [_covered(notes.record_named(each), covered) for each in names] or covered
+    records = [(each.label, RecordReference(each.record_id, each.holder, keys.salt(each.record_id))) for each in chosen]
+    write_reference(out, Reference(kept.grant_id, tuple(records)))
+    return str(out)
+
+
+def _covered(record: KeptRecord, covered: Sequence[KeptRecord]) -> KeptRecord:
+    """Raise InvalidArgument: NOT_COVERED for a record under another key."""
+    if record not in covered:
+        raise InvalidArgument(
+            "NOT_COVERED", f"{record.label!r} lies in {record.scope!r}, epoch {record.epoch}: grant that epoch.", "S3"
+        )
+    return record
+
+
+# --- how grants look ---
+
+
+def _noted(made: PreparedGrant, scope: str, epoch: int) -> KeptGrant:
+    return KeptGrant(made.terms.grant_id, scope, epoch, made.author_epoch, made.terms.recipient_member)
+
+
+def _terms_facts(made: PreparedGrant, kept: KeptGrant) -> dict[str, Any]:
+    terms = made.terms
+    return {
+        "grant": terms.grant_id.hex(),
+        "recipient": terms.recipient_member,
+        "purpose": terms.purpose.name.lower(),
+        "scope": kept.scope,
+        "epoch": kept.epoch,
+        "not_before_ms": terms.not_before_ms,
+        "not_after_ms": terms.not_after_ms,
+        "threshold": terms.threshold,
+        "holders": list(terms.holders),
+        "weaker_budget": terms.weaker_budget,
+    }
+
+
+def _state_facts(kept: KeptGrant, state: GrantState) -> dict[str, Any]:
+    """A grant as the ledger knows it; `state` says what became of it, `expired` by this machine's own clock."""
+    words = "active" if state.terms.not_after_ms > time.time_ns() // 1_000_000 else "expired"
+    if state.revoked_height is not None:
+        words = "revoked" if state.dead_height is None else "dead"
+    return {
+        **_terms_facts(PreparedGrant(GrantBody(state.terms, b""), kept.scope, kept.author_epoch, ()), kept),
+        "state": words,
+        "granted_height": state.granted_height,
+        "revoked_height": state.revoked_height,
+        "deleted_by": list(state.deleted_by),
+        "dead_height": state.dead_height,
+    }
+
+
+def _granted_shown(facts: dict[str, Any], kept: KeptGrant, out: Path | None) -> tuple[RenderableType, ...]:
+    shown = {
+        "grant": facts["grant"],
+        "to": f"{facts['recipient']}, fingerprint {facts['fingerprint']}",
+        "for": facts["purpose"],
+        "until": day(facts["not_after_ms"]),
+        "records of": f"{kept.scope!r}, epoch {kept.epoch}",
+        "opened by": f"any {facts['threshold']} of {', '.join(facts['holders'])}",
+    }
+    step = f"hand {out} to the recipient." if out else f"`consilium share refer {short(facts['grant'])} --out FILE`."
+    return facts_table("Granted and final", shown), f"Next: {step}"
+
+
+def _budget_facts(budget: CollusionBudget) -> dict[str, Any]:
+    return {
+        "threshold": budget.threshold,
+        "holders": list(budget.holders),
+        "weaker_budget": budget.weaker_budget,
+        "coalitions": [{"members": list(each.members), "gains": each.gains} for each in budget.coalitions],
+    }
+
+
+def _budget_shown(title: str, budget: CollusionBudget) -> tuple[RenderableType, ...]:
+    drawn = table("Who would have to collude, the fewest first", "together", "would get")
+    for each in budget.coalitions:
+        drawn.add_row(" + ".join(each.members), each.gains)
+    weaker = " (fewer than rule S4 asks)" if budget.weaker_budget else ""
+    return f"{title} is opened by any {budget.threshold} of {', '.join(budget.holders)}{weaker}.", drawn

@@ -1,0 +1,215 @@
+"""How a command ends: a table for people or one JSON object for machines, an exit code, a refusal in one sentence.
+
+Exit codes: 0 done; 1 a check failed, or a proof shows that it is not there; 2 refused or wrong use; 3 cannot be reached.
+Results go to standard output, everything else to standard error. A reader that goes away and Ctrl-C end a command without
+a word.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod, RenderableType
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from consilium.kernel.errors import (
+    BadSignature,
+    ConsiliumError,
+    DataLoss,
+    DeadlineExceeded,
+    Malformed,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+
+DONE, UNTRUE, REFUSED, UNREACHED = 0, 1, 2, 3
+"""The exit codes."""
+READER_GONE = 141
+"""The exit code when whoever reads our output has closed it: 128 and SIGPIPE, as of every Unix tool."""
+EXIT_CODES = "Exit codes: 0 done; 1 a check failed, or proven not to be there; 2 refused or wrong use; 3 cannot be reached."
+
+
+def examples(*lines: str) -> str:
+    """What stands below a command's --help: how it is used, and how it ends."""
+    shown = "\n".join(f"- `{each}`" for each in lines)
+    return f"For example:\n\n{shown}\n\n{EXIT_CODES}"
+
+
+def verbs(name: str, purpose: str) -> typer.Typer:
+    """A group of commands."""
+    return typer.Typer(name=name, help=purpose, no_args_is_help=True, rich_markup_mode="markdown")
+
+
+_SETTINGS_REASONS = frozenset({"BAD_GENESIS", "BAD_TLS_FILES", "BAD_SETTING"})
+"""What a wrong or missing settings file leads to."""
+_UNTRUE_REASONS = frozenset({"BAD_PROOF", "STALE_STATE", "WRONG_CAPSULE", "FOREIGN_CAPSULE", "OUTSIDE_EPOCH", "TWO_CHAINS"})
+"""Reasons, besides those that begin with OTHER_, by which a client says that what it was shown does not fit together."""
+_WRONG_USE_REASONS = frozenset(
+    {"NO_GENESIS", "NO_KEYSTORE", "UNKNOWN_SEED", "NOT_NOTED", "NO_WAY_TO_MEMBER", "NO_WAY_TO_SERVICE"}
+)
+"""What was not found here, and not in a proof."""
+_NEXT_STEPS: Mapping[type[ConsiliumError], str] = {
+    Unavailable: "See that the member is up, and that its addresses in the settings are right.",
+    DeadlineExceeded: "Whether it took effect is unknown: look with `consilium audit` before trying again.",
+    Unauthenticated: "Ask the member's administrator for a fresh credential, and name its folder in the settings.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a command found: the facts as JSON shows them, the same for people, and the exit code."""
+
+    facts: Mapping[str, Any]
+    shown: tuple[RenderableType, ...]
+    code: int = DONE
+
+
+class _Console(Console):
+    """Rich's, that ends without a word when the reader is gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave nothing that the interpreter would still try to flush."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(READER_GONE)
+
+
+def console() -> Console:
+    """Where results go."""
+    return _Console(highlight=False, soft_wrap=False)
+
+
+def tell(told: Told, *, as_json: bool) -> None:
+    """Show what was found, and end with its exit code."""
+    if as_json:
+        _tell_json(told.facts)
+    else:
+        out = console()
+        for each in told.shown:
+            out.print(each, soft_wrap=isinstance(each, str))
+    if told.code != DONE:
+        raise SystemExit(told.code)
+
+
+def _tell_json(facts: Mapping[str, Any]) -> None:
+    console().out(json.dumps(facts, ensure_ascii=False), highlight=False)
+
+
+def _tell_error(reason: str, sentence: str, rule: str, code: int) -> None:
+    _tell_json({"error": {"reason": reason, "sentence": sentence, "rule": rule, "exit_code": code}})
+
+
+@contextmanager
+def refusals(*, as_json: bool) -> Iterator[None]:
+    """Turn a refusal into one sentence on standard error, with `--json` an object on standard output, and an exit code."""
+    try:
+        yield
+    except ConsiliumError as error:
+        code = exit_code_of(error)
+        if as_json:
+            _tell_json(
+                {"error": {"reason": error.reason, "sentence": error.sentence, "rule": error.rule, "exit_code": code}}
+            )
+        complain(_sentence(error))
+        raise SystemExit(code) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        code = UNREACHED if isinstance(error, ConnectionError | TimeoutError) else REFUSED
+        sentence = f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+        if as_json:
+            _tell_error("UNREACHABLE" if code == UNREACHED else "FILE_ERROR", sentence, "", code)
+        complain(sentence)
+        raise SystemExit(code) from error
+
+
+def complain(sentence: str) -> None:
+    """Say one sentence on standard error."""
+    sys.stderr.write(f"consilium: {' '.join(sentence.split())}\n")
+
+
+def exit_code_of(error: ConsiliumError) -> int:
+    """What a refusal ends the command with."""
+    if isinstance(error, Unavailable | DeadlineExceeded):
+        return UNREACHED
+    if isinstance(error, NotFound):
+        return REFUSED if error.reason in _WRONG_USE_REASONS else UNTRUE
+    is_untrue = isinstance(error, BadSignature | Malformed | DataLoss) or error.reason in _UNTRUE_REASONS
+    return UNTRUE if is_untrue or error.reason.startswith("OTHER_") else REFUSED
+
+
+def _sentence(error: ConsiliumError) -> str:
+    """The refusal, and what to do next where the refusal itself does not say."""
+    if error.reason in _SETTINGS_REASONS:
+        return f"{error} Name the file with the client's settings by --settings or CONSILIUM_SETTINGS."
+    step = next((step for kind, step in _NEXT_STEPS.items() if isinstance(error, kind)), "")
+    return f"{error} {step}"
+
+
+# --- how things look ---
+
+
+def table(title: str, *columns: str) -> Table:
+    """A table; a column whose name begins with > stands to the right, one that begins with = is never folded."""
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        justify: JustifyMethod = "right" if name.startswith(">") else "left"
+        drawn.add_column(name.lstrip(">="), justify=justify, overflow="fold", no_wrap=name.startswith("="))
+    return drawn
+
+
+def facts_table(title: str, facts: Mapping[str, str]) -> Table:
+    """Names on the left, values on the right."""
+    drawn = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
+    drawn.add_column(style="cyan")
+    drawn.add_column(overflow="fold")
+    for name, value in facts.items():
+        drawn.add_row(name, value)
+    return drawn
+
+
+def short(identifier: str) -> str:
+    """As much of an id as people need; every command takes it for the whole."""
+    return identifier[:12]
+
+
+def day(time_ms: int) -> str:
+    """An instant in milliseconds since 1970-01-01 UTC, for people."""
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+@dataclass
+class Bar:
+    """A progress bar of bytes on standard error; a terminal alone sees it."""
+
+    label: str
+    total: int
+    as_json: bool
+    _progress: Progress = field(init=False)
+
+    def __enter__(self) -> Callable[[int], None]:
+        """Begin; call what is handed out with the number of bytes done so far."""
+        out = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            console=out,
+            transient=True,
+            disable=self.as_json or not out.is_terminal,
+        )
+        task = self._progress.add_task(self.label, total=self.total)
+        self._progress.start()
+        return lambda done: self._progress.update(task, completed=done)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()

@@ -1,0 +1,59 @@
+"""Files for one user's eyes: mode 0600, replaced in one step, refused when others could read them.
+
+After a crash at any moment there is the old file or the new one, whole. What is sealed inside is each caller's own.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from consilium.kernel.errors import FailedPrecondition
+
+FOR_OTHERS = 0o077
+"""The permission bits of everybody but the owner."""
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """Put a file in place, durable on return. May raise OSError."""
+    with private_in_progress(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def private_in_progress(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes its place, durable, when the block ends well, and is gone when it does not."""
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def read_private(path: Path, bytes_max: int) -> bytes:
+    """A file's bytes, one more than `bytes_max` of a longer one.
+
+    Raises FailedPrecondition: OPEN_TO_OTHERS for a mode wider than 0600. May raise OSError.
+    """
+    if path.stat().st_mode & FOR_OTHERS:
+        raise FailedPrecondition("OPEN_TO_OTHERS", f"{path} is open to other users; its mode must be 0600 (chmod 600).")
+    with path.open("rb") as file:
+        return file.read(bytes_max + 1)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
