@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consilium.consensus.keys import read_keys as replica_keys
 from consilium.kernel.chain import Parameters
-from consilium.kernel.errors import FailedPrecondition, Malformed
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import sha256
-from consilium.sandbox.founders import FIVE, SECRETS, draw_keys, found, read_genesis, read_keys
+from consilium.runtime.genesis_file import read_genesis
+from consilium.sandbox.founders import FIVE, SECRETS, draw_keys, found, read_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,20 +36,21 @@ def test_the_genesis_file_names_the_chain(tmp_path: Path) -> None:
 
 def test_another_file_is_no_genesis(tmp_path: Path) -> None:
     (tmp_path / "genesis").write_bytes(b"\x80")
-    with pytest.raises(Malformed):
+    with pytest.raises(InvalidArgument, match="BAD_GENESIS"):
         read_genesis(tmp_path / "genesis")
 
 
 def test_reveals_walk_the_chain_backwards(tmp_path: Path) -> None:
-    """C6: each preimage hashes to the anchor before it."""
-    keys = draw_keys(tmp_path / "keys")
-    first = keys.preimage_of(keys.reveal_anchor)
+    """C6: consensus reads what founding drew; each preimage hashes to the anchor before it, which genesis publishes."""
+    anchor, keys = draw_keys(tmp_path / "keys").reveal_anchor, replica_keys(tmp_path / "keys")
+    first = keys.preimage_of(anchor)
     second = keys.preimage_of(first)
-    assert (sha256(first), sha256(second)) == (keys.reveal_anchor, first)
+    assert (sha256(first), sha256(second)) == (anchor, first)
 
 
 def test_a_used_up_chain_of_reveals_is_said(tmp_path: Path) -> None:
-    keys = draw_keys(tmp_path / "keys")
+    draw_keys(tmp_path / "keys")
+    keys = replica_keys(tmp_path / "keys")
     with pytest.raises(FailedPrecondition, match="NO_REVEAL"):
         keys.preimage_of(keys.reveals)
 

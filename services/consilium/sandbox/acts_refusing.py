@@ -3,14 +3,14 @@
 import time
 from collections.abc import Awaitable
 
-from consilium.client.patient import PatientClient
+from consilium.api.reencryption.v1 import reencryption_pb2
+from consilium.api.reencryption.v1.reencryption_pb2_grpc import ReencryptionServiceStub
 from consilium.client.session import require
 from consilium.client.sharing import RecordReference, request_record
-from consilium.kernel.chain import Header
 from consilium.kernel.codes import RULES
-from consilium.kernel.encoding import decode
 from consilium.kernel.errors import ConsiliumError, PermissionDenied
 from consilium.kernel.umbral import CAPSULE_BYTES
+from consilium.runtime.channels import typed
 from consilium.sandbox.stage import HOME, REASON, RECIPIENT, SCOPE, STRANGER, Stage
 from consilium.sandbox.teller import Act, StoryFailed
 
@@ -21,9 +21,9 @@ async def refuse_stranger(stage: Stage, act: Act) -> None:
     act.say(f"{STRANGER} has the number of the grant and of the record, and the salt, from a careless letter.")
     request_hash = await _ask_in_vain(stage, act, file.reference)
     for name in stage.grant.terms.holders:
-        refusal = await _refusal(stage.gateways[name].reencrypt_capsule(request_hash, bytes(CAPSULE_BYTES)))
+        refusal = await _refusal(stage.stranger.session.gateway(name).reencrypt_capsule(request_hash, bytes(CAPSULE_BYTES)))
         act.check(refusal.rule == "S5", f"holder {name} refuses: {refusal.sentence} [bold]{_name(refusal)}[/]")
-    refusal = await _refusal(stage.gateways[HOME].get_manifest(file.reference.record_id, request_hash))
+    refusal = await _refusal(stage.stranger.session.gateway(HOME).get_manifest(file.reference.record_id, request_hash))
     act.check(refusal.rule == "S2", f"storage at {HOME} refuses: {refusal.sentence} [bold]{_name(refusal)}[/]")
     state = await stage.stranger.session.grant(grant_id)
     act.check(state.terms.recipient_member == RECIPIENT, f"the grant on the ledger names {RECIPIENT} and nobody else")
@@ -64,30 +64,33 @@ async def revoke(stage: Stage, act: Act) -> None:
     started = time.monotonic()
     await stage.wait(stage.patient.close(stage.grant), "the revocation and the holders' receipts")
     stage.facts.append(("revocation and the holders' deletion receipts, all final", f"{time.monotonic() - started:.2f} s"))
-    state = await stage.new_session().grant(grant_id)
+    state = await stage.device.new_session().grant(grant_id)
     epoch = stage.patient.owner.epoch
     act.say(f"Revoked in block {state.revoked_height}; new records go under a new key, of key epoch {epoch}.")
     act.check(stage.patient.owner.delegating_pk != old_key, "the new key epoch has a delegating key of its own")
     asked = await _refusal(stage.recipient.client.request(grant_id, stage.files[0].reference, REASON))
     act.check(isinstance(asked, PermissionDenied), f"{RECIPIENT} asks again and is refused: [bold]{_name(asked)}[/]")
-    late = PatientClient(stage.new_session(), stage.patient_keys, SCOPE, 0, None)
-    closed = await _refusal(late.write(b"a letter under the old key", HOME))
+    late = stage.device.patient(stage.patient_keys, SCOPE)
+    closed = await _refusal(late.write(b"a letter under the old key"))
     act.check(closed.reason == "KEY_CLOSED", f"writing under the closed key is refused: [bold]{_name(closed)}[/]")
-    reference = await stage.wait(stage.patient.write(b"a letter under the new key", HOME), "a record of the new epoch")
-    registered = stage.ledger.chain.record(reference.record_id)
-    act.check(registered is not None, "a record under the new key is stored and registered")
+    reference = await stage.wait(stage.patient.write(b"a letter under the new key"), "a record of the new epoch")
+    registered = await stage.device.session.record(reference.record_id)
+    act.check(registered.holder == HOME, "a record under the new key is stored, and proven to be registered")
     act.say(f"What {RECIPIENT} has read it keeps: a revocation stops future releases, not memories.")
 
 
 async def delete_fragments(stage: Stage, act: Act) -> None:
     """The holders have destroyed their fragments and signed for it: the grant is dead (S6)."""
     grant_id, terms = stage.grant.terms.grant_id, stage.grant.terms
-    state = await stage.new_session().grant(grant_id)
+    state = await stage.device.new_session().grant(grant_id)
     needed = len(terms.holders) - terms.threshold + 1
     act.say(f"Receipts on the ledger, in its order: {', '.join(state.deleted_by)}. {needed} of them end the grant for good.")
     for name in terms.holders:
-        held = stage.alliance.member(name).holder.grant_ids
-        act.check(grant_id not in held and name in state.deleted_by, f"{name} destroyed its fragment and signed for it")
+        receipts = await _deletion_receipts(stage, name, grant_id)
+        act.check(
+            len(receipts) == 1 and name in state.deleted_by,
+            f"{name} destroyed its fragment and signed for it",
+        )
     if state.revoked_height is None or state.dead_height is None:
         raise StoryFailed("The grant is not dead, although all holders signed.")
     span_ms = _block_time(stage, state.dead_height) - _block_time(stage, state.revoked_height)
@@ -100,6 +103,13 @@ async def delete_fragments(stage: Stage, act: Act) -> None:
     act.say("That holds while fewer than the threshold of holders kept a secret copy, which no receipt can show.")
 
 
+async def _deletion_receipts(stage: Stage, name: str, grant_id: bytes) -> list[reencryption_pb2.Receipt]:
+    """What a holder signed, as its own administrator reads it."""
+    request = reencryption_pb2.ListReceiptsRequest(grant_id=grant_id, kind=reencryption_pb2.RECEIPT_KIND_DELETION)
+    with typed():
+        channel = stage.administrators[name].channel(name, "reencryption")
+        return list((await ReencryptionServiceStub(channel).ListReceipts(request)).receipts)
+
+
 def _block_time(stage: Stage, height: int) -> int:
-    chain = stage.ledger.chain
-    return decode(Header, chain.block(height).header, chain.chain_id).time_ms
+    return stage.chain.block(height).header.time_ms

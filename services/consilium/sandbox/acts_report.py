@@ -4,12 +4,9 @@ import time
 
 from rich.table import Table
 
-from consilium.client.patient import PatientClient
+from consilium.client.remote import open_alliance
 from consilium.client.report import Event, ReportLine
-from consilium.client.session import Session
-from consilium.kernel.signing import Ed25519Verifier
-from consilium.sandbox.founders import read_genesis
-from consilium.sandbox.stage import HOME, RECIPIENT, SCOPE, STRANGER, Stage
+from consilium.sandbox.stage import HOME, RECIPIENT, SCOPE, STRANGER, Stage, settings_of
 from consilium.sandbox.teller import Act
 
 NAME_BYTES = 4
@@ -18,13 +15,13 @@ NAME_BYTES = 4
 
 async def report(stage: Stage, act: Act) -> None:
     """Every line is verified here and now by a client that starts from the genesis file alone."""
-    genesis = read_genesis(stage.folder / "genesis")
-    session = Session(genesis, HOME, stage.gateways, Ed25519Verifier())
-    client = PatientClient(session, stage.patient_keys, SCOPE, stage.patient.owner.epoch, None)
-    client.grants = list(stage.patient.grants)
-    started = time.monotonic()
-    lines = await stage.wait(client.report(), "the report")
-    seconds = time.monotonic() - started
+    keys, settings = stage.patient_keys, settings_of(stage.alliance, HOME, stage.folder_of(HOME, "patient"))
+    async with open_alliance(settings) as anew:
+        client = anew.patient(keys, SCOPE, stage.patient.owner.epoch)
+        client.grants = list(stage.patient.grants)
+        started = time.monotonic()
+        lines = await stage.wait(client.report(), "the report")
+        seconds = time.monotonic() - started
     act.show(_table(stage, lines))
     act.check(
         _counted(lines, Event.OPENED, RECIPIENT) == stage.opened,

@@ -8,49 +8,71 @@ import asyncio
 import hashlib
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from rich.table import Table
 
-from consilium.client.patient import PatientClient
-from consilium.client.sharing import Permission
+from consilium.api.identity.v1 import identity_pb2
+from consilium.api.ledger.v1.ledger_pb2 import GetTipRequest
+from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
+from consilium.client.session import ask_all
+from consilium.client.sharing import Permission, PreparedGrant
 from consilium.kernel.hashing import sha256
 from consilium.kernel.transactions import Purpose
-from consilium.sandbox.gateway import LocalGateway
+from consilium.runtime.channels import typed
 from consilium.sandbox.medical import dicom_study, fhir_bundle, large_object, read_bundle, read_study
-from consilium.sandbox.member import Member
-from consilium.sandbox.replicas import wall_clock_ms
-from consilium.sandbox.stage import HOME, REASON, RECIPIENT, SCOPE, Stage, StoredFile
+from consilium.sandbox.stage import HOME, REASON, RECIPIENT, SCOPE, STRANGER, Institution, Stage, StoredFile
 from consilium.sandbox.teller import Act
 
 HOUR_MS = 3_600_000
 MEBIBYTE = 1024 * 1024
 
 
-async def enrol(stage: Stage, act: Act) -> None:
-    """Five hospitals found an alliance; a patient gets her keys (S1)."""
-    chain = stage.ledger.chain
-    await stage.wait(stage.ledger.until(lambda each: each.certified_height >= 1), "the first final block")
+async def found(stage: Stage, act: Act) -> None:
+    """Five hospitals run an alliance, each its own five services; a client proves it from the genesis file (L5)."""
+    await stage.wait(stage.chain.until_final(1), "the first final block")
+    genesis, session = stage.alliance.genesis, stage.administrators[HOME].session
+    proven = [await session.member(each.member_id) for each in genesis.members]
+    committee = await stage.chain.committee()
     table = Table(show_edge=False, pad_edge=True)
-    for heading in ("hospital", "owner", "grade", "this epoch"):
+    for heading in ("hospital", "owner", "grade", "this epoch", "its services on loopback"):
         table.add_column(heading)
-    for member in chain.active_members():
-        profile = member.profile
-        role = "delegate" if profile.member_id in stage.committee() else "follows, without a vote"
-        table.add_row(profile.member_id, profile.owner_group, profile.grade.name, role)
+    for profile in [each.profile for each in proven]:
+        role = "follows, without a vote" if committee.index_of(profile.member_id) is None else "delegate"
+        ports = ", ".join(str(each.port) for each in stage.alliance.services(profile.member_id))
+        table.add_row(profile.member_id, profile.owner_group, profile.grade.name, role, ports)
     act.show(table)
-    act.say(f"The chain is named by its genesis file: [bold]{chain.chain_id.hex()[:32]}[/]...")
-    session = stage.new_session()
-    proven = [await session.member(each.member_id) for each in stage.genesis.members]
+    act.say(f"The chain is named by its genesis file: [bold]{genesis.chain_id.hex()[:32]}[/]...")
     act.check(
-        [each.profile for each in proven] == list(stage.genesis.members),
+        [each.profile for each in proven] == list(genesis.members),
         f"all {len(proven)} members and their keys are proven by the state of block {session.height},"
         " to a client that holds the genesis file alone",
+    )
+
+
+async def enrol(stage: Stage, act: Act) -> None:
+    """A patient and two physicians get their credentials, each from her own hospital; the patient draws her keys (S1)."""
+    stage.device = await stage.wait(stage.enrol(HOME, identity_pb2.CREDENTIAL_KIND_PATIENT), "the patient's credential")
+    for name in (RECIPIENT, STRANGER):
+        person = await stage.wait(
+            stage.enrol(name, identity_pb2.CREDENTIAL_KIND_STAFF, "physician"), "a physician's credential"
+        )
+        institution = Institution(person)
+        if name == RECIPIENT:
+            stage.recipient = institution
+        else:
+            stage.stranger = institution
+    act.say(f"{HOME} certifies the patient's device, {RECIPIENT} and {STRANGER} a physician each; no name stands in it.")
+    with typed():
+        tip = await LedgerServiceStub(stage.device.channel(RECIPIENT, "ledger")).GetTip(GetTipRequest())
+    act.check(
+        tip.executed_height > 0,
+        f"one credential is accepted at every member: {RECIPIENT}'s ledger answers a device that only {HOME} knows",
     )
     path = stage.enrol_patient()
     act.check(
         stat.filemode(path.stat().st_mode) == "-rw-------",
-        f"the patient's seed is drawn on her own device and locked into {path.name} (Argon2id, mode 0600)",
+        f"the patient's seed is drawn on her own device and locked into a {path.name} (Argon2id, mode 0600)",
     )
 
 
@@ -67,13 +89,11 @@ async def store(stage: Stage, act: Act) -> None:
 async def _store_file(stage: Stage, act: Act, name: str, data: bytes, describe: Callable[[bytes], str]) -> float:
     started = time.monotonic()
     with act.bar(f"{name:<15}", len(data), "bytes sealed") as done:
-        gateways = {**stage.gateways, HOME: _WatchedGateway(stage.alliance.member(HOME), len(data), done)}
-        writer = PatientClient(stage.new_session(gateways), stage.patient_keys, SCOPE, 0, None)
-        reference = await stage.wait(writer.write(data, HOME), f"the {name} to be final")
+        reference = await stage.wait(stage.patient.write(data, progress=done), f"the {name} to be final")
         done(len(data))
     seconds = time.monotonic() - started
     stage.files.append(StoredFile(name, data, describe, reference))
-    keepers = [each.member_id for each in stage.alliance.up if reference.record_id in await each.storage.record_ids()]
+    keepers = stage.keepers(reference.record_id)
     act.check(
         HOME in keepers and len(keepers) == 2,  # noqa: PLR2004  home and one copy
         f"{name}: at home in {HOME}, a copy in {', '.join(each for each in keepers if each != HOME)};"
@@ -82,23 +102,9 @@ async def _store_file(stage: Stage, act: Act, name: str, data: bytes, describe: 
     return seconds
 
 
-class _WatchedGateway(LocalGateway):
-    """The way to a member, with an eye on how many bytes of one object have gone over it."""
-
-    def __init__(self, member: Member, total: int, done: Callable[[int], None]) -> None:
-        super().__init__(member)
-        self._total, self._done, self._sent = total, done, 0
-
-    async def put_chunk(self, record_id: bytes, index: int, chunk: bytes) -> None:
-        """Pass the chunk on, then count it; padding is not counted as the object's."""
-        await super().put_chunk(record_id, index, chunk)
-        self._sent += len(chunk)
-        self._done(min(self._sent, self._total))
-
-
 async def grant(stage: Stage, act: Act) -> None:
     """The patient lets one hospital in, for one purpose and a day (S3, S4)."""
-    now_ms = wall_clock_ms()
+    now_ms = time.time_ns() // 1_000_000
     permission = Permission(Purpose.TREATMENT, sha256(b"cardiology"), now_ms - HOUR_MS, now_ms + 24 * HOUR_MS)
     sharing = stage.patient.share(stage.recipient.address, permission)
     stage.grant = prepared = await stage.wait(sharing, "the grant to be final")
@@ -116,8 +122,15 @@ async def grant(stage: Stage, act: Act) -> None:
         RECIPIENT not in terms.holders and choice.holders == terms.holders,
         "no fragment lies with the recipient's own hospital, and anybody can recompute the choice of holders",
     )
-    held = [name for name in terms.holders if terms.grant_id in stage.alliance.member(name).holder.grant_ids]
-    act.check(len(held) == len(terms.holders), f"{', '.join(held)} each checked and sealed their fragment")
+    asked = [stage.device.session.gateway(name).grant_access(terms.grant_id, each) for name, each in _fragments(prepared)]
+    _, faults = await stage.wait(ask_all(terms.holders, asked), "the holders")
+    await stage.wait(stage.alliance.until_final(stage.device.session.height), "all members to know the grant")
+    act.check(not faults, f"{', '.join(terms.holders)} each say that their fragment fits the ledger, is sealed and durable")
+
+
+def _fragments(prepared: PreparedGrant) -> Iterator[tuple[str, bytes]]:
+    """Each holder with its key fragment; bringing it once more changes nothing."""
+    return zip(prepared.terms.holders, prepared.kfrags, strict=True)
 
 
 async def open_elsewhere(stage: Stage, act: Act) -> None:
@@ -144,7 +157,7 @@ async def _open(stage: Stage, act: Act, file: StoredFile) -> tuple[bytes, list[s
     client, pieces = stage.recipient.client, bytearray()
     opened = await client.open(stage.grant.terms.grant_id, file.reference, REASON)
     with act.bar(f"{file.name:<15}", len(file.data), "bytes opened") as done:
-        async for piece in client.read(opened, file.reference.holder):
+        async for piece in client.read(opened):
             pieces += piece
             done(len(pieces))
     silent = [name for name, _ in opened.faults]

@@ -1,27 +1,29 @@
-"""Replaying what a demo left, offline, from the genesis file alone (promise 8).
+"""Replaying what a sandbox left, offline, from the genesis file alone (promise 8).
 
 Every member's blocks are verified and executed again with the ledger's own rules: order, signatures, draws,
-verdicts, roots. A block store is opened like any other, so no member may run meanwhile.
+verdicts, roots. A block store is opened like any other, so no ledger may run meanwhile.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from consilium.kernel.chain import Genesis
+from consilium.kernel.certificates import ResultCertificate
+from consilium.kernel.chain import CertifiedBlock, Genesis
+from consilium.kernel.encoding import decode
 from consilium.kernel.errors import Conflict, NotFound
 from consilium.kernel.signing import Ed25519Verifier, Verifier
 from consilium.ledger.core.chain import Chain
-from consilium.ledger.store import JournalBlockStore
+from consilium.ledger.core.sync import BLOCK_BYTES_MAX
+from consilium.ledger.store import BlockStore, JournalBlockStore
 from consilium.runtime.disk import OsDisk
-from consilium.sandbox.founders import read_genesis
-from consilium.sandbox.ledgers import replay
+from consilium.runtime.genesis_file import read_genesis
 
 
 def audit(folder: Path) -> Iterator[str]:
     """Replay each member's chain; a line for each, and one about all of them.
 
-    Raises NotFound NO_GENESIS where no demo was left, what the ledger core raises for a chain that breaks a
+    Raises NotFound NO_GENESIS where no alliance was left, what the ledger core raises for a chain that breaks a
     rule, and Conflict TWO_CHAINS when two members hold different blocks at one height.
     """
     if not (folder / "genesis").is_file():
@@ -30,7 +32,7 @@ def audit(folder: Path) -> Iterator[str]:
     chains: dict[str, Chain] = {}
     for member in genesis.members:
         name = member.member_id
-        chains[name] = _replayed(folder / name / "blocks", genesis, verifier)
+        chains[name] = _replayed(folder / name / "ledger" / "blocks", genesis, verifier)
         yield f"{name}: {_summary(chains[name])}"
     yield compare(chains)
 
@@ -52,6 +54,17 @@ def _replayed(path: Path, genesis: Genesis, verifier: Verifier) -> Chain:
     finally:
         store.close()
     return chain
+
+
+def replay(store: BlockStore, chain: Chain) -> None:
+    """Append every stored block and certificate to a chain that stands at genesis; raises what `Chain` raises."""
+    for height in range(1, store.height + 1):
+        chain.append_block(decode(CertifiedBlock, store.read_block(height), chain.chain_id, BLOCK_BYTES_MAX))
+        try:
+            certificate = store.read_certificate(height)
+        except NotFound:  # consensus may go on to the next height before this one's results are all in
+            continue
+        chain.add_result_certificate(decode(ResultCertificate, certificate, chain.chain_id))
 
 
 def _summary(chain: Chain) -> str:

@@ -1,38 +1,49 @@
-"""`consilium demo`: found an alliance of five in one process and let the story run (issue item 8)."""
+"""`consilium demo`: found an alliance of five, each with its five services as processes, and let the story run on it."""
 
 import asyncio
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from rich.console import Console
 
+from consilium.kernel.chain import Parameters
 from consilium.kernel.errors import Conflict
 from consilium.sandbox.acts_refusing import delete_fragments, refuse_stranger, revoke
 from consilium.sandbox.acts_report import report
-from consilium.sandbox.acts_sharing import enrol, grant, open_elsewhere, store
-from consilium.sandbox.acts_trouble import change_epoch, heal_damage, stop_delegate
-from consilium.sandbox.alliance import DEMO_PARAMETERS, Alliance
-from consilium.sandbox.founders import found
-from consilium.sandbox.replicas import wall_clock_ms
-from consilium.sandbox.stage import HOME, Stage
+from consilium.sandbox.acts_sharing import enrol, found, grant, open_elsewhere, store
+from consilium.sandbox.acts_trouble import change_epoch, heal_damage, kill_primary
+from consilium.sandbox.figures import fetch_pages, figures
+from consilium.sandbox.founders import FIVE
+from consilium.sandbox.local import SandboxAlliance, opened
+from consilium.sandbox.stage import Stage, set_stage
 from consilium.sandbox.teller import Act, StoryFailed, Teller
 
+PARAMETERS = Parameters(
+    term_blocks=12, heartbeat_ms=250, view_timeout_ms=1_000, view_timeout_max_ms=8_000, tip_age_max_ms=5_000
+)
+"""Terms of 12 blocks and a heartbeat of a quarter of a second, so that a demo crosses epochs while one watches."""
+SETTINGS = {"storage": {"scrub_interval_s": 3, "scrub_chunks_per_s": 1_000}}
+"""A scrub every few seconds, where a hospital would do with one a day."""
 ACTS: tuple[tuple[str, Callable[[Stage, Act], Awaitable[None]]], ...] = (
-    ("Five hospitals found an alliance, a patient enrols", enrol),
+    ("Five hospitals keep one ledger", found),
+    ("Hospitals enrol their people, a patient draws her keys", enrol),
     ("Her hospital stores three files, encrypted", store),
     ("She lets another hospital in", grant),
     ("The other hospital opens the files", open_elsewhere),
     ("A third hospital is refused", refuse_stranger),
     ("A bit flips on a disk", heal_damage),
-    ("A delegate is stopped", stop_delegate),
+    ("The primary is killed", kill_primary),
     ("An epoch ends, another committee takes over", change_epoch),
     ("She revokes, with a new key", revoke),
     ("The holders destroy their fragments", delete_fragments),
     ("She asks who read what", report),
 )
 """The story, in order."""
+LOOK_S = 0.5
+"""How often the story looks whether all services are there that should be."""
 
 
 def play(console: Console, keep: Path | None) -> None:
@@ -44,7 +55,6 @@ def play(console: Console, keep: Path | None) -> None:
     if keep is not None:
         if keep.exists() and any(keep.iterdir()):
             raise Conflict("NOT_EMPTY", f"{keep} is not empty; name a folder that is, or does not exist.")
-        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
         asyncio.run(tell(console, keep))
         console.print(f"Everything the story left is in {keep}; `consilium verify {keep}` replays it.")
         return
@@ -52,21 +62,38 @@ def play(console: Console, keep: Path | None) -> None:
         asyncio.run(tell(console, Path(folder)))
 
 
-async def tell(console: Console, folder: Path) -> Stage:
-    """Found an alliance in `folder`, which is empty, and play the story; the stage as it ended."""
-    genesis = found(folder, DEMO_PARAMETERS, wall_clock_ms())
-    alliance = Alliance(folder, genesis)
-    await alliance.start()
-    stage = Stage(folder, alliance)
-    teller = Teller(console, lambda: _chain_line(stage))
-    try:
-        await _unless_a_member_fails(alliance, _play_acts(stage, teller))
-        figures = _figures(stage)
-    finally:
-        await alliance.stop()
-    teller.timings([*stage.facts, *figures, ("left on disk, by all members", _mebibytes(_bytes_in(folder)))])
-    console.print(f"[green]All {teller.checks} checks held, in {sum(teller.seconds.values()):.1f} seconds.[/]")
-    return stage
+async def tell(console: Console, folder: Path) -> None:
+    """Found an alliance in `folder`, which is empty or new, and play the story. Raises as `play`."""
+    started = time.monotonic()
+    async with AsyncExitStack() as stack:
+        alliance = stack.enter_context(opened(folder, FIVE, PARAMETERS, SETTINGS))
+        teller = Teller(console)
+        with teller.act("Twenty-five services start") as act:
+            await _start(alliance, act)
+        stack.push_async_callback(alliance.stop)
+        stage = await set_stage(alliance, folder / "people", stack)
+        teller.chain_line = lambda: _chain_line(stage)
+        await unless_a_service_ends(alliance, stage.follow(), _play_acts(stage, teller))
+        rows = figures(stage, await fetch_pages(alliance))
+    teller.timings([*stage.facts, *rows])
+    console.print(f"[green]All {teller.checks} checks held, in {time.monotonic() - started:.1f} seconds.[/]")
+
+
+async def _start(alliance: SandboxAlliance, act: Act) -> None:
+    """Each hospital's identity, consensus, ledger, storage and re-encryption, as processes of their own."""
+    services, ready = alliance.services(), 0
+    with act.bar("services", len(services), "ready") as done:
+
+        def count(_: object) -> None:
+            nonlocal ready
+            ready += 1
+            done(ready)
+
+        await alliance.start(on_ready=count)
+    act.check(
+        all(each.is_up for each in services),
+        f"{len(services)} processes answer that they are serving, mutual TLS on every port but that for health",
+    )
 
 
 async def _play_acts(stage: Stage, teller: Teller) -> None:
@@ -75,44 +102,30 @@ async def _play_acts(stage: Stage, teller: Teller) -> None:
             await play_act(stage, act)
 
 
-async def _unless_a_member_fails(alliance: Alliance, story: Awaitable[None]) -> None:
-    """Play, but stop as soon as a member ends by an error of its own, and raise StoryFailed with it."""
-    playing, watching = asyncio.ensure_future(story), asyncio.ensure_future(alliance.watch())
-    await asyncio.wait({playing, watching}, return_when=asyncio.FIRST_COMPLETED)
-    for each in (playing, watching):
-        if not each.done():
-            each.cancel()
-            with suppress(asyncio.CancelledError):
-                await each
-    if alliance.failure is not None:
-        member_id, error = alliance.failure
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise StoryFailed(f"Member {member_id} ended by an error: {error!r}") from error
-    playing.result()
+async def unless_a_service_ends(alliance: SandboxAlliance, watching: Awaitable[None], story: Awaitable[None]) -> None:
+    """Play, beside the watch, but stop and raise StoryFailed as soon as a service ends that nobody killed.
+
+    Raises what the story raises, or the watch.
+    """
+    tasks = [asyncio.ensure_future(each) for each in (_until_one_ends(alliance), story, watching)]
+    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for each in others:
+        each.cancel()
+        with suppress(asyncio.CancelledError):
+            await each
+    for each in tasks:
+        if each in done:
+            each.result()
+
+
+async def _until_one_ends(alliance: SandboxAlliance) -> None:
+    """Watch the processes; raises StoryFailed for the first that ends by itself."""
+    while True:
+        for each in alliance.ended():
+            raise StoryFailed(f"The {each.name} service of {each.member_id} ended by itself: {each.last_line()}")
+        await asyncio.sleep(LOOK_S)
 
 
 def _chain_line(stage: Stage) -> str:
-    chain = stage.ledger.chain
-    up = " ".join(each.member_id for each in stage.alliance.up)
-    return f"up: {up} | height {chain.height}, epoch {chain.tip.outlook.epoch}"
-
-
-def _figures(stage: Stage) -> list[tuple[str, str]]:
-    """What was counted along the way, at the patient's hospital unless it says otherwise."""
-    chain, counts, home = stage.ledger.chain, stage.alliance.board.counts, stage.alliance.member(HOME)
-    return [
-        ("blocks final", f"{chain.certified_height:,}"),
-        ("transactions in them", f"{chain.outcome(chain.certified_height).result.log_size:,}"),
-        ("messages between members", f"{counts['carried']:,}"),
-        ("bytes in them", f"{counts['bytes']:,}"),
-        (f"syncs of {HOME}'s vote log", f"{home.replica.log_syncs:,}"),
-    ]
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
-
-
-def _mebibytes(count: int) -> str:
-    return f"{count / 1024 / 1024:,.0f} MiB"
+    up = " ".join(name for name in stage.alliance.members if all(each.is_up for each in stage.alliance.services(name)))
+    return f"up: {up} | height {stage.chain.height}, epoch {stage.chain.epoch}"

@@ -9,15 +9,15 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from consilium.consensus.keys import REVEALS_MAX
+from consilium.identity.files import write_atomically
 from consilium.kernel.chain import Genesis, Parameters
-from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import FailedPrecondition
+from consilium.kernel.encoding import encode
+from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.signing import Ed25519Signer
 from consilium.kernel.transactions import Grade, MemberProfile
 
-REVEALS_MAX = 1_024
-"""How many epochs a member can serve before its chain of reveals is used up (C6)."""
 SECRETS = ("member", "consensus", "reveals", "sealing")
 """The files a member's keys folder holds: 32 random bytes each."""
 
@@ -39,6 +39,26 @@ FIVE = (
     Founder("3B", Grade.B3, "city"),
 )
 """The demo's five hospitals, sorted by id; each is named after its level and grade."""
+MORE = (
+    Founder("1B", Grade.B1, "township"),
+    Founder("2C", Grade.C2, "county-north"),
+    Founder("3C", Grade.C3, "railway"),
+    Founder("3S", Grade.SPECIAL3, "ministry"),
+    Founder("1C", Grade.C1, "village"),
+)
+"""Who joins them in larger alliances, in this order."""
+FOUNDERS_MIN, FOUNDERS_MAX = 4, len(FIVE) + len(MORE)
+
+
+def founders_of(count: int) -> tuple[Founder, ...]:
+    """So many hospitals, sorted by id; four of them have one in every stratum. Raises InvalidArgument: BAD_FOUNDERS."""
+    if not FOUNDERS_MIN <= count <= FOUNDERS_MAX:
+        raise InvalidArgument(
+            "BAD_FOUNDERS", f"An alliance of {count} is asked for; {FOUNDERS_MIN} to {FOUNDERS_MAX} can be."
+        )
+    without = FIVE[:2] + FIVE[3:]
+    chosen = without if count == FOUNDERS_MIN else FIVE + MORE[: count - len(FIVE)]
+    return tuple(sorted(chosen, key=lambda each: each.member_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +81,6 @@ class MemberKeys:
         for _ in range(REVEALS_MAX):
             value = sha256(value)
         return value
-
-    def preimage_of(self, anchor: bytes) -> bytes:
-        """The next reveal, given the last one on the ledger; raises FailedPrecondition when the chain is used up."""
-        value = self.reveals
-        for _ in range(REVEALS_MAX):
-            following = sha256(value)
-            if following == anchor:
-                return value
-            value = following
-        raise FailedPrecondition("NO_REVEAL", "The chain of reveals is used up, or it is another member's.", "C6")
 
 
 def draw_keys(folder: Path) -> MemberKeys:
@@ -103,12 +113,7 @@ def profile_of(founder: Founder, keys: MemberKeys) -> MemberProfile:
 
 def write_genesis(path: Path, genesis: Genesis) -> None:
     """Write the genesis file; its hash is the chain id."""
-    path.write_bytes(encode(genesis, ZERO_DIGEST))
-
-
-def read_genesis(path: Path) -> Genesis:
-    """The genesis in a file; raises Malformed for anything else."""
-    return decode(Genesis, path.read_bytes(), ZERO_DIGEST)
+    write_atomically(path, encode(genesis, ZERO_DIGEST))
 
 
 def found(folder: Path, parameters: Parameters, time_ms: int, founders: tuple[Founder, ...] = FIVE) -> Genesis:

@@ -66,9 +66,10 @@ class Act:
 class Teller:
     """Shows acts one after the other, and remembers how long each took."""
 
-    def __init__(self, console: Console, chain_line: Callable[[], str]) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._chain_line = chain_line
+        self.chain_line: Callable[[], str] = lambda: ""
+        """Asked for the line at the foot of each panel."""
         self.seconds: dict[str, float] = {}
         self.checks = 0
 
@@ -109,7 +110,7 @@ class Teller:
             Group(*act.lines),
             title=f"[bold]{number}. {act.title}[/]",
             title_align="left",
-            subtitle=self._chain_line(),
+            subtitle=self.chain_line(),
             subtitle_align="right",
             border_style="cyan",
             width=self._width,
