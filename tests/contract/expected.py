@@ -1,0 +1,129 @@
+"""What the contracts promise, written out apart from the code: whom each method is for, and what a second call does.
+
+A method without a row here fails the suite, and so does a row whose method is gone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SERVICES = "identity consensus ledger storage reencryption"
+KINDS = (*SERVICES.split(), "application", "staff", "patient")
+WORKING = f"{SERVICES} application staff"
+ALL = f"{WORKING} patient"
+PEOPLE = "application staff patient"
+DESK = "application staff"
+"""Those who work for a member with their own hands: enrolling, governing, looking after its services."""
+
+
+class Admitted(NamedTuple):
+    """Whom a method is for: of the member that is called, of other active members, of suspended members."""
+
+    own: str
+    other: str = ""
+    suspended: str = ""
+
+
+EVERYBODY = Admitted(ALL, ALL, ALL)
+
+ADMITTED = {
+    # Who is who.
+    "IssueCredential": Admitted(DESK),
+    "GetCredential": Admitted(ALL, WORKING),
+    "ListCredentials": Admitted(DESK),
+    "RevokeCredential": Admitted(ALL),
+    "GetAuthority": EVERYBODY,
+    "GetMember": EVERYBODY,
+    "ListMembers": EVERYBODY,
+    "AddRankEvidence": Admitted(DESK),
+    "GetRankEvidence": Admitted(WORKING, WORKING),
+    "ListRankEvidence": Admitted(WORKING, WORKING),
+    "ProposeMember": Admitted(DESK),
+    "ProposeGrade": Admitted(DESK),
+    "SignProposal": Admitted(WORKING, WORKING),
+    "GetProposal": Admitted(WORKING, WORKING),
+    "ListProposals": Admitted(WORKING, WORKING),
+    # Ordering. A person's transaction goes in through the person's own member.
+    "SubmitTransaction": Admitted(ALL),
+    # A patient's own device shows the receipts of what it registers (S2).
+    "SubmitRegistrations": Admitted(ALL),
+    "GetCommittee": EVERYBODY,
+    "GetReplicaState": Admitted(WORKING, WORKING),
+    "Exchange": Admitted("consensus", "consensus"),
+    # The chain: what proves is for all (promise 8), bulk for those who work, execution for the own consensus.
+    "GetTip": EVERYBODY,
+    "StreamTips": Admitted(WORKING, WORKING, WORKING),
+    "GetBlock": Admitted(WORKING, WORKING, WORKING),
+    "StreamBlocks": Admitted(WORKING, WORKING, WORKING),
+    "StreamEvents": Admitted(WORKING),
+    "GetRecord": EVERYBODY,
+    "GetTransactionProof": EVERYBODY,
+    "GetStateProof": EVERYBODY,
+    "GetConsistencyProof": EVERYBODY,
+    "GetEpochHop": EVERYBODY,
+    "ListGrantHistory": EVERYBODY,
+    "ExecuteBlock": Admitted("consensus"),
+    "StreamExecutions": Admitted("consensus"),
+    # Objects: writers at home, readers with a grant, and other members' storage for copies.
+    "PutObject": Admitted(PEOPLE),
+    "GetPutState": Admitted(f"{PEOPLE} storage", "storage"),
+    "GetObject": Admitted(f"{DESK} storage", f"{DESK} storage"),
+    "GetManifest": Admitted(DESK, DESK),
+    "ReplicateObject": Admitted("storage", "storage"),
+    "EraseObject": Admitted(f"{DESK} storage", "storage"),
+    "GetScrubState": Admitted(DESK),
+    # Re-encryption: owners and recipients are at other members.
+    "GrantAccess": Admitted(PEOPLE, PEOPLE),
+    "RevokeAccess": Admitted(PEOPLE, PEOPLE),
+    "ReencryptCapsule": Admitted(DESK, DESK),
+    "ListReceipts": Admitted(DESK),
+}
+
+WRITES = frozenset(
+    [
+        "IssueCredential",
+        "RevokeCredential",
+        "AddRankEvidence",
+        "ProposeMember",
+        "ProposeGrade",
+        "SignProposal",
+        "SubmitTransaction",
+        "SubmitRegistrations",
+        "ExecuteBlock",
+        "PutObject",
+        "ReplicateObject",
+        "EraseObject",
+        "GrantAccess",
+        "RevokeAccess",
+        "ReencryptCapsule",
+    ]
+)
+"""What changes something, and therefore needs a deadline."""
+
+FIRST_FRAMES = frozenset(("PutObject", "ReplicateObject", "Exchange"))
+"""Streams of requests: what comes later depends on what came first."""
+FOR_OTHERS = frozenset(["Exchange", "GetObject", "GetManifest", "ReplicateObject", "ReencryptCapsule"])
+"""Methods that are useful to other members' callers only."""
+
+REPEATED = {
+    "IssueCredential": "same",
+    "RevokeCredential": "same",
+    "AddRankEvidence": "same",
+    "ProposeMember": "same",
+    "ProposeGrade": "same",
+    "SignProposal": "same",
+    "SubmitTransaction": "same",
+    "SubmitRegistrations": "same",
+    "ExecuteBlock": "same",
+    "PutObject": "same",
+    "ReplicateObject": "same",
+    "EraseObject": "done",
+    "GrantAccess": "same",
+    "RevokeAccess": "same",
+    # Transformed anew; the receipt on the ledger is one.
+    "ReencryptCapsule": "done",
+    "ListGrantHistory": "REPLAYED",
+    # A later stream of a session takes the place of the earlier one (C5).
+    "Exchange": "same",
+}
+"""What the same call gives a second time: the same answer, an answer of its own for what is done, or a refusal."""

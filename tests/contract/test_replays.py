@@ -1,0 +1,237 @@
+"""What was sent already, sent again: a write gives its first answer, or is refused; nothing happens twice (L6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+import pytest
+
+from consilium.api.chain.v1 import chain_pb2
+from consilium.api.consensus.v1 import replica_pb2
+from consilium.api.identity.v1 import identity_pb2
+from consilium.api.ledger.v1 import ledger_pb2
+from consilium.api.reencryption.v1 import reencryption_pb2
+from consilium.api.storage.v1 import storage_pb2
+from consilium.kernel.encoding import encode
+from consilium.kernel.executions import GrantHistoryQuery
+from consilium.kernel.transactions import Grade, GradeBody, MemberAction, MemberBody
+from tests.alliance import id_of, seed_of
+from tests.contract.contracts import LIVES_ON, METHODS, Ending, attempt
+from tests.contract.expected import REPEATED, WRITES
+from tests.contract.refusals import clean
+from tests.contract.story import AWAY, HOME, SHRED_SECRET
+from tests.identity.hospital import Person
+from tests.identity.papers import endorsement, evidence_of, signature
+from tests.stores.objects import ONE_CHUNK, make_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from google.protobuf.message import Message
+
+    from tests.contract.conftest import Stage
+    from tests.contract.world import World
+
+Frames: TypeAlias = "tuple[Message, ...]"
+
+
+async def called(world: World, name: str, *frames: Message) -> Ending:
+    """How a method ends for somebody whom it is for."""
+    sent = [each.SerializeToString() for each in frames]
+    ending = await attempt(world.welcome(METHODS[name]), METHODS[name], *sent)
+    clean(world, ending)
+    return ending
+
+
+async def answer(world: World, name: str, *frames: Message) -> Any:
+    """What a method answers."""
+    ending = await called(world, name, *frames)
+    assert ending.code is grpc.StatusCode.OK, ending
+    return METHODS[name].answer(ending.answers[0])
+
+
+# --- requests that do what they are for, the first time ---
+
+
+async def enrolment(world: World) -> Frames:
+    person = Person("enrolled twice")
+    return (person.request(identity_pb2.CREDENTIAL_KIND_STAFF, world.home.alliance.chain_id),)
+
+
+async def revocation(world: World) -> Frames:
+    request = Person("revoked twice").request(identity_pb2.CREDENTIAL_KIND_STAFF, world.home.alliance.chain_id)
+    issued = (await answer(world, "IssueCredential", request)).credential
+    reason = identity_pb2.REVOCATION_REASON_ROLE_ENDED
+    return (identity_pb2.RevokeCredentialRequest(credential_id=issued.credential_id, reason=reason),)
+
+
+async def evidence(world: World) -> Frames:
+    return (identity_pb2.AddRankEvidenceRequest(evidence=evidence_of(world.home, b"a report")),)
+
+
+def signed(world: World, body: Any, name: str) -> chain_pb2.Transaction:
+    alliance = world.home.alliance
+    signer, expiry_height = alliance.keys[HOME].member, world.chain.height + 100
+    return chain_pb2.Transaction(encoded=alliance.sign(signer, body, id_of(name), expiry_height))
+
+
+async def suspension(world: World) -> Frames:
+    body = MemberBody(MemberAction.SUSPEND, world.home.alliance.keys["fushun"].profile, seed_of("why"))
+    return (identity_pb2.ProposeMemberRequest(transaction=signed(world, body, "suspend")),)
+
+
+def grade(world: World, name: str) -> Message:
+    body = GradeBody(HOME, Grade.SPECIAL3, seed_of("evidence"), 900)
+    return identity_pb2.ProposeGradeRequest(transaction=signed(world, body, name))
+
+
+async def grading(world: World) -> Frames:
+    return (grade(world, "grade"),)
+
+
+async def signing(world: World) -> Frames:
+    proposal = (await answer(world, "ProposeGrade", grade(world, "to be signed"))).proposal
+    return (endorsement(world.home, proposal, AWAY),)
+
+
+async def submission(world: World) -> Frames:
+    patient = world.story.patient
+    body = patient.grant(patient.terms("new"))
+    alliance = world.home.alliance
+    encoded = alliance.sign(patient.signer, body, id_of("submitted"), world.chain.height + 100)
+    return (METHODS["SubmitTransaction"].message(transaction=chain_pb2.Transaction(encoded=encoded)),)
+
+
+async def registration(world: World) -> Frames:
+    carried = [chain_pb2.Transaction(encoded=world.home.scribe.record("another"))]
+    return (METHODS["SubmitRegistrations"].message(registrations=carried),)
+
+
+async def block(world: World) -> Frames:
+    return (ledger_pb2.ExecuteBlockRequest(block=encode(world.home.scribe.blocks[0], world.chain.chain_id)),)
+
+
+async def put(world: World) -> Frames:
+    story = world.story
+    finish = storage_pb2.PutFinish(manifest=encode(story.manifest, world.chain.chain_id), shred_secret=SHRED_SECRET)
+    return (
+        storage_pb2.PutObjectRequest.FromString(world.first_frame("PutObject")),
+        storage_pb2.PutObjectRequest(chunk=storage_pb2.Chunk(data=story.chunk)),
+        storage_pb2.PutObjectRequest(finish=finish),
+    )
+
+
+async def copy(world: World) -> Frames:
+    [chunk] = make_chunks("copied", ONE_CHUNK)
+    return (
+        storage_pb2.ReplicateObjectRequest.FromString(world.first_frame("ReplicateObject")),
+        storage_pb2.ReplicateObjectRequest(chunk=storage_pb2.Chunk(data=chunk)),
+        storage_pb2.ReplicateObjectRequest(finish=storage_pb2.ReplicationFinish()),
+    )
+
+
+async def erasure(world: World) -> Frames:
+    await answer(world, "PutObject", *await put(world))
+    return (storage_pb2.EraseObjectRequest(record_id=world.story.manifest.record_id),)
+
+
+async def fragment(world: World) -> Frames:
+    story = world.story
+    return (reencryption_pb2.GrantAccessRequest(grant_id=story.grant_id, key_fragment=story.fragment),)
+
+
+async def receipt(world: World) -> Frames:
+    return (reencryption_pb2.RevokeAccessRequest(grant_id=world.story.revoked_grant_id),)
+
+
+async def release(world: World) -> Frames:
+    await answer(world, "GrantAccess", *await fragment(world))
+    world.home.scribe.write()  # a fresh tip (S5)
+    await world.give_blocks()
+    capsule = world.story.manifest.sealed.capsule
+    return (reencryption_pb2.ReencryptCapsuleRequest(access_request_hash=world.story.request_hash, capsule=capsule),)
+
+
+async def report(world: World) -> Frames:
+    patient = world.story.patient
+    query = GrantHistoryQuery(patient.key().public_key, id_of("nonce"), world.chain.height + 50)
+    return (
+        ledger_pb2.ListGrantHistoryRequest(
+            delegating_public_key=query.delegating_pk, nonce=query.nonce, expiry_height=query.expiry_height,
+            owner_signature=signature(patient.signer, encode(query, world.chain.chain_id)),
+        ),
+    )  # fmt: skip
+
+
+async def greeting(world: World) -> Frames:
+    return (replica_pb2.ExchangeRequest(greeting=world.greeting()),)
+
+
+REQUESTS: dict[str, Callable[[World], Awaitable[Any]]] = {
+    "IssueCredential": enrolment,
+    "RevokeCredential": revocation,
+    "AddRankEvidence": evidence,
+    "ProposeMember": suspension,
+    "ProposeGrade": grading,
+    "SignProposal": signing,
+    "SubmitTransaction": submission,
+    "SubmitRegistrations": registration,
+    "ExecuteBlock": block,
+    "PutObject": put,
+    "ReplicateObject": copy,
+    "EraseObject": erasure,
+    "GrantAccess": fragment,
+    "RevokeAccess": receipt,
+    "ReencryptCapsule": release,
+    "ListGrantHistory": report,
+    "Exchange": greeting,
+}
+
+
+def test_every_write_is_repeated() -> None:
+    """And whatever else carries a number that is used once, or a session."""
+    assert REQUESTS.keys() == REPEATED.keys() == WRITES | {"ListGrantHistory", "Exchange"}
+    assert {"Exchange"} == {name for name in LIVES_ON if METHODS[name].described.client_streaming}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_replayed(stage: Stage, name: str) -> None:
+    async def scene() -> tuple[Ending, Ending]:
+        frames = await REQUESTS[name](stage.world)
+        return await called(stage.world, name, *frames), await called(stage.world, name, *frames)
+
+    first, second = stage.play(scene())
+    assert first.code is grpc.StatusCode.OK, first
+    if REPEATED[name] == "same":
+        assert second == first
+    elif REPEATED[name] == "done":
+        assert second.code is grpc.StatusCode.OK, second
+    else:
+        assert second.reason == REPEATED[name]
+
+
+@pytest.mark.parametrize(("incarnation", "session", "reason"), [(2, "another", "CLONED"), (1, "session", "OLD_INCARNATION")])
+def test_a_greeting_of_another_process(stage: Stage, incarnation: int, session: str, reason: str) -> None:
+    """C5: a copy of a vote log and a restored one are turned away; the session that was there goes on."""
+
+    async def scene() -> Ending:
+        for given in (stage.world.greeting(2, "newest"), stage.world.greeting(incarnation, session)):
+            ending = await called(stage.world, "Exchange", replica_pb2.ExchangeRequest(greeting=given))
+        return ending
+
+    assert stage.play(scene()).refusal[1:] == (reason, "C5")
+
+
+def test_a_request_id_that_was_used_for_something_else(stage: Stage) -> None:
+    """L6."""
+
+    async def scene() -> Ending:
+        [first] = await enrolment(stage.world)
+        await called(stage.world, "IssueCredential", first)
+        other = Person("somebody else").request(
+            identity_pb2.CREDENTIAL_KIND_STAFF, stage.world.home.alliance.chain_id, request_id=id_of("enrolled twice")
+        )
+        return await called(stage.world, "IssueCredential", other)
+
+    assert stage.play(scene()).refusal == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_USED", "L6")
