@@ -22,14 +22,19 @@ BUF := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/consilium/buf-$(BUF_VERSION)
 DEV := .venv/.dev
 DEMO := $(if $(wildcard $(DEV)),$(DEV),.venv/.demo)
 STUBS := build/protos.stamp
+# Who only wants to run the demo need not install what the tests stand on.
+STUBS_BY := $(if $(filter demo sandbox,$(MAKECMDGOALS)),$(DEMO),$(DEV))
 
-.PHONY: help demo test check lint format sim protos protos-breaking bench lock clean tools-there
+.PHONY: help demo sandbox test check lint format sim nemesis protos protos-breaking bench lock clean tools-there
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(DEMO) ## one record shared across a five-member alliance, told as it happens
+demo: $(DEMO) $(STUBS) ## one record shared across a five-member alliance, told as it happens
 	@$(BIN)/consilium demo
+
+sandbox: $(DEMO) $(STUBS) ## an alliance kept running on loopback until Ctrl-C: FOLDER=dir to keep it, MEMBERS=n
+	@$(BIN)/consilium sandbox $(if $(FOLDER),--folder $(FOLDER)) $(if $(MEMBERS),--members $(MEMBERS))
 
 test: tools-there lint ## everything: lint, types, contracts, all tests, 100 simulator seeds
 	rm -f build/pytest.xml
@@ -54,6 +59,9 @@ format: $(DEV) $(BUF) ## lay out Python and protos
 sim: $(DEV) ## the simulator: SEEDS=100 FROM=0 to search, SEED=x to replay one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM) --jobs $(JOBS))
 
+nemesis: $(DEV) $(STUBS) ## kill processes of a working alliance, and judge what is left: KILLS=50 SEED=n
+	$(BIN)/python -m tests.nemesis --kills $(or $(KILLS),50) --seed $(or $(SEED),0)
+
 protos: $(STUBS) ## generate the gRPC stubs (consilium.api, not committed)
 
 bench: $(DEV) ## every benchmark in bench/, each prints a table
@@ -66,9 +74,9 @@ protos-breaking: $(BUF) ## are the contracts still compatible with the last tag?
 	cd protos && $(BUF) breaking --against "../.git#tag=$$last,subdir=protos"
 
 lock: $(DEV) ## resolve the two lock files again (remove a file first to move its versions)
-	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --extra services --group dev $(LOCK) \
+	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --extra plot --extra services --group dev $(LOCK) \
 	  -o requirements/dev.txt
-	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --group build $(LOCK) \
+	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --extra services --group build --group stubs $(LOCK) \
 	  -c requirements/dev.txt -o requirements/demo.txt
 	! grep -nE '://|--(extra-)?index-url|--find-links' requirements/demo.txt requirements/dev.txt
 
@@ -103,9 +111,9 @@ tools-there:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(STUBS): $(PROTOS) protos/build.py $(DEV)
-	rm -rf services/consilium/api
-	$(BIN)/python protos/build.py services
+$(STUBS): $(PROTOS) protos/build.py $(STUBS_BY)
+	@rm -rf services/consilium/api
+	@$(BIN)/python protos/build.py services
 	@mkdir -p build && touch $@
 
 # The version is in the name: a newer one is another file.

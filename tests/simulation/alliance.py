@@ -75,6 +75,7 @@ def genesis_of(options: Options) -> Genesis:
         clock_skew_max_ms=1_000,
         window_blocks=16,
         pipeline_blocks=4,
+        batch_bytes_max=8_192,
         inline_bytes_max=1_024 if options.large_batches else 16_384,
         expiry_blocks_max=60,
         release_window_blocks=30,

@@ -40,7 +40,10 @@ class VoteLog:
 
     def sync(self) -> None:
         """Make everything written durable."""
-        self._durable = self._written if self._replacing else [*self._durable, *self._written]
+        if self._replacing:
+            self._durable = self._written
+        else:
+            self._durable += self._written
         self._written, self._replacing = [], False
 
     def crash(self, chance: random.Random) -> None:

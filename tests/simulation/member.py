@@ -241,7 +241,9 @@ class Member:
             hear(speech)
         data = encode(Envelope(me.member_id, me.incarnation, me.session, message), me.chain_id)
         for member_id in to:
-            if self._dropper is None or not self._dropper.drops(member_id, message):
+            if self._dropper is not None and self._dropper.drops(member_id, message):
+                world.hits["kept back"] += 1
+            else:
                 self._send(member_id, data)
 
     def _send(self, member_id: str, parcel: Parcel) -> None:

@@ -6,11 +6,12 @@ changes: `test_simulation` compares whole traces with and without.
 
 from __future__ import annotations
 
+import gc
 import sys
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from consilium.kernel import election, encoding, opening
+from consilium.kernel import election, encoding, opening, umbral
 from consilium.kernel.certificates import AllianceStatement, Committee, Result, Vote
 from consilium.kernel.chain import Header
 
@@ -21,25 +22,42 @@ if TYPE_CHECKING:
     from consilium.kernel.election import Candidate, Election
     from consilium.kernel.encoding import Encodable, Value
 
-SHARED = (Vote, Result, Committee, AllianceStatement)
-"""What every member encodes for itself, to sign it or to check a signature."""
+MADE_ANEW = (Vote, AllianceStatement)
+"""What every member makes and encodes for itself, to sign it or to check a signature."""
+HANDED_ROUND = (Committee, Result)
+"""What is encoded again and again as the same object."""
 KEPT = 8_192
 """How many answers of one function are kept."""
 
 _encode, _decode, _draw_committee = encoding.encode, encoding.decode, election.draw_committee
-_encode_shared, _decode_header = lru_cache(KEPT)(_encode), lru_cache(KEPT)(_decode)
+_encode_equal, _decode_header = lru_cache(KEPT)(_encode), lru_cache(KEPT)(_decode)
+_open_batch, _verify_ownership = lru_cache(KEPT)(opening.open_batch.__wrapped__), lru_cache(KEPT)(umbral.verify_ownership)
+# By the object's id; the object is kept beside its form, so that nothing else can get this id.
+_encoded: dict[int, tuple[Encodable, bytes, bytes]] = {}
 
 
 @cache
 def share() -> None:
-    """Put the remembering functions in the place of the plain ones, wherever they have been imported."""
+    """Put the remembering functions in the place of the plain ones, wherever they have been imported.
+
+    What lives in this process by now stays for good: the collector need not look at it after every seed.
+    """
     for plain, remembering in (
         (_encode, _encode_once),
         (_decode, _decode_once),
-        (opening.open_batch, lru_cache(KEPT)(opening.open_batch)),
+        (opening.open_batch, _open_batch),
+        (umbral.verify_ownership, _verify_ownership),
         (_draw_committee, _draw_committee_once),
     ):
         _replace(plain, remembering)
+    gc.freeze()
+
+
+def forget() -> None:
+    """Let go of one run's answers; another run asks for others."""
+    _encoded.clear()
+    for each in (_encode_equal, _decode_header, _open_batch, _verify_ownership, _draw):
+        each.cache_clear()
 
 
 def _replace(plain: Callable[..., object], remembering: Callable[..., object]) -> None:
@@ -49,7 +67,14 @@ def _replace(plain: Callable[..., object], remembering: Callable[..., object]) -
 
 
 def _encode_once(value: Encodable, chain_id: bytes) -> bytes:
-    return _encode_shared(value, chain_id) if isinstance(value, SHARED) else _encode(value, chain_id)
+    if isinstance(value, MADE_ANEW):
+        return _encode_equal(value, chain_id)
+    if not isinstance(value, HANDED_ROUND):
+        return _encode(value, chain_id)
+    known = _encoded.get(id(value))
+    if known is None or known[1] != chain_id:
+        known = _encoded[id(value)] = (value, chain_id, _encode(value, chain_id))
+    return known[2]
 
 
 def _decode_once(kind: type[Value], data: bytes, chain_id: bytes, bytes_max: int = encoding.ENCODED_BYTES_MAX) -> Value:

@@ -115,7 +115,7 @@ class Nemesis:
             self._restart(member)
 
     def _restart(self, member: Member) -> None:
-        if self._world.options.lost_log and not self._over and self._chance.random() < 0.3 and self._may_lose(member):
+        if self._world.options.lost_log and not self._over and self._chance.random() < 0.5 and self._may_lose(member):
             self._hit("lost vote log", member.endpoint)
             member.log.wipe()
         member.start()

@@ -6,6 +6,7 @@ An endpoint is one running instance; a twin shares its identity with another. Wh
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.simulation.schedule import stream
@@ -41,11 +42,11 @@ class Network:
         if (source, target) in self._cut:
             self.counts["cut off"] += 1
             return
-        if self._happens(self._loss):
+        if self._loss and self._happens(self._loss):
             self.counts["lost"] += 1
             return
         self._deliver_later(source, target, parcel)
-        if self._happens(self._duplicate):
+        if self._duplicate and self._happens(self._duplicate):
             self.counts["duplicated"] += 1
             self._deliver_later(source, target, parcel)
 
@@ -67,8 +68,7 @@ class Network:
         if self._fifo:
             at_ms = max(at_ms, self._last.get((source, target), 0))
             self._last[source, target] = at_ms
-        receive = self.receivers[target]
-        self._clock.after(at_ms - self._clock.now_ms, lambda: receive(source, parcel))
+        self._clock.after(at_ms - self._clock.now_ms, partial(self.receivers[target], source, parcel))
 
     def _happens(self, permille: int) -> bool:
-        return permille > 0 and self._chance.random() * 1_000 < permille
+        return self._chance.random() * 1_000 < permille

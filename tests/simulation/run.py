@@ -31,7 +31,7 @@ from tests.simulation.coverage import Coverage
 from tests.simulation.disk import BlockStore, VoteLog
 from tests.simulation.local_ledger import replay
 from tests.simulation.member import Member
-from tests.simulation.memory import share
+from tests.simulation.memory import forget, share
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.network import Network
 from tests.simulation.observed import Violation
@@ -58,6 +58,8 @@ class Report:
     """What a run came to."""
 
     seed: int
+    members: int
+    delegates: int
     failure: str = ""
     blocks: int = 0
     epochs: int = 0
@@ -184,6 +186,8 @@ class Simulation:
         epochs = max(member.ledger.chain.tip.outlook.epoch for member in self.members.values())
         return Report(
             seed=self.options.seed,
+            members=self.options.members,
+            delegates=self.options.committee_target,
             failure=failure,
             blocks=world.top,
             epochs=epochs,
@@ -205,6 +209,7 @@ def run_options(options: Options) -> Report:
     try:
         return Simulation(options).run()
     finally:
+        forget()
         gc.enable()
         gc.collect()
 

@@ -89,7 +89,7 @@ def draw_options(seed: int) -> Options:
         partition_gap=_on(chance, chance.randrange(1_000, 6_000)),
         crash_gap=_on(chance, chance.randrange(700, 5_000)),
         blackout_gap=_on(chance, chance.randrange(5_000, 20_000), likelihood=0.25),
-        lost_log=byzantine == 0 and chance.random() < 0.3,
+        lost_log=byzantine == 0 and chance.random() < 0.6,
         twins=twins,
         droppers=byzantine - twins,
         submit_gap=chance.choice((25, 50, 100, 400)),

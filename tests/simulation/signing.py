@@ -6,13 +6,17 @@ signature fits one key and one message only, and the same message gives the same
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b, sha256
 
 from consilium.kernel.errors import BadSignature
 
+TAGS_KEPT = 4_096
+"""How many tags are remembered: what one member signs, several check at about the same time."""
 _SALT = b"consilium-sim"
 
 
+@lru_cache(TAGS_KEPT)
 def _tag(public_key: bytes, message: bytes) -> bytes:
     return blake2b(message, key=public_key, person=_SALT).digest()
 

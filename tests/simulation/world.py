@@ -33,16 +33,13 @@ class Story:
         self._clock = clock
         self._hash = blake2b(digest_size=16)
         self._last: deque[tuple[int, str]] = deque(maxlen=STORY_EVENTS)
+        self.mix = self._hash.update
 
     def note(self, endpoint: str, *what: object) -> None:
         """Tell one event and take it into the hash."""
         line = f"{endpoint} {' '.join(map(str, what))}"
         self._hash.update(f"{self._clock.now_ms} {line};".encode())
         self._last.append((self._clock.now_ms, line))
-
-    def mix(self, data: bytes) -> None:
-        """Take bytes into the hash."""
-        self._hash.update(data)
 
     @property
     def digest(self) -> str:

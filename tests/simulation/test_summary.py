@@ -1,0 +1,43 @@
+"""What a search prints: every sum, the weakest seed, and the faults that never happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.simulation.run import Report
+from tests.simulation.summary import FAULTS, Summary
+
+
+def summed(*reports: Report) -> Summary:
+    summary = Summary()
+    for each in reports:
+        summary.add(each)
+    return summary
+
+
+def report(seed: int, blocks: int, members: int = 5, delegates: int = 4, **more: object) -> Report:
+    made = Report(seed, members, delegates, blocks=blocks, simulated_ms=10_000)
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_the_weakest_seed_is_named_beside_the_sum() -> None:
+    """Rates are over the seconds it took."""
+    lines = summed(report(1, 120), report(2, 100), report(3, 140, failure="S1")).lines(2)
+    assert lines[0] == "3 seeds, 1 failed; 1.5 seeds a second"
+    assert "360 blocks, 180 a second, at least 100 in every seed" in lines
+    assert "30 simulated seconds in 2: 15 : 1" in lines
+
+
+def test_each_size_of_alliance_is_counted() -> None:
+    lines = summed(report(1, 100), report(2, 100, 8, 7), report(3, 100, 7, 7), report(4, 100)).lines(1)
+    assert "alliances: n = 4 of 5: 2, n = 7 of 7: 1, n = 7 of 8: 1" in lines
+
+
+def test_a_fault_is_counted_and_one_that_never_happened_is_named() -> None:
+    """A promise counts for little where nothing threatened it."""
+    every = Counter(dict.fromkeys(FAULTS, 2))
+    lines = summed(report(1, 100, hits=every), report(2, 100, hits=every - Counter(twin=1))).lines(1)
+    assert "twin 3 in 2 seeds" in lines[-1]
+    assert summed(report(1, 100, hits=every - Counter(twin=2))).lines(1)[-1] == "never happened: twin"
