@@ -6,6 +6,7 @@ its owner's name, so a test that fails once fails always. `Alliance` signs, `Scr
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,11 @@ PARAMETERS = Parameters(term_blocks=10, expiry_blocks_max=300)
 """Short terms, so that a test crosses an epoch in a few blocks."""
 REVEALS = 64
 """The length of a member's hash chain."""
+
+
+def now_ms() -> int:
+    """The wall clock, in milliseconds since 1970, for blocks that must not look old."""
+    return time.time_ns() // 1_000_000
 
 
 def seed_of(name: str) -> bytes:

@@ -204,6 +204,35 @@ def test_a_flooded_inbox_loses_the_newest(tmp_path: Path) -> None:
     assert driver.refused["INBOX_FULL"] == 7
 
 
+def test_a_full_inbox_does_not_keep_timers_waiting(tmp_path: Path) -> None:
+    """C1: whoever fills the inbox with what takes long to verify does not stop this replica's clock."""
+
+    async def story() -> None:
+        room, rung = Room(tmp_path), asyncio.Event()
+        driver, loop = room.drivers["3A"], asyncio.get_running_loop()
+        for _ in range(INBOX_MAX):
+            driver.receive("1A", b"")
+        loop.time = SlowClock(loop.time()).time  # type: ignore[method-assign]  # each look at the clock costs one ms
+        loop.call_later(0.05, rung.set)
+        running = asyncio.ensure_future(driver.run())
+        await rung.wait()
+        running.cancel()
+        assert driver.refused.total() < INBOX_MAX
+
+    asyncio.run(story())
+
+
+class SlowClock:
+    """A clock that has gone on by a millisecond whenever somebody looks."""
+
+    def __init__(self, now_s: float) -> None:
+        self._now_s = now_s
+
+    def time(self) -> float:
+        self._now_s += 0.001
+        return self._now_s
+
+
 def test_steps_that_waited_together_share_one_write() -> None:
     """C5: the records of several steps, in order; a replacement drops those before it and keeps those after."""
     first, second, third = (ViewRecord(0, view, entered=True) for view in range(3))

@@ -14,6 +14,7 @@ from consilium.consensus.core.events import (
     StableRecord,
     Timer,
 )
+from consilium.consensus.core.identity import Recovered
 from consilium.consensus.core.messages import (
     BatchOffer,
     Checkpoint,
@@ -27,6 +28,7 @@ from consilium.consensus.core.messages import (
     StatusReply,
     StatusRequest,
 )
+from consilium.consensus.core.recovery import waiting_since
 from consilium.kernel.certificates import Phase
 from consilium.kernel.hashing import sha256
 from consilium.kernel.opening import open_batch
@@ -258,6 +260,20 @@ def test_what_was_ordered_does_not_wait_again_after_a_restart() -> None:
     assert [seat.state.view for seat in cluster.seats.values()] == [0, 0, 0, 0]
     batches = [data for block in cluster.seats[THIRD].blocks for data in block.batches]
     assert len(batches) == len(set(batches)) == 4
+
+
+def test_what_was_ordered_while_a_replica_was_down_is_looked_for_from_its_last_checkpoint() -> None:
+    """C4: a batch that waited at the stop is found among the blocks since, however many there were."""
+    cluster = Cluster(parameters=SMALL)
+    assert waiting_since(Recovered(tuple(cluster.seats[THIRD].log))) is None
+    cluster.order(5, THIRD)
+    cluster.arrives = lambda sender, _to, message: not (sender == THIRD and isinstance(message, BatchOffer))
+    cluster.submit(THIRD, make_record(THIRD, 6))
+    (stable,) = [each.certificate.result.height for each in cluster.seats[THIRD].log if isinstance(each, StableRecord)]
+    assert waiting_since(Recovered(tuple(cluster.seats[THIRD].log))) == stable == 4
+    ordered = [digest for header in cluster.seats[THIRD].ledger.headers[:stable] for digest in header.batch_digests]
+    logged = [open_batch(each.batch, CHAIN_ID).digest for each in cluster.seats[THIRD].log if isinstance(each, BatchRecord)]
+    assert not set(ordered) & set(logged)
 
 
 def test_the_log_is_rewritten_and_still_holds_all_that_matters() -> None:

@@ -159,8 +159,8 @@ def test_a_patients_device_shows_its_homes_receipt(tmp_path: Path) -> None:
             async with alliances.channel(HOME, "consensus", patient) as channel:
                 stub = ConsensusServiceStub(channel)
 
-                async def refused(*receipts: bytes) -> str:
-                    request = registrations(encoded)
+                async def refused(*receipts: bytes, handed_in: tuple[bytes, ...] = (encoded,)) -> str:
+                    request = registrations(*handed_in)
                     request.storage_receipts.extend(receipts)
                     return (await refusal(stub.SubmitRegistrations(request, timeout=10))).reason
 
@@ -169,21 +169,26 @@ def test_a_patients_device_shows_its_homes_receipt(tmp_path: Path) -> None:
                 assert await refused(good, good) == "BAD_COUNT"
                 assert await refused(receipt(alliances, other)) == "OTHER_OBJECT"
                 assert await refused(receipt(alliances, encoded, signed_by=OTHER)) == "BAD_SIGNATURE"
+                assert await refused(receipt(alliances, encoded, is_copy=True)) == "OTHER_OBJECT"
                 assert await refused(b"") == "NOT_DETERMINISTIC"
+                again = alliances.registration("r", HOME, expiry_height=201)
+                assert await refused(good, good, handed_in=(encoded, again)) == "BAD_COUNT"
                 request = registrations(encoded)
                 request.storage_receipts.append(good)
-                response = await stub.SubmitRegistrations(request, timeout=10)
-                assert list(response.transaction_hashes) == [leaf_hash(encoded)]
+                for _ in range(2):  # a call that is repeated is no fault
+                    response = await stub.SubmitRegistrations(request, timeout=10)
+                    assert list(response.transaction_hashes) == [leaf_hash(encoded)]
+                assert await refused(good, handed_in=(again,)) == "REGISTERED_BEFORE"
 
     asyncio.run(scene())
 
 
-def receipt(alliances: Alliances, registration: bytes, signed_by: str = HOME) -> bytes:
+def receipt(alliances: Alliances, registration: bytes, signed_by: str = HOME, *, is_copy: bool = False) -> bytes:
     """What the home's storage says when it holds the registered object."""
     chain_id = alliances.alliance.chain_id
     body = open_transaction(registration, chain_id).payload.body
     assert isinstance(body, RecordBody)
-    statement = StorageStatement(HOME, body.record_id, body.ciphertext_root)
+    statement = StorageStatement(HOME, body.record_id, body.ciphertext_root, is_copy)
     signature = alliances.alliance.keys[signed_by].member.sign(encode(statement, chain_id))
     return encode(StorageReceipt(statement, signature), chain_id)
 

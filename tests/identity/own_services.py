@@ -31,7 +31,8 @@ CURSOR_BYTES = 8
 class OwnLedger(ledger_pb2_grpc.LedgerServiceServicer):
     """Reads and proofs out of a scribe's chain.
 
-    `lie` stands in the place of every proof; the next `behind` reads of state are of the height before the tip.
+    `lie` stands in the place of every proof; the next `behind` reads of state are of the height before the tip,
+    which nobody believes who was told of the tip.
     """
 
     scribe: Scribe

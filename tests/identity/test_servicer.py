@@ -324,7 +324,7 @@ def test_propose_member_suspends_and_the_suspended_are_refused(tmp_path: Path) -
         async with home.serving() as served, served.administrator() as channel, served.service("ledger", away) as abroad:
             foreign = IdentityServiceStub(abroad)
             await foreign.ListProposals(pb.ListProposalsRequest())
-            home.ledger.behind = 2
+            home.ledger.behind = 1
             keys = [home.alliance.keys[each].member for each in ("anshan", "chaoyang", "dalian", "fushun")]
             body = MemberBody(MemberAction.SUSPEND, home.alliance.keys[AWAY].profile, seed_of("why"))
             encoded = home.alliance.sign(keys[0], body, id_of("suspend"), 50, keys[1:])

@@ -133,6 +133,39 @@ def test_states_are_proven_at_recent_heights_only() -> None:
         scribe.chain.prove_state(key, 3)
 
 
+def test_an_epochs_hop_is_made_however_late_its_certificate_comes(scribe: Scribe) -> None:
+    """L5: a member without it would never cross into that epoch; all other states go when they are old."""
+    scribe.cross_epoch()
+    boundary = scribe.chain.height
+    while scribe.chain.height <= boundary + STATES_KEPT:
+        scribe.cross_epoch()
+    late = Chain(scribe.alliance.genesis, scribe.verifier)
+    certificates = {height: scribe.chain.result_certificate(height) for height in range(1, scribe.chain.height + 1)}
+    for height, certificate in certificates.items():
+        late.append_block(scribe.chain.block(height))
+        assert certificate is not None
+        if height != boundary:
+            late.add_result_certificate(certificate)
+    missed = certificates[boundary]
+    assert missed is not None
+    late.add_result_certificate(missed)
+    assert late.result_certificate(boundary) == missed
+    assert late.epoch_hop(0) == scribe.chain.epoch_hop(0)
+    with pytest.raises(FailedPrecondition, match="STATE_GONE"):
+        late.prove_state(member_entry("anshan"), boundary)
+
+
+def test_several_places_of_a_block_are_proven_at_once(scribe: Scribe) -> None:
+    """L4: over all its batches, each proof as by itself."""
+    first, second, third = (scribe.record(name) for name in "abc")
+    batches = [scribe.alliance.batch("anshan", [first, second]), scribe.alliance.batch("anshan", [third])]
+    scribe.write(scribe.record("before"))
+    scribe.append(scribe.block(*batches))
+    alone = [scribe.chain.prove_transaction(opened(scribe.alliance, each).leaf) for each in (first, third)]
+    assert scribe.chain.prove_places(2, [0, 2]) == alone
+    assert [each.transaction for each in alone] == [first, third]
+
+
 def test_a_transaction_ordered_twice_is_proven_where_it_was_judged(scribe: Scribe) -> None:
     """L6: the copy that came too early, or too late, is not the one that counts."""
     record = scribe.record("r")

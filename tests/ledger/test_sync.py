@@ -10,6 +10,7 @@ from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import (
+    CERTIFIED_BELOW,
     REQUEST_BLOCKS_MAX,
     Append,
     Appended,
@@ -139,6 +140,55 @@ def test_a_slow_answer_counts_when_it_comes_first(laggard: Laggard) -> None:
     assert laggard.chain.height == 24
     assert laggard.step(Blocks("dalian", laggard.sent(1, 20))) == []
     assert laggard.chain.height == 24
+
+
+def test_a_slow_peer_is_asked_after_the_others(laggard: Laggard) -> None:
+    """C2: until it answers in time, whatever it claims."""
+    laggard.step(PeerTip("benxi", 24))
+    laggard.step(PeerTip("dalian", 20))
+    assert laggard.step(RequestSlow("benxi")) == [RequestBlocks("dalian", 1, 20)]
+    assert laggard.step(Blocks("benxi", laggard.sent(1, 1))) == []
+    assert laggard.step(Blocks("dalian", laggard.sent(1, 2))) == [RequestBlocks("dalian", 3, 18)]
+    assert laggard.step(RequestFailed("dalian")) == [RequestBlocks("benxi", 3, 22)]
+    laggard.step(PeerTip("dalian", 20))
+    assert laggard.step(Blocks("benxi", laggard.sent(3, 1))) == [RequestBlocks("benxi", 4, 21)]
+
+
+def test_an_answer_that_was_not_awaited_leaves_the_other_awaited(laggard: Laggard) -> None:
+    """Or a third is asked beside a second that is in time."""
+    laggard.step(PeerTip("benxi", 24))
+    laggard.step(PeerTip("chaoyang", 3))
+    laggard.step(PeerTip("dalian", 20))
+    assert laggard.step(RequestSlow("benxi")) == [RequestBlocks("dalian", 1, 20)]
+    assert laggard.step(Blocks("benxi", laggard.sent(1, 1))) == []
+
+
+def test_a_certificate_that_is_left_out_is_got_from_others(laggard: Laggard) -> None:
+    """L3, L5: a peer that is far ahead has it, or another; where nobody has it, the block does without."""
+    far = 1 + CERTIFIED_BELOW
+    bare = laggard.sent(1, 2, certified=False)
+    laggard.step(PeerTip("benxi", far + 1))
+    laggard.step(PeerTip("dalian", far))
+    assert laggard.step(Blocks("benxi", bare)) == [RequestBlocks("dalian", 1, REQUEST_BLOCKS_MAX)]
+    laggard.step(PeerTip("benxi", far + 2))
+    assert laggard.chain.height == 0
+    laggard.step(Blocks("dalian", laggard.sent(1, 1)))
+    assert (laggard.chain.height, laggard.chain.certified_height) == (1, 1)
+
+
+def test_a_certificate_that_nobody_has_holds_nobody_up(laggard: Laggard) -> None:
+    """Each peer is passed over once in a run of blocks, although another claims all the time that it is ahead."""
+    far = 1_000
+    laggard.step(PeerTip("benxi", far))
+    laggard.step(PeerTip("dalian", far))
+    bare = laggard.sent(1, 3, certified=False)
+    assert laggard.step(Blocks("benxi", bare)) == [RequestBlocks("dalian", 1, REQUEST_BLOCKS_MAX)]
+    assert laggard.step(RequestFailed("dalian")) == [RequestBlocks("benxi", 1, REQUEST_BLOCKS_MAX)]
+    laggard.step(PeerTip("dalian", far))
+    assert laggard.step(Blocks("benxi", bare)) == [RequestBlocks("dalian", 4, REQUEST_BLOCKS_MAX)]
+    assert (laggard.chain.height, laggard.chain.certified_height) == (3, 0)
+    laggard.step(Blocks("dalian", laggard.sent(4, 2, certified=False)))
+    assert laggard.chain.height == 5
 
 
 def test_a_late_word_of_slowness_changes_nothing(laggard: Laggard) -> None:

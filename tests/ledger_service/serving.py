@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceAsyncStub
 
 HOME, OTHER = "anshan", "benxi"
+WAIT_S = 20
 LEDGER = "/consilium.api.ledger.v1.LedgerService"
 
 
@@ -114,6 +116,13 @@ class Ledgers:
             await running.keeper.execute(self.scribe.blocks[height - 1])
             if certified:
                 await running.keeper.certify(self.certificate(height))
+
+
+async def until_waiting(running: RunningService, count: int) -> None:
+    """Until so many wait for something to be final."""
+    async with asyncio.timeout(WAIT_S):
+        while running.keeper.waiting.count < count:  # noqa: ASYNC110  the service tells nobody who waits
+            await asyncio.sleep(0)
 
 
 async def refusal(call: Any) -> ConsiliumError:

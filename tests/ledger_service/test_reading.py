@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -13,19 +14,21 @@ from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Header
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import Unavailable
 from consilium.kernel.executions import Execution, GrantHistoryQuery, Standings
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof, TrustedHistory
 from consilium.kernel.merkle import ConsistencyProof, leaf_hash, verify_consistency
 from consilium.kernel.signing import Ed25519Signer
 from consilium.kernel.state_values import MemberState, member_entry
-from consilium.kernel.transactions import ReceiptKind
-from consilium.ledger.__main__ import RunningService
-from tests.alliance import id_of
+from consilium.kernel.transactions import Kind, ReceiptKind
+from consilium.ledger import grant_history, servicer
+from consilium.ledger.block_index import mask
+from consilium.runtime import calls
+from consilium.runtime.names import PeerIdentity, Role
+from tests.alliance import id_of, now_ms, seed_of
 from tests.ledger.patient import Patient, grant, receipt, request, revoke
-from tests.ledger_service.serving import OTHER, Ledgers, refusal
-
-WAIT_S = 20
+from tests.ledger_service.serving import OTHER, WAIT_S, Ledgers, read_all, refusal, until_waiting
 
 
 def query(ledgers: Ledgers, patient: Patient, nonce: str, signer: Ed25519Signer | None = None) -> pb.ListGrantHistoryRequest:
@@ -50,8 +53,8 @@ def test_the_chain_is_read_and_its_blocks_stream(tmp_path: Path) -> None:
         async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
             empty = await stub.GetTip(pb.GetTipRequest())
             assert (empty.header, empty.executed_height) == (b"", 0)
-            for _ in range(3):
-                ledgers.scribe.write()
+            for each in range(3):
+                ledgers.scribe.write(time_ms=now_ms() + each)
             tips = stub.StreamTips(pb.StreamTipsRequest())
             assert (await anext(aiter(tips))).certified_height == 0
             blocks = aiter(stub.StreamBlocks(pb.StreamBlocksRequest(first_height=2)))
@@ -138,14 +141,54 @@ def test_list_grant_history(tmp_path: Path) -> None:
                 leaf_hash(each) for each in (asked[1], released, revoked)
             ], "what is not certified yet is not told"
             assert rest.next_page_token == ""
-            await running.keeper.certify(ledgers.certificate(6))
+            scribe.write()
+            await ledgers.give(running)
             third = query(ledgers, patient, "third")
+            missing = await refusal(stub.ListGrantHistory(third))
+            assert (type(missing), missing.reason) == (Unavailable, "CERTIFICATE_MISSING"), "no line is left out silently"
+            await running.keeper.certify(ledgers.certificate(6))
             assert proof_leaf((await stub.ListGrantHistory(third)).transactions[-1], chain_id) == leaf_hash(deleted)
             foreign = query(ledgers, patient, "fourth", patient.recipient)
             assert (await refusal(stub.ListGrantHistory(foreign))).reason == "NOT_THE_OWNER"
             forged = query(ledgers, patient, "fifth")
             forged.nonce = id_of("another")
             assert (await refusal(stub.ListGrantHistory(forged))).reason == "BAD_SIGNATURE"
+
+    asyncio.run(scene())
+
+
+def test_made_up_keys_keep_no_owner_from_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 8: only owners' queries are remembered, until they would count no more; and a page ends by bytes too."""
+    monkeypatch.setattr(grant_history, "QUERIES_KEPT_MAX", 2)
+    monkeypatch.setattr(servicer, "PAGE_BYTES_MAX", 1)
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe, chain_id = ledgers.scribe, ledgers.scribe.alliance.chain_id
+        patient = Patient("p", chain_id)
+        scribe.write(scribe.record("r", owner_commitment=patient.commitment()))
+        granted = grant(scribe, patient)
+        scribe.write(granted)
+        asked = request(scribe, patient)
+        scribe.write(asked)
+        async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
+            await ledgers.give(running)
+            for name in ("one", "two", "three"):
+                made_up = query(ledgers, patient, name, Ed25519Signer.from_seed(seed_of(name)))
+                assert (await refusal(stub.ListGrantHistory(made_up))).reason == "NOT_THE_OWNER"
+            first = await stub.ListGrantHistory(query(ledgers, patient, "first"))
+            assert [proof_leaf(each, chain_id) for each in first.transactions] == [leaf_hash(granted)]
+            second = query(ledgers, patient, "second")
+            second.page_token = first.next_page_token
+            rest = await stub.ListGrantHistory(second)
+            assert [proof_leaf(each, chain_id) for each in rest.transactions] == [leaf_hash(asked)]
+            assert rest.next_page_token == ""
+            third = query(ledgers, patient, "third")
+            assert (await refusal(stub.ListGrantHistory(third))).reason == "TOO_MANY_QUERIES"
+            while scribe.chain.height <= third.expiry_height:
+                scribe.cross_epoch()
+            await ledgers.give(running)
+            assert len((await stub.ListGrantHistory(query(ledgers, patient, "third"))).transactions) == 1
 
     asyncio.run(scene())
 
@@ -192,12 +235,12 @@ def test_a_proof_is_waited_for_and_comes_with_the_certificate(tmp_path: Path) ->
             assert (await refusal(stub.GetTransactionProof(brief))).reason == "NO_SUCH_TRANSACTION"
             assert running.keeper.waiting.count == 0
             early = asyncio.create_task(ask())
-            await until_waiting(running, 1)
+            await until_waiting(running, 2)
             await ledgers.give(running, certified=False)
             late = asyncio.create_task(ask())
-            await until_waiting(running, 2)
+            await until_waiting(running, 4)
             assert (await refusal(stub.GetTransactionProof(brief))).reason == "NOT_FINAL"
-            assert running.keeper.waiting.count == 2
+            assert running.keeper.waiting.count == 4
             assert not early.done()
             await running.keeper.certify(ledgers.certificate(1))
             await asyncio.gather(early, late)
@@ -206,11 +249,27 @@ def test_a_proof_is_waited_for_and_comes_with_the_certificate(tmp_path: Path) ->
     asyncio.run(scene())
 
 
-async def until_waiting(running: RunningService, count: int) -> None:
-    """Until so many wait for a transaction."""
-    async with asyncio.timeout(WAIT_S):
-        while running.keeper.waiting.count < count:  # noqa: ASYNC110  the service tells nobody who waits
-            await asyncio.sleep(0)
+def test_the_certificate_of_the_height_asked_for_is_waited_for(tmp_path: Path) -> None:
+    """L4, L5: a later height may be final first; so it is with the last block of an epoch, whose hop is asked for."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe = ledgers.scribe
+        scribe.cross_epoch()
+        boundary = scribe.chain.height
+        scribe.write()
+        async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
+            await ledgers.give(running, range(1, boundary))
+            await ledgers.give(running, [boundary], certified=False)
+            await ledgers.give(running, [boundary + 1])
+            state = pb.GetStateProofRequest(key=member_entry(OTHER), height=boundary, wait_ms=WAIT_S * 1_000)
+            asked = stub.GetStateProof(state), stub.GetEpochHop(pb.GetEpochHopRequest(epoch=1))
+            await until_waiting(running, 2)
+            await running.keeper.certify(ledgers.certificate(boundary))
+            for each in asked:
+                await each
+
+    asyncio.run(scene())
 
 
 def proof_leaf(message: chain_pb2.TransactionProof, chain_id: bytes) -> bytes:
@@ -315,5 +374,38 @@ def test_stream_events_resumes_after_any_event(tmp_path: Path, kinds: tuple[str,
             scribe.write(scribe.record("d"), scribe.reveal(other), member="anshan")
             await ledgers.give(running)
             assert (await waiting)[0].height == 4
+
+    asyncio.run(scene())
+
+
+def test_blocks_without_events_are_passed_over_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or one stream for a rare kind holds up everybody, the own consensus included, for as long as the chain is."""
+    monkeypatch.setattr(servicer, "STEP_BLOCKS", 2)
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe = ledgers.scribe
+        delegate = scribe.chain.tip.outlook.committee.delegates[0].member_id
+        scribe.write_until(8)
+        scribe.write(scribe.reveal(delegate), member=delegate)
+        async with ledgers.serve() as running:
+            await ledgers.give(running)
+            index = running.keeper.index
+            wanted = mask([Kind.REVEAL])
+            assert [index.first_with(wanted, first, 8) for first in (1, 8, 9)] == [9, 9, 9]
+            assert index.first_with(wanted, 1, 9) == 9
+            serving = servicer.LedgerServicer(running.keeper, scribe.verifier, ledgers.settings())
+            peer = PeerIdentity("anshan", Role.SERVICE, "identity", 1, 2**40)
+            calls.enter(calls.Scope("a request", None, peer))
+            request = pb.StreamEventsRequest(kinds=["REVEAL"], last_height=8)
+            ended = asyncio.ensure_future(read_all(serving.StreamEvents(request, cast("Any", None))))
+            turns = 0
+            while not ended.done():
+                await asyncio.sleep(0)
+                turns += 1
+            assert await ended == []
+            assert turns > 8 // servicer.STEP_BLOCKS
+            request.last_height = 9
+            assert [each.height for each in await read_all(serving.StreamEvents(request, cast("Any", None)))] == [9]
 
     asyncio.run(scene())

@@ -46,8 +46,11 @@ def asked(code: int = Code.GRANTED, body: Body = REQUEST, height: int = ASKED) -
     return VerifiedTransaction(height, b"t" * 32, payload.author, payload, Code(code))
 
 
-def view(height: int = ASKED, tip_age_ms: int = 0, revoked_height: int | None = None) -> LedgerView:
-    return LedgerView(height, tip_age_ms, GrantState(TERMS, b"o" * 32, 10, revoked_height, (), None), CAPSULE)
+def view(
+    height: int = ASKED, tip_age_ms: int = 0, revoked_height: int | None = None, executed_height: int | None = None
+) -> LedgerView:
+    executed = height if executed_height is None else executed_height
+    return LedgerView(height, executed, tip_age_ms, GrantState(TERMS, b"o" * 32, 10, revoked_height, (), None), CAPSULE)
 
 
 def judge(request: VerifiedTransaction, seen: LedgerView, holder: str = "cedar") -> ReleasePermit:
@@ -63,6 +66,7 @@ def test_permit_carries_what_the_holder_will_sign() -> None:
 ALLOWED = [
     ("own height is the request's", view(ASKED)),
     ("H - h_a = W", view(ASKED + W)),
+    ("certified beyond what was executed when asked", view(ASKED + 2, executed_height=ASKED + 1)),
     ("tip exactly T_fresh old", view(tip_age_ms=FRESH_MS)),
     ("revoked below h_a: then the verdict counted it", view(revoked_height=ASKED - 1)),
 ]
@@ -81,6 +85,12 @@ REFUSED = [
     ("revoked at h_a + 1", view(ASKED + 9, revoked_height=ASKED + 1), PermissionDenied, "REVOKED"),
     ("revoked at H", view(ASKED + 9, revoked_height=ASKED + 9), PermissionDenied, "REVOKED"),
     ("revoked at H + 1, already known", view(ASKED + 9, revoked_height=ASKED + 10), PermissionDenied, "REVOKED"),
+    (
+        "executed H + 1, where a revocation may stand",
+        view(ASKED, executed_height=ASKED + 1),
+        FailedPrecondition,
+        "NOT_FINAL",
+    ),
     ("own height below h_a", view(ASKED - 1), FailedPrecondition, "NOT_FINAL"),
 ]
 

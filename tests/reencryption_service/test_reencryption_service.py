@@ -161,6 +161,25 @@ def test_revoke_access_deletes_for_ever(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_a_call_waits_for_the_ledger_to_know(tmp_path: Path) -> None:
+    """S6: who asks a moment before this holder's ledger has the revocation is answered as soon as it has."""
+
+    async def scene(world: World) -> None:
+        _, grant = await world.shared()
+        async with world.holder(first(grant), wait_s=60) as station:
+            await begin(world, station, grant)
+            wanted = pb.RevokeAccessRequest(grant_id=grant.terms.grant_id)
+            call = world.application(station, HOME).RevokeAccess(wanted, timeout=50)
+            asked = asyncio.ensure_future(call)
+            await until(lambda: station.ledger.waiting)
+            world.local.scribe.write()
+            world.local.members[station.member_id].is_down = True
+            await world.patient.revoke(grant)
+            assert (await asked).receipt.kind == pb.RECEIPT_KIND_DELETION
+
+    play(tmp_path, scene)
+
+
 def test_closing_a_key_costs_every_fragment_under_it_without_a_call(tmp_path: Path) -> None:
     """S6: the holder follows the ledger by itself, and settles the receipts that consensus missed."""
 

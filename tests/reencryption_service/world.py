@@ -149,7 +149,7 @@ class World:
             ordering = Ordering(self.local, member_id)
             standing = Standing(member_id, alliance.chain_id, list(alliance.keys), ledger, directory, admitted)
             holder = Holder(member_id, alliance.keys[member_id].member, alliance.genesis)
-            driver = Driver(holder, fragments, receipts, ledger, ordering, workers, settings.wait_s)
+            driver = Driver(holder, fragments, receipts, ledger, ordering.submit, workers, settings.wait_s)
             offered = [described(driver, alliance.chain_id)]
             tls = Tls(directory, ALLIANCE)
             running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))

@@ -44,11 +44,12 @@ class Authority:
     member_id: str
     alliance: str = ALLIANCE
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    ends_in: dt.timedelta = DAY
     certificate: x509.Certificate = field(init=False)
 
     def __post_init__(self) -> None:
         names = [x509.UniformResourceIdentifier(authority_uri(self.alliance, self.member_id))]
-        builder = _builder(f"authority of {self.member_id}", self.key, names, DAY)
+        builder = _builder(f"authority of {self.member_id}", self.key, names, self.ends_in)
         builder = builder.issuer_name(_name(f"authority of {self.member_id}"))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)

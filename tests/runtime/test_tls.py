@@ -20,7 +20,7 @@ from consilium.runtime.names import (
 )
 from consilium.runtime.server import serving
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY, Tls, identify, read_material
-from tests.runtime.authority import ALLIANCE, Authority, Issued
+from tests.runtime.authority import ALLIANCE, DAY, Authority, Issued
 from tests.runtime.loopback import Loopback, Scripted, allow, call, services
 
 
@@ -111,8 +111,9 @@ def test_changed_files_are_taken_up_once_they_fit(tmp_path: Path) -> None:
 
 
 def test_learned_authorities_stay_beside_the_files(tmp_path: Path) -> None:
-    """Those in the files win; a changed file does not unlearn, learning again replaces."""
+    """Those in the files win; nothing is unlearned by a changed file or by learning of others; what has ended is dropped."""
     home, away, third = Authority("1A"), Authority("2B"), Authority("3C")
+    newer, ended = Authority("2B"), Authority("3C", ends_in=-DAY)
     tls = Tls(home.service().write(tmp_path / "files", home), ALLIANCE)
     tls.learn({"2B": (away.certificate,), "1A": (away.certificate,)})
     assert (tls.material.roots("1A"), tls.material.roots("2B")) == (home.pem, away.pem)
@@ -120,9 +121,11 @@ def test_learned_authorities_stay_beside_the_files(tmp_path: Path) -> None:
     assert tls.refresh()
     assert tls.material.roots("2B") == away.pem
     tls.learn({"3C": (third.certificate,)})
-    assert (tls.material.roots("1A"), tls.material.roots("3C")) == (home.pem, third.pem)
+    assert [tls.material.roots(each) for each in ("1A", "2B", "3C")] == [home.pem, away.pem, third.pem]
+    tls.learn({"2B": (newer.certificate,), "3C": (ended.certificate,)})
+    assert tls.material.roots("2B") == newer.pem
     with pytest.raises(InvalidArgument, match="UNKNOWN_MEMBER"):
-        tls.material.roots("2B")
+        tls.material.roots("3C")
 
 
 def test_a_server_shows_new_certificates_without_a_restart(tmp_path: Path) -> None:

@@ -120,4 +120,4 @@ class Proxies:
         since, now_ms = member.certified_at, self._world.clock.now_ms
         age_ms = NEVER_MS if since is None else now_ms - since
         grant = decode(GrantState, state.value, self._world.chain_id)
-        return LedgerView(chain.certified_height, age_ms, grant, record.body.capsule_digest)
+        return LedgerView(chain.certified_height, chain.height, age_ms, grant, record.body.capsule_digest)

@@ -36,6 +36,8 @@ class ChainLedger:
         """`event` and `tip` are the service's own classes for events and tips."""
         self.scribe, self._event, self._tip = scribe, event, tip
         self.age_ms = 0
+        self.waiting = 0
+        """How many calls wait for something now."""
 
     @property
     def chain(self) -> Chain:
@@ -45,7 +47,15 @@ class ChainLedger:
         assert self._tip is not None
         return self._tip(self.chain.height, self.chain.certified_height, self.age_ms)
 
-    async def read_transaction(self, transaction_hash: bytes) -> VerifiedTransaction:
+    async def _wait(self, holds: Callable[[], bool], wait_s: float) -> None:
+        self.waiting += 1
+        over_s = asyncio.get_running_loop().time() + wait_s
+        while not holds() and asyncio.get_running_loop().time() < over_s:  # noqa: ASYNC110  the chain tells nobody
+            await asyncio.sleep(LOOK_S)
+        self.waiting -= 1
+
+    async def read_transaction(self, transaction_hash: bytes, wait_s: float = 0.0) -> VerifiedTransaction:
+        await self._wait(lambda: is_final(self.chain, transaction_hash), wait_s)
         proof = self.chain.prove_transaction(transaction_hash)
         committee = self.chain.committee_of(proof.certificate.result.epoch)
         return verify_transaction(committee, self.chain.chain_id, proof, self.scribe.verifier)
@@ -54,8 +64,9 @@ class ChainLedger:
         entry = self.chain.record(record_id)
         return None if entry is None else entry.body
 
-    async def read_state(self, key: bytes) -> VerifiedState:
-        if self.chain.certified_height == 0:
+    async def read_state(self, key: bytes, least_height: int = 0, wait_s: float = 0.0) -> VerifiedState:
+        await self._wait(lambda: self.chain.certified_height >= least_height, wait_s)
+        if self.chain.certified_height < max(least_height, 1):
             raise FailedPrecondition("NOT_FINAL", "Nothing is certified.")
         proof = self.chain.prove_state(key)
         committee = self.chain.committee_of(proof.certificate.result.epoch)
@@ -73,10 +84,10 @@ class ChainLedger:
 
 
 @asynccontextmanager
-async def serving_chain(scribe: Scribe, member_id: str, tls_directory: Path) -> AsyncIterator[str]:
-    """A member's ledger service over a chain; its address."""
+async def serving_chain(scribe: Scribe, member_id: str, tls_directory: Path, *, has_hops: bool = True) -> AsyncIterator[str]:
+    """A member's ledger service over a chain; its address. Without hops it cannot prove epochs yet."""
     contract = ledger_pb2.DESCRIPTOR.services_by_name["LedgerService"]
-    offered = [Service(contract, add_LedgerServiceServicer_to_server, ChainServicer(scribe))]
+    offered = [Service(contract, add_LedgerServiceServicer_to_server, ChainServicer(scribe, has_hops=has_hops))]
     settings = ServerSettings(alliance=ALLIANCE, member_id=member_id, tls_directory=tls_directory, drain_s=0, grace_s=1)
     async with serving(settings, offered, allow) as running:
         yield f"127.0.0.1:{running.port}"
@@ -85,8 +96,8 @@ async def serving_chain(scribe: Scribe, member_id: str, tls_directory: Path) -> 
 class ChainServicer:
     """The ledger service's methods that other services of the member call."""
 
-    def __init__(self, scribe: Scribe) -> None:
-        self._scribe = scribe
+    def __init__(self, scribe: Scribe, *, has_hops: bool) -> None:
+        self._scribe, self._has_hops = scribe, has_hops
 
     def __getattr__(self, name: str) -> object:
         """The methods nobody here calls."""
@@ -116,6 +127,8 @@ class ChainServicer:
         return ledger_pb2.GetStateProofResponse(proof=chain_pb2.StateProof(encoded=encoded))
 
     async def GetEpochHop(self, request: Any, context: Any) -> Any:
+        if not self._has_hops:
+            raise NotFound("NO_SUCH_HOP", "The alliance certificate has not come yet.", "L5")
         encoded = encode(self._scribe.chain.epoch_hop(request.epoch - 1), self._scribe.chain.chain_id)
         return ledger_pb2.GetEpochHopResponse(encoded=encoded)
 
@@ -131,6 +144,15 @@ class ChainServicer:
 
     def _transaction(self, proof: Any) -> Any:
         return chain_pb2.TransactionProof(encoded=encode(proof, self._scribe.chain.chain_id))
+
+
+def is_final(chain: Chain, transaction_hash: bytes) -> bool:
+    """Whether a transaction was ordered and its height certified."""
+    try:
+        chain.prove_transaction(transaction_hash)
+    except (NotFound, FailedPrecondition):
+        return False
+    return True
 
 
 def transactions(chain: Chain, height: int) -> list[OpenedTransaction]:

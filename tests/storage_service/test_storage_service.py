@@ -23,6 +23,7 @@ from consilium.kernel.errors import (
     NotFound,
     PermissionDenied,
     ResourceExhausted,
+    Unavailable,
 )
 from consilium.kernel.manifest import Manifest, StorageReceipt, StorageStatement
 from consilium.kernel.membership import revocation_list
@@ -278,7 +279,10 @@ def test_replicate_object_is_for_its_home_within_quota(tmp_path: Path) -> None:
             await refused(stub.ReplicateObject(iter(copy("one", STRANGER))), BadSignature, "BAD_SIGNATURE")
             await refused(stub.ReplicateObject(iter(copy("one")[:2])), FailedPrecondition, "PUT_NOT_FINISHED")
             response = await stub.ReplicateObject(iter(copy("one")))
-            assert wire.receipt(response.receipt, chain_id).statement.member_id == KEEPER
+            word = wire.receipt(response.receipt, chain_id).statement
+            assert (word.member_id, word.is_copy) == (KEEPER, True)
+            state = await stub.GetPutState(pb.GetPutStateRequest(record_id=word.record_id))
+            assert wire.receipt(state.receipt, chain_id).statement == word
             await refused(stub.ReplicateObject(iter(copy("two"))), ResourceExhausted, "QUOTA")
             own = world.application(keeper, KEEPER)
             await refused(own.ReplicateObject(iter(copy("one"))), PermissionDenied, "WRONG_ROLE")
@@ -462,5 +466,27 @@ def test_the_ledger_service_is_read_under_proof(tmp_path: Path) -> None:
                 assert found.transaction_hash == entry.transaction_hash
                 with pytest.raises(NotFound):
                     await ledger.read_transaction(b"?" * 32)
+
+    play(tmp_path, scene)
+
+
+def test_a_committee_that_cannot_be_proven_yet_does_not_pass_for_an_answer(tmp_path: Path) -> None:
+    """L5: just after a term's end the hop is missing, not the record, the member or the transaction asked for."""
+
+    async def scene(world: World) -> None:
+        scribe = world.local.scribe
+        scribe.write(scribe.record("scan"))
+        scribe.cross_epoch()
+        scribe.write()
+        entry = scribe.chain.record(record_body("scan").record_id)
+        assert entry is not None
+        directory = world.directory(world.authorities[HOME].service("ledger"))
+        async with serving_chain(scribe, HOME, directory, has_hops=False) as address:
+            tls = Tls(world.directory(world.authorities[HOME].service("storage")), ALLIANCE)
+            async with Channel(Peer(HOME, "ledger", address), tls) as channel:
+                ledger = ProvenLedger(channel, scribe.alliance.genesis, Ed25519Verifier())
+                await ledger.read_transaction(entry.transaction_hash)
+                for call in (ledger.read_state(member_entry(HOME)), ledger.read_tip()):
+                    await refused(call, Unavailable, "COMMITTEE_UNKNOWN")
 
     play(tmp_path, scene)

@@ -11,7 +11,9 @@ from consilium.api.consensus.v1 import consensus_pb2, replica_pb2
 from consilium.api.consensus.v1.consensus_pb2_grpc import add_ConsensusServiceServicer_to_server
 from consilium.api.consensus.v1.replica_pb2_grpc import add_ReplicaServiceServicer_to_server
 from consilium.consensus.access import Access
+from consilium.consensus.core.recovery import waiting_since
 from consilium.consensus.counters import ConsensusCounters
+from consilium.consensus.driver import recovered
 from consilium.consensus.keys import read_keys
 from consilium.consensus.own_ledger import OwnLedger
 from consilium.consensus.seat import Seat, identity_of
@@ -87,9 +89,9 @@ async def service(settings: ConsensusSettings, stack: contextlib.AsyncExitStack)
     genesis, keys, verifier = read_genesis(settings.genesis), read_keys(settings.keys_directory), Ed25519Verifier()
     tls = Tls(settings.tls_directory, settings.alliance)
     ledger = OwnLedger(await stack.enter_async_context(_ledger_channel(settings, tls)), genesis)
-    start = await ledger.start()
     log = open_log(settings)
     stack.callback(log.close)
+    start = await ledger.start(waiting_since(recovered(log, genesis.chain_id)))
     identity = identity_of(genesis, settings.member_id, keys, log.incarnation, secrets.token_bytes(SESSION_BYTES))
     links = Links(
         Greeting(genesis.chain_id, settings.member_id, identity.incarnation, identity.session),

@@ -58,6 +58,8 @@ WAITING_MAX = 8_192
 """Inputs that may wait for the replica before submissions are refused."""
 SMALL_BYTES_MAX = 2_048
 """Batches of no more bytes are verified on the event loop: a few signatures take less than the way to a thread."""
+TURN_S = 0.005
+"""How long envelopes, or inputs, that wait may keep the event loop from timers and streams, in seconds."""
 GROUP_MAX = 64
 """Steps that may share one sync of the vote log."""
 
@@ -117,6 +119,20 @@ class _Alarms:
         """Cancel all."""
         for timer in list(self._handles):
             self.cancel(timer)
+
+
+class _Turns:
+    """Lets the rest of the event loop run now and then: work that never waits for anything would keep it out."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._since_s = self._loop.time()
+
+    async def give_way(self) -> None:
+        """Let others run if this task has gone on for long enough."""
+        if self._loop.time() - self._since_s >= TURN_S:
+            await asyncio.sleep(0)
+            self._since_s = self._loop.time()
 
 
 class Driver:
@@ -180,8 +196,10 @@ class Driver:
 
     async def _step_forever(self) -> None:
         await self._obey(self._arm(self._replica.start(self._around.now_ms())))
+        turns = _Turns()
         while True:
             await self._obey(self._step_waiting(await self._inputs.get()))
+            await turns.give_way()
 
     def _step_waiting(self, first: Input | _Alarm) -> list[Effect]:
         """Step the first input and those already behind it; their effects, less the timers, in order."""
@@ -256,9 +274,11 @@ class Driver:
             await self._around.ledger.deliver(await self._deliveries.get())
 
     async def _admit_forever(self) -> None:
+        turns = _Turns()
         while True:
             while self._inbox:
                 await self._admit(*self._inbox.popleft())
+                await turns.give_way()
             self._inbox_filled.clear()
             await self._inbox_filled.wait()
 

@@ -18,7 +18,7 @@ from consilium.consensus.core.identity import Tip
 from consilium.kernel.certificates import Committee, Result, ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Genesis, Header, Outlook
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, FailedPrecondition, Unavailable
+from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, FailedPrecondition, ResourceExhausted, Unavailable
 from consilium.kernel.executions import Execution, Standings
 from consilium.kernel.founding import FIRST_MIX, first_committee, first_electorate
 from consilium.runtime.channels import typed
@@ -28,6 +28,9 @@ RETRY_S_MIN, RETRY_S_MAX = 0.05, 2.0
 """The pause before the ledger is asked again, doubled at every failure in a row."""
 PASSING = ("HEIGHT_GAP", "NOT_EXECUTED")
 """Refusals of a ledger that has lost blocks and is fetching them."""
+
+PASSING_KINDS = (Unavailable, DeadlineExceeded, ResourceExhausted)
+"""A ledger that is away, late, or takes no more calls at the moment."""
 
 _log = Log("consilium.consensus.own_ledger")
 
@@ -70,13 +73,16 @@ class OwnLedger:
 
     # --- starting ---
 
-    async def start(self) -> Start:
-        """Wait for the ledger and read where it stands."""
+    async def start(self, since: int | None = None) -> Start:
+        """Wait for the ledger and read where it stands.
+
+        `since` is the height above which batches in the vote log may have been ordered, None where it holds none.
+        """
         pause_s = RETRY_S_MIN
         while True:
             try:
-                start = await self._read_start()
-            except (Unavailable, DeadlineExceeded) as error:
+                start = await self._read_start(since)
+            except PASSING_KINDS as error:
                 _log.write(logging.WARNING, "ledger_not_reached", reason=error.reason)
             else:
                 self._height = start.height
@@ -84,16 +90,16 @@ class OwnLedger:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_S_MAX)
 
-    async def _read_start(self) -> Start:
+    async def _read_start(self, since: int | None) -> Start:
         with typed():
             tip = await self._stub.GetTip(pb.GetTipRequest())
         height, genesis_ms = tip.executed_height, self._genesis.time_ms
         if height == 0:
             return Start(Tip(genesis_ms), first_outlook(self._genesis))
-        window = 2 * self._genesis.parameters.window_blocks
-        executions = [each async for each in self._executions(max(1, height - window + 1), height)]
-        newest = executions[-1]
-        recent = tuple(decode(Header, each.header, self._chain_id) for each in executions)
+        recent: list[Header] = []
+        async for each in self._executions(self._first_recent(height, since), height):
+            recent.append(decode(Header, each.header, self._chain_id))
+            newest = each
         certificate = tip.result_certificate
         previous, previous_start = await self._previous(newest.outlook)
         return Start(
@@ -105,11 +111,22 @@ class OwnLedger:
                 decode(ResultCertificate, certificate, self._chain_id) if certificate else None,
                 await self._term_end(newest.outlook, height),
                 previous,
-                recent,
+                tuple(recent),
             ),
             newest.outlook,
             previous_start,
         )
+
+    def _first_recent(self, height: int, since: int | None) -> int:
+        """Two windows back, and further where a batch that waited when the replica stopped was ordered without it since.
+
+        Never so far back that all it carries has expired (L6).
+        """
+        parameters = self._genesis.parameters
+        first = height - 2 * parameters.window_blocks + 1
+        if since is not None:
+            first = min(first, max(since + 1, height - parameters.expiry_blocks_max))
+        return max(1, first)
 
     async def _term_end(self, outlook: Outlook, height: int) -> Result | None:
         """The last result of this term, once it is executed."""
@@ -146,7 +163,7 @@ class OwnLedger:
             try:
                 with typed():
                     response = await self._stub.ExecuteBlock(request)
-            except (Unavailable, DeadlineExceeded, FailedPrecondition) as error:
+            except (*PASSING_KINDS, FailedPrecondition) as error:
                 if isinstance(error, FailedPrecondition) and error.reason not in PASSING:
                     raise
                 _log.write(logging.WARNING, "block_not_delivered", reason=error.reason)

@@ -12,13 +12,17 @@ from consilium.consensus import wire
 from consilium.consensus.replica_state import replica_state
 from consilium.consensus.seat import Seat, wall_clock_ms
 from consilium.consensus.streams import Links
+from consilium.kernel.errors import Conflict
 from consilium.kernel.opening import OpenedTransaction
 from consilium.kernel.signing import Verifier
+from consilium.kernel.transactions import RecordBody
 from consilium.runtime import calls
 from consilium.runtime.names import Role
 from consilium.runtime.threads import run_to_end
 
 Context = grpc.aio.ServicerContext[object, object]
+VOUCHED_MAX = 16_384
+"""How many of its patients' registrations the member remembers having vouched for."""
 
 
 class ConsensusServicer(ConsensusServiceServicer):
@@ -27,6 +31,8 @@ class ConsensusServicer(ConsensusServiceServicer):
     def __init__(self, seat: Seat, links: Links, verifier: Verifier) -> None:
         self._seat, self._links, self._verifier = seat, links, verifier
         self._chain_id = seat.identity.chain_id
+        self._vouched: dict[bytes, bytes] = {}
+        """The registration that the member vouches for, by the record id of a patient's."""
 
     async def SubmitTransaction(self, request: pb.SubmitTransactionRequest, _: Context) -> pb.SubmitTransactionResponse:
         """Take a signed transaction in."""
@@ -46,8 +52,13 @@ class ConsensusServicer(ConsensusServiceServicer):
             identity.member_signer.public_key,
             identity.parameters.batch_bytes_max,
         )
-        if request.storage_receipts or calls.peer().role is Role.PATIENT:
+        is_patient = calls.peer().role is Role.PATIENT
+        if is_patient:
+            wire.check_patients_count(opened)
+        if request.storage_receipts or is_patient:
             await run_to_end(self._check_receipts, opened, request.storage_receipts)
+        if is_patient:
+            self._vouch_once(opened[0])
         carried = [each.encoded for each in request.registrations]
         await self._seat.submit(list(zip(opened, carried, strict=True)))
         hashes = [each.leaf for each in opened]
@@ -56,6 +67,15 @@ class ConsensusServicer(ConsensusServiceServicer):
     def _check_receipts(self, opened: Sequence[OpenedTransaction], receipts: Sequence[bytes]) -> None:
         identity = self._seat.identity
         wire.check_receipts(opened, receipts, identity.member_signer.public_key, self._chain_id, self._verifier)
+
+    def _vouch_once(self, opened: OpenedTransaction) -> None:
+        """Remember a patient's registration. Raises Conflict: REGISTERED_BEFORE for another one by the same receipt."""
+        body = opened.payload.body
+        assert isinstance(body, RecordBody), "only records go without a signature"
+        if self._vouched.setdefault(body.record_id, opened.leaf) != opened.leaf:
+            raise Conflict("REGISTERED_BEFORE", "This record was handed in before; one receipt registers one record.", "S2")
+        if len(self._vouched) > VOUCHED_MAX:
+            del self._vouched[next(iter(self._vouched))]
 
     async def GetCommittee(self, request: pb.GetCommitteeRequest, _: Context) -> pb.GetCommitteeResponse:
         """Read a committee."""

@@ -96,6 +96,12 @@ def check_receipts(
         verify_receipt_of_record(receipt, body, member_key, chain_id, verifier)
 
 
+def check_patients_count(opened: Sequence[OpenedTransaction]) -> None:
+    """Raise InvalidArgument (BAD_COUNT) unless it is the one registration that a patient may hand in at a time."""
+    if len(opened) != 1:
+        raise InvalidArgument("BAD_COUNT", f"There are {len(opened)}; a patient hands in one registration a call.", "S2")
+
+
 def committee_message(committee: Committee, epoch_start: int, chain_id: bytes) -> pb.GetCommitteeResponse:
     """A committee and the first height of its epoch."""
     return pb.GetCommitteeResponse(

@@ -4,7 +4,6 @@
 `administer` issues an administrator's credential to whoever may read this member's files.
 """
 
-import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator
@@ -32,7 +31,9 @@ async def serve(settings: IdentitySettings) -> None:
     """Serve until told to stop; ready once the ledger has been read. Raises as `identity_of`."""
     async with (
         identity_of(settings) as (driver, running),
-        background(driver.members.follow(), driver.tend(settings.interval_s), _say_ready(driver, running)) as ended,
+        background(
+            driver.members.follow(), driver.tend(settings.interval_s), running.ready_after(driver.members.loaded.wait())
+        ) as ended,
     ):
         await until_stopped(ended)
 
@@ -63,13 +64,6 @@ def described(driver: Driver) -> Service:
     """The contract with its servicer."""
     contract = identity_pb2.DESCRIPTOR.services_by_name["IdentityService"]
     return Service(contract, add_IdentityServiceServicer_to_server, IdentityServicer(driver))
-
-
-async def _say_ready(driver: Driver, running: Running) -> None:
-    """Readiness follows the first reading of the ledger, and stays."""
-    await driver.members.loaded.wait()
-    await running.set_ready(ready=True)
-    await asyncio.Event().wait()
 
 
 def main() -> int:

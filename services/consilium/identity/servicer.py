@@ -100,7 +100,7 @@ class IdentityServicer(IdentityServiceServicer):
         member_id = wire.member_id(request.member_id) if request.member_id else self._driver.member_id
         found = self._driver.keeper.authorities.get(member_id, [])
         if not found:
-            self._driver.members.standing(member_id)  # of a member there may be one, once the ledger was read
+            self._driver.members.member(member_id)  # of a member there may be one, once the ledger was read
             raise NotFound("NO_SUCH_AUTHORITY", f"No valid authority of {member_id!r} is known here.")
         return pb.GetAuthorityResponse(authorities=[encode(each, self._chain_id) for each in found])
 
@@ -116,8 +116,8 @@ class IdentityServicer(IdentityServiceServicer):
     async def ListMembers(self, request: pb.ListMembersRequest, _: Context) -> pb.ListMembersResponse:
         """List members, all pages as of one height."""
         height, after, size = wire.members_page(request.page_size, request.page_token)
-        self._driver.members.standing(self._driver.member_id)
-        ids = [each for each in self._driver.members.ids() if each > after]
+        self._driver.members.member(self._driver.member_id)
+        ids = [each for each in self._driver.members.states() if each > after]
         members = []
         for member_id in ids[:size]:
             state = (await self._driver.ledger.prove_state(member_entry(member_id), height))[0]

@@ -120,7 +120,7 @@ def _load(data: bytes, bytes_max: int) -> Any:  # noqa: ANN401  the items are ju
             data, max_depth=16, allow_indefinite=False, immutable=True, semantic_decoders=_NO_TAGS, object_hook=_refuse
         )
         again = cbor2.dumps(item)
-    except (cbor2.CBORError, ValueError, OverflowError, TypeError, RecursionError) as error:
+    except (cbor2.CBORError, ValueError, OverflowError, RecursionError) as error:
         raise Malformed("NOT_DETERMINISTIC", "These bytes are not one CBOR item without tags and maps.", "L1") from error
     if again != data:
         raise Malformed("NOT_DETERMINISTIC", "These bytes are not the deterministic form of their value.", "L1")

@@ -154,6 +154,11 @@ class TrustedHistory:
         """The newest epoch whose committee is known."""
         return len(self._committees) - 1
 
+    @property
+    def electorate(self) -> Electorate:
+        """The members that were active when the newest known epoch began."""
+        return self._electorate
+
     def committee_of(self, epoch: int) -> Committee:
         """The committee of an epoch.
 

@@ -57,17 +57,18 @@ def verify_chunk(chunk_hashes: Sequence[bytes], index: int, chunk: bytes) -> Non
 
 @dataclass(frozen=True, slots=True)
 class StorageStatement:
-    """A member's word that it holds the whole object durably, read back after writing (S2)."""
+    """A member's word that it holds the whole object durably, read back after writing: at home, or as a copy (S2)."""
 
     DOMAIN: ClassVar[str] = "consilium.storage-statement"
     member_id: MemberId
     record_id: Identifier
     ciphertext_root: Digest
+    is_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StorageReceipt:
-    """The statement under the member key; only after it is a record registered (S2)."""
+    """The statement under the member key; only after the home's is a record registered (S2)."""
 
     DOMAIN: ClassVar[str] = "consilium.storage-receipt"
     statement: StorageStatement
@@ -75,10 +76,19 @@ class StorageReceipt:
 
 
 def verify_storage_receipt(
-    receipt: StorageReceipt, manifest: Manifest, member: MemberProfile, chain_id: bytes, verifier: Verifier
+    receipt: StorageReceipt,
+    manifest: Manifest,
+    member: MemberProfile,
+    chain_id: bytes,
+    verifier: Verifier,
+    *,
+    is_copy: bool = False,
 ) -> None:
-    """Raise unless this member signed (BadSignature) that it holds this manifest's object (Conflict OTHER_OBJECT)."""
-    expected = StorageStatement(member.member_id, manifest.record_id, manifest.ciphertext_root)
+    """Raise unless this member signed (BadSignature) that it holds this manifest's object (Conflict OTHER_OBJECT).
+
+    As its home, or as one that keeps a copy: a copy's receipt is no home's, and registers nothing.
+    """
+    expected = StorageStatement(member.member_id, manifest.record_id, manifest.ciphertext_root, is_copy)
     if receipt.statement != expected:
         raise Conflict("OTHER_OBJECT", f"{member.member_id} signed for another object than the one written.", "S2")
     verifier.verify(member.member_key, encode(receipt.statement, chain_id), receipt.signature)

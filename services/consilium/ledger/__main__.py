@@ -64,7 +64,7 @@ async def service(settings: LedgerSettings, stack: contextlib.AsyncExitStack) ->
     others = OtherLedgers(settings.member_id, keeper, peers, tls, limits, verifier, settings.patience_ms / 1_000)
     ended = await stack.enter_async_context(background(keeper.broken(), others.run()))
     access = Access(settings.member_id, keeper, Revocations(settings.tls_directory))
-    servicer = LedgerServicer(keeper, verifier, settings.tips_interval_ms)
+    servicer = LedgerServicer(keeper, verifier, settings)
     running = await stack.enter_async_context(serving(settings, [described(servicer)], access.authorise, tls))
     running.metrics.registry.register(LedgerCounters(keeper, store))
     return RunningService(keeper, others, store, running), ended

@@ -45,6 +45,10 @@ class BlockIndex:
         """The kinds of a block's transactions, as `mask` writes them."""
         return self._kinds[height - 1]
 
+    def first_with(self, wanted: int, height: int, last: int) -> int:
+        """The first height, of these up to the last, whose block holds one of the kinds; the one after the last for none."""
+        return next((each for each in range(height, last + 1) if self._kinds[each - 1] & wanted), last + 1)
+
     def member_ids(self) -> list[str]:
         """The names of all members there may have been, sorted."""
         return sorted(self._names)

@@ -5,7 +5,9 @@ in a thread, while the chain stands still for readers. One sync a block: a resul
 durable by the next block's sync. Losing the newest one in a power cut loses nothing that was acknowledged, for the block
 stands, its delegates sign its result again, and a certificate that is missing is fetched (`peers`).
 
-A store that fails, or a quorum that certifies another result than ours, ends the keeper for good: the process must stop.
+Growing is done to its end and told to everybody who waits, even if the caller is gone by then: the caller comes again,
+those who wait do not. A store that fails, or a quorum that certifies another result than ours, ends the keeper for good: the
+process must stop.
 """
 
 import asyncio
@@ -25,7 +27,7 @@ from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX, SentBlock
 from consilium.ledger.store import BlockStore
 from consilium.ledger.waiting import Waiting
-from consilium.runtime.threads import run_to_end
+from consilium.runtime.threads import run_to_end, to_end
 
 INLINE_BYTES_MAX = 2_048
 """Blocks with no more bytes of batches are verified on the event loop: a few signatures."""
@@ -49,7 +51,7 @@ class Keeper:
         """How many blocks were made durable since the start."""
         self._store, self._verifier = store, verifier
         self._growing, self._still = asyncio.Lock(), asyncio.Lock()
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._broken = asyncio.Event()
         self._failure: Exception | None = None
         self._certified_at = float("-inf")
@@ -80,7 +82,7 @@ class Keeper:
             if header.height > self.chain.height + 1:
                 raise FailedPrecondition("HEIGHT_GAP", f"The last block here is {self.chain.height}.", "L8")
             if header.height == self.chain.height + 1:
-                await self._append(await self._verified(block))
+                await to_end(self._append(await self._verified(block)))
         execution = self.execution(header.height)
         if execution.header != block.header:
             raise Conflict("OTHER_BLOCK", f"Another block stands at height {header.height}.", "L3")
@@ -100,7 +102,7 @@ class Keeper:
         """Take a block that block sync has verified, unless it is here already; the tip after it."""
         async with self._growing:
             if verified.opened.header.height > self.chain.height:
-                await self._append(verified)
+                await to_end(self._append(verified))
         return self.chain.tip
 
     async def certify(self, certificate: ResultCertificate) -> None:
@@ -109,14 +111,9 @@ class Keeper:
         Raises FailedPrecondition (NOT_EXECUTED), BadSignature, and DataLoss (DIVERGED), which ends the keeper.
         """
         height = certificate.result.height
-        async with self._growing, self._still:
-            if height <= self.chain.height and self.chain.result_certificate(height) is not None:
-                return
-            await self._or_break(self._certify_and_keep, certificate)
-        if height == self.chain.certified_height:
-            self._certified_at = time.monotonic()
-        self.waiting.certified(height)
-        await self._notify()
+        async with self._growing:
+            if height > self.chain.height or self.chain.result_certificate(height) is None:
+                await to_end(self._certify(certificate))
 
     async def broken(self) -> None:
         """Wait until the keeper cannot go on, and raise why."""
@@ -128,10 +125,19 @@ class Keeper:
         async with self._still:
             await self._or_break(self._keep_and_execute, verified)
         self.waiting.executed(verified.opened.header.height, verified.opened.leaves)
-        await self._notify()
+        self._notify()
+
+    async def _certify(self, certificate: ResultCertificate) -> None:
+        async with self._still:
+            await self._or_break(self._certify_and_keep, certificate)
+        height = certificate.result.height
+        if height == self.chain.certified_height:
+            self._certified_at = time.monotonic()
+        self.waiting.certified(height)
+        self._notify()
 
     def _keep_and_execute(self, verified: VerifiedBlock) -> None:
-        """In one go, so that a caller that is cancelled never leaves a block stored and not executed."""
+        """In one go: a block is never stored and not executed."""
         opened = verified.opened
         self._store.append_block(opened.header.height, encode(opened.block, self.chain.chain_id))
         self._store.sync()
@@ -155,19 +161,26 @@ class Keeper:
             raise self._failure
         try:
             await run_to_end(work, item)
-        except (BadSignature, FailedPrecondition):
-            raise
         except Exception as error:
-            self._failure = error
-            self._broken.set()
+            if not _is_peers_fault(error):
+                self._failure = error
+                self._broken.set()
             raise
 
     # --- reading ---
 
     @property
     def tip_age_ms(self) -> int:
-        """How long ago the newest certificate came, on the monotonic clock (S5); very long after a restart."""
-        return int(min(time.monotonic() - self._certified_at, AGE_UNKNOWN_S) * 1_000)
+        """How old the newest certificate is (S5): the time since it came, on the monotonic clock; very long after a restart.
+
+        An old one that comes late is no younger for it: its block's time counts too, less what clocks may differ (ADR 11).
+        """
+        since_came = int(min(time.monotonic() - self._certified_at, AGE_UNKNOWN_S) * 1_000)
+        if not self.chain.certified_height:
+            return since_came
+        header = decode(Header, self.chain.block(self.chain.certified_height).header, self.chain.chain_id)
+        differ_ms = self.chain.genesis.parameters.clock_skew_max_ms
+        return max(since_came, time.time_ns() // 1_000_000 - header.time_ms - differ_ms)
 
     async def read(self, question: Callable[[Chain], Answer]) -> Answer:
         """Ask the chain, in a thread, while it stands still; raises what the question raises."""
@@ -176,8 +189,8 @@ class Keeper:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait for something to become true, looking at every block and every certificate."""
-        async with self._changed:
-            await self._changed.wait_for(holds)
+        while not holds():
+            await self._changed.wait()
 
     async def until_executed(self, height: int) -> None:
         """Wait for a height to be executed and durable here."""
@@ -205,6 +218,12 @@ class Keeper:
         block = await run_to_end(self._store.read_block, height)
         return SentBlock(block, None if certificate is None else encode(certificate, self.chain.chain_id))
 
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    def _notify(self) -> None:
+        """Have everybody in `until` look again."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _is_peers_fault(error: Exception) -> bool:
+    """Whether nothing was changed, because a certificate does not hold or came too early."""
+    return isinstance(error, BadSignature) or (isinstance(error, FailedPrecondition) and error.reason == "NOT_EXECUTED")

@@ -1,14 +1,16 @@
 """The other members' ledgers: noticing that they are ahead, and fetching what is missing (rules C2, L8).
 
 Each of them is followed on a stream of tips that is opened again whenever it ends. What to ask for, and whom, is decided in
-`core.sync`, which hears of an answer that does not begin soon as slow, and of one that takes too long as failed.
+`core.sync`, which hears of an answer that stands still as slow, and of one that takes too long as failed. Whatever members
+claim, there is one alarm for all of them and one word waiting of each.
 Certificates that were passed over, because a later height became final first, are asked for in the background: a proof
 stands under the certificate of its own height.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from consilium.api.ledger.v1 import ledger_pb2 as pb
@@ -18,6 +20,7 @@ from consilium.kernel.encoding import decode
 from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.signing import Verifier
 from consilium.ledger.core.sync import (
+    CERTIFICATE_BYTES_MAX,
     REQUEST_BLOCKS_MAX,
     Append,
     Appended,
@@ -44,13 +47,15 @@ if TYPE_CHECKING:
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 5.0
 """The pause before a stream of tips is opened again, doubled at every failure in a row."""
 SLOW_S = 1.0
-"""How long a member may take to begin an answer before another is asked beside it."""
+"""How long a member may take to begin an answer, or to go on with it, before another is asked beside it."""
 FETCH_BYTES_MAX = 64 * 1024 * 1024
 """No more blocks are taken from an answer once it has brought so many bytes."""
 MEND_S = 2.0
 """How often missing certificates are looked after, in seconds."""
 MEND_MAX = 16
 """How many of them at a time."""
+MEND_ANSWER_S = 2.0
+"""How long a member may take to send one, in seconds."""
 
 _log = Log("consilium.ledger.peers")
 
@@ -75,10 +80,17 @@ class OtherLedgers:
         self._tls, self._limits, self._chain_id = tls, limits, keeper.chain.chain_id
         self._target = 0
         self._shown: dict[str, int] = {}
-        """The newest height each member has shown."""
+        """The greatest height each member has shown."""
+        self._told: set[str] = set()
+        """Whose height is on its way to `core.sync`."""
+        self._alarm: asyncio.TimerHandle | None = None
+        self._resting: dict[str, asyncio.TimerHandle] = {}
+        """Who is to be asked again after a failure, and when."""
+        self._mended_to, self._mender = 0, ""
         self._channels: dict[str, Channel] = {}
         self._sync = BlockSync(keeper.chain.tip, keeper.chain.chain_id, verifier)
-        self._inputs: asyncio.Queue[Input] = asyncio.Queue()
+        self._inputs: asyncio.Queue[Input | str] = asyncio.Queue()
+        """What `core.sync` is to be told; a name stands for what that member has shown by then."""
 
     async def run(self) -> None:
         """Serve until cancelled; raises what the keeper raised."""
@@ -89,11 +101,21 @@ class OtherLedgers:
                 tasks.create_task(self._watch_tip())
                 tasks.create_task(self._mend_forever())
                 while True:
-                    for effect in await self._step(await self._inputs.get()):
+                    for effect in await self._step(await self._next()):
                         await self._obey(effect, tasks)
         finally:
+            for timer in (self._alarm, *self._resting.values()):
+                if timer is not None:
+                    timer.cancel()
             for each in self._channels.values():
                 await each.close()
+
+    async def _next(self) -> Input:
+        event = await self._inputs.get()
+        if not isinstance(event, str):
+            return event
+        self._told.discard(event)
+        return PeerTip(event, self._shown[event])
 
     async def _step(self, event: Input) -> list[Effect]:
         """In a thread where blocks are to be verified."""
@@ -114,35 +136,54 @@ class OtherLedgers:
         while True:
             try:
                 with typed():
+                    first = True
                     async for each in self._stub(name).StreamTips(pb.StreamTipsRequest()):
                         pause_s = RETRY_S_MIN
-                        self._shown[name] = each.certified_height
-                        self._heard(name, each.certified_height)
+                        if self._shows(name, each.certified_height) or first:
+                            self._heard(name)
+                        first = False
             except ConsiliumError as error:
                 _log.write(logging.INFO, "ledger_not_followed", peer_member=name, reason=error.reason)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_S_MAX)
 
-    def _heard(self, name: str, height: int) -> None:
+    def _shows(self, name: str, height: int) -> bool:
+        """Whether a member shows more than it ever did."""
+        before = self._shown.get(name, -1)
+        self._shown[name] = max(before, height)
+        return height > before
+
+    def _heard(self, name: str) -> None:
+        """Have blocks fetched from a member that is ahead; as a delegate, once the own tip has stood still for a while."""
         tip = self._keeper.chain.tip
-        if height <= tip.height:
+        if name not in self._ahead():
             return
         if tip.height < self._target or tip.outlook.committee.index_of(self._member_id) is None:
-            self._catch_up(name, height)
-        else:
-            asyncio.get_running_loop().call_later(self._patience_s, self._look_again, name, height, tip.height)
+            self._tell(name)
+        elif self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_later(self._patience_s, self._look_again, tip.height)
 
-    def _look_again(self, name: str, height: int, stood_at: int) -> None:
-        """As a delegate, ask for blocks if the tip has not moved: a block fetched beside consensus is work done twice."""
-        if self._keeper.chain.height == stood_at:
-            self._catch_up(name, height)
-        else:
-            self._heard(name, height)
+    def _look_again(self, stood_at: int) -> None:
+        """As a delegate, ask for blocks if the tip has not moved: a block fetched beside consensus is work done twice.
 
-    def _catch_up(self, name: str, height: int) -> None:
-        """Have blocks fetched; until they are here, what more a member shows counts at once."""
-        self._target = min(height, self._keeper.chain.height + REQUEST_BLOCKS_MAX)
-        self._inputs.put_nowait(PeerTip(name, height))
+        Until they are here, what more a member shows counts at once; a claim is believed for a bounded run of blocks.
+        """
+        self._alarm = None
+        ahead, height = self._ahead(), self._keeper.chain.height
+        if ahead and height == stood_at:
+            self._target = min(max(self._shown[name] for name in ahead), height + REQUEST_BLOCKS_MAX)
+        for name in ahead:
+            self._heard(name)
+
+    def _ahead(self) -> list[str]:
+        """The members that show more than is here, and are believed."""
+        height = self._keeper.chain.height
+        return [name for name, shown in self._shown.items() if shown > height and name not in self.banned]
+
+    def _tell(self, name: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            self._inputs.put_nowait(name)
 
     async def _watch_tip(self) -> None:
         """Consensus brings blocks as well."""
@@ -169,50 +210,81 @@ class OtherLedgers:
 
     async def _fetch(self, wanted: RequestBlocks) -> None:
         sent: list[SentBlock] = []
-        slow = asyncio.get_running_loop().call_later(SLOW_S, self._inputs.put_nowait, RequestSlow(wanted.peer))
+        slow = self._slow_alarm(wanted.peer)
         try:
-            await self._take(wanted, sent, slow)
+            async with aclosing(self._blocks(wanted)) as blocks:
+                async for each in blocks:
+                    slow.cancel()
+                    slow = self._slow_alarm(wanted.peer)
+                    sent.append(each)
         except ConsiliumError as error:
             _log.write(logging.INFO, "blocks_not_fetched", peer_member=wanted.peer, reason=error.reason)
-        slow.cancel()
+        finally:
+            slow.cancel()
         if not sent:
-            # It shows no new tip before the chain goes on, and the chain may wait for this very member.
-            asyncio.get_running_loop().call_later(RETRY_S_MAX, self._heard, wanted.peer, self._shown[wanted.peer])
+            self._rest(wanted.peer)
         # Blocks that came before a failure are as good as any: each is judged by itself.
         self._inputs.put_nowait(Blocks(wanted.peer, tuple(sent)) if sent else RequestFailed(wanted.peer))
 
-    async def _take(self, wanted: RequestBlocks, sent: list[SentBlock], slow: asyncio.TimerHandle) -> None:
+    def _slow_alarm(self, peer: str) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(SLOW_S, self._inputs.put_nowait, RequestSlow(peer))
+
+    def _rest(self, peer: str) -> None:
+        """Come back to a member: it shows no new tip before the chain goes on, and the chain may wait for this very one."""
+        if peer not in self._resting:
+            self._resting[peer] = asyncio.get_running_loop().call_later(RETRY_S_MAX, self._rested, peer)
+
+    def _rested(self, peer: str) -> None:
+        del self._resting[peer]
+        self._heard(peer)
+
+    async def _blocks(self, wanted: RequestBlocks) -> AsyncGenerator[SentBlock, None]:
+        """The blocks as they come, no more than were asked for. Raises what ended the call."""
         last = wanted.from_height + wanted.count - 1
         request = pb.StreamBlocksRequest(first_height=wanted.from_height, last_height=last)
+        count = taken = 0
         with typed():
             call = self._stub(wanted.peer).StreamBlocks(request, timeout=self._limits.unary_s)
-            taken = 0
-            async for each in call:
-                slow.cancel()
-                block = each.certified_block
-                sent.append(SentBlock(block.encoded, block.result_certificate or None))
-                taken += len(block.encoded)
-                if taken >= FETCH_BYTES_MAX or len(sent) == wanted.count:
-                    call.cancel()
-                    return
+            try:
+                async for each in call:
+                    block = each.certified_block
+                    yield SentBlock(block.encoded, block.result_certificate or None)
+                    count, taken = count + 1, taken + len(block.encoded)
+                    if taken >= FETCH_BYTES_MAX or count == wanted.count:
+                        return
+            finally:
+                call.cancel()
+
+    # --- mending ---
 
     async def _mend_forever(self) -> None:
         while True:
             await asyncio.sleep(MEND_S)
-            certified = self._keeper.chain.certified_height
-            missing = [each for each in self._keeper.unproven if each < certified]
-            for height in missing[:MEND_MAX]:
-                await self._mend(height)
+            await self._mend_some()
+
+    async def _mend_some(self) -> None:
+        """Ask for certificates that are missing, in turns: one that nobody has keeps none of the others waiting."""
+        certified = self._keeper.chain.certified_height
+        missing = [each for each in list(self._keeper.unproven) if each < certified]
+        turn = [each for each in missing if each > self._mended_to] or missing
+        for height in turn[:MEND_MAX]:
+            self._mended_to = height
+            await self._mend(height)
 
     async def _mend(self, height: int) -> None:
-        """Ask one after the other for the certificate of a height."""
-        for name in sorted(self._peers.keys() - self.banned.keys()):
+        """Ask one after the other for the certificate of a height, first whoever had the last one.
+
+        A proof between a height and itself carries it, and no block.
+        """
+        request = pb.GetConsistencyProofRequest(first_height=height, second_height=height)
+        for name in sorted(self._peers.keys() - self.banned.keys(), key=lambda name: (name != self._mender, name)):
             try:
                 with typed():
-                    response = await self._stub(name).GetBlock(pb.GetBlockRequest(height=height))
-                given = response.certified_block.result_certificate
-                if given:
-                    await self._keeper.certify(decode(ResultCertificate, given, self._chain_id))
-                    return
+                    response = await self._stub(name).GetConsistencyProof(request, timeout=MEND_ANSWER_S)
+                given = response.first_result_certificate
+                await self._keeper.certify(decode(ResultCertificate, given, self._chain_id, CERTIFICATE_BYTES_MAX))
             except ConsiliumError as error:
                 _log.write(logging.INFO, "certificate_not_fetched", peer_member=name, reason=error.reason, height=height)
+            if height not in self._keeper.unproven:
+                self._mender = name
+                return

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from functools import partial
+from itertools import groupby
 
 import grpc
 
@@ -12,7 +14,7 @@ from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceServicer
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from consilium.kernel.executions import Execution
 from consilium.kernel.light_client import StateProof, TransactionProof
 from consilium.kernel.opening import open_block, open_transaction
@@ -21,8 +23,10 @@ from consilium.ledger import wire
 from consilium.ledger.block_index import STANDING_MASK, mask
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX
-from consilium.ledger.grant_history import Queries, list_grant_history
+from consilium.ledger.grant_history import Queries, list_grant_history, verify_query
 from consilium.ledger.keeper import Keeper
+from consilium.ledger.room import Room
+from consilium.ledger.settings import LedgerSettings
 from consilium.ledger.wire import Cursor
 from consilium.runtime import calls
 from consilium.runtime.threads import run_to_end
@@ -32,6 +36,12 @@ SMALL_BYTES_MAX = 65_536
 """The most bytes decoded on the event loop."""
 WAIT_S_MAX = 60.0
 """The longest a proof is waited for, in seconds."""
+HOP_WAIT_MS = 5_000
+"""How long a hop waits for the certificate of an epoch's last block."""
+STEP_BLOCKS = 1_024
+"""How many blocks without events are passed over before others have their turn."""
+PAGE_BYTES_MAX = 2 * 1024 * 1024
+"""A page of proofs ends when it has so many bytes."""
 ANSWERING_S = 0.1
 """How long before the caller's deadline waiting ends, so that it gets an answer, in seconds."""
 
@@ -39,10 +49,11 @@ ANSWERING_S = 0.1
 class LedgerServicer(LedgerServiceServicer):
     """The ledger service of one member."""
 
-    def __init__(self, keeper: Keeper, verifier: Verifier, tips_interval_ms: int) -> None:
+    def __init__(self, keeper: Keeper, verifier: Verifier, settings: LedgerSettings) -> None:
         self._keeper, self._verifier = keeper, verifier
         self._chain_id = keeper.chain.chain_id
-        self._tips_interval_s = tips_interval_ms / 1_000
+        self._tips_interval_s = settings.tips_interval_ms / 1_000
+        self._waits, self._streams = (Room(settings.member_id, settings.rpcs_max) for _ in range(2))
         self._queries = Queries()
         self._newest = 0, b""
 
@@ -60,11 +71,12 @@ class LedgerServicer(LedgerServiceServicer):
     async def StreamTips(self, _: pb.StreamTipsRequest, __: Context) -> AsyncIterator[pb.StreamTipsResponse]:
         """Tell the certified height, and again when it has grown."""
         told = -1
-        while True:
-            await self._keeper.until_certified(told + 1)
-            told = self._keeper.chain.certified_height
-            yield pb.StreamTipsResponse(certified_height=told)
-            await asyncio.sleep(self._tips_interval_s)
+        with self._stream():
+            while True:
+                await self._keeper.until_certified(told + 1)
+                told = self._keeper.chain.certified_height
+                yield pb.StreamTipsResponse(certified_height=told)
+                await asyncio.sleep(self._tips_interval_s)
 
     async def GetBlock(self, request: pb.GetBlockRequest, _: Context) -> pb.GetBlockResponse:
         """Read a block."""
@@ -74,23 +86,29 @@ class LedgerServicer(LedgerServiceServicer):
     async def StreamBlocks(self, request: pb.StreamBlocksRequest, _: Context) -> AsyncIterator[pb.StreamBlocksResponse]:
         """Send certified blocks, and new ones unless there is a last."""
         height, last = wire.span(request.first_height, request.last_height if request.HasField("last_height") else None)
-        while last is None or height <= last:
-            await self._keeper.until_certified(height)
-            sent = await self._keeper.sent_block(height)
-            yield pb.StreamBlocksResponse(certified_block=wire.block_message(sent))
-            height += 1
+        with self._stream():
+            while last is None or height <= last:
+                await self._keeper.until_certified(height)
+                sent = await self._keeper.sent_block(height)
+                yield pb.StreamBlocksResponse(certified_block=wire.block_message(sent))
+                height += 1
 
     async def StreamEvents(self, request: pb.StreamEventsRequest, _: Context) -> AsyncIterator[pb.StreamEventsResponse]:
         """Send the transactions of final blocks after the cursor, and new ones unless there is a last height."""
-        position, wanted = wire.cursor(request.cursor), mask(wire.kinds(request.kinds))
-        last = wire.height(request.last_height, "last_height") if request.HasField("last_height") else None
-        height, place = position
-        while last is None or height <= last:
-            await self._keeper.until_certified(height)
-            if self._keeper.index.kinds_at(height) & wanted:
-                for event in await run_to_end(self._events, height, place, wanted):
-                    yield event
-            height, place = height + 1, -1
+        (height, place), wanted = wire.cursor(request.cursor), mask(wire.kinds(request.kinds))
+        last = wire.height(request.last_height, "last_height") if request.HasField("last_height") else wire.HEIGHT_MAX
+        index, chain = self._keeper.index, self._keeper.chain
+        with self._stream():
+            while height <= last:
+                await self._keeper.until_certified(height)
+                most = min(height + STEP_BLOCKS - 1, chain.certified_height, last)
+                found = index.first_with(wanted, height, most)
+                if found <= most:
+                    for event in await run_to_end(self._events, found, place if found == height else -1, wanted):
+                        yield event
+                else:
+                    await asyncio.sleep(0)
+                height, place = min(found, most) + 1, -1
 
     # --- proofs ---
 
@@ -105,7 +123,7 @@ class LedgerServicer(LedgerServiceServicer):
     ) -> pb.GetTransactionProofResponse:
         """Prove a transaction and its outcome, waiting until it is final for as long as asked."""
         leaf = wire.fixed(request.transaction_hash, wire.DIGEST_BYTES, "transaction_hash")
-        await _wait(self._keeper.waiting.until_final(leaf), request.wait_ms)
+        await self._wait(self._keeper.waiting.until_final(leaf), request.wait_ms)
         proof = await self._keeper.read(lambda chain: chain.prove_transaction(leaf))
         verdict = wire.verdict_message(open_transaction(proof.transaction, self._chain_id), proof)
         return pb.GetTransactionProofResponse(proof=wire.proof_message(proof, self._chain_id), verdict=verdict)
@@ -114,7 +132,8 @@ class LedgerServicer(LedgerServiceServicer):
         """Prove what stands under a key."""
         key = wire.state_key(request.key)
         height, least = wire.state_heights(request)
-        await _wait(self._keeper.until_certified(height or least), request.wait_ms)
+        waiting = self._keeper.waiting
+        await self._wait(waiting.until_proven(height) if height else waiting.until_certified(least), request.wait_ms)
         proof = await self._keeper.read(lambda chain: _prove_state(chain, key, height, least))
         return pb.GetStateProofResponse(proof=chain_pb2.StateProof(encoded=encode(proof, self._chain_id)))
 
@@ -142,6 +161,9 @@ class LedgerServicer(LedgerServiceServicer):
         """Prove the step into an epoch."""
         if request.epoch == 0:
             raise InvalidArgument("BAD_EPOCH", "Epoch 0 is entered from the genesis file, not by a hop.", "L5")
+        boundary = self._keeper.chain.last_height_of(request.epoch - 1)
+        if boundary is not None:
+            await self._wait(self._keeper.waiting.until_proven(boundary), HOP_WAIT_MS)
         hop = self._keeper.chain.epoch_hop(request.epoch - 1)
         return pb.GetEpochHopResponse(encoded=encode(hop, self._chain_id))
 
@@ -149,16 +171,17 @@ class LedgerServicer(LedgerServiceServicer):
         """List what happened under grants, to their owner."""
         query, (size, after) = wire.grant_history_query(request), wire.page(request.page_size, request.page_token)
         author, signature = request.owner_signature.public_key, request.owner_signature.signature
+        verify_query(query, author, signature, self._keeper.chain, self._verifier)
         grants = self._keeper.index.grants_of_key(query.delegating_pk)
-        self._queries.use(query, author, signature, self._keeper.chain, self._verifier)
         found = await self._keeper.read(lambda chain: list_grant_history(chain, grants, author))
+        self._queries.use(query, author, self._keeper.chain)
         if after and after not in found:
             raise InvalidArgument("BAD_PAGE", "page_token is not one that this service has sent for this query.")
-        first = found.index(after) + 1 if after else 0
-        chosen = found[first : first + size]
-        proofs = await self._keeper.read(lambda chain: [chain.prove_transaction(each) for each in chosen])
-        token = chosen[-1].hex() if first + size < len(found) else ""
-        lines = [wire.proof_message(each, self._chain_id) for each in proofs]
+        leaves = list(found)
+        first = leaves.index(after) + 1 if after else 0
+        lines = await self._page([found[each] for each in leaves[first : first + size]])
+        behind = first + len(lines)
+        token = leaves[behind - 1].hex() if behind < len(leaves) else ""
         return pb.ListGrantHistoryResponse(transactions=lines, next_page_token=token)
 
     # --- the own consensus ---
@@ -195,6 +218,36 @@ class LedgerServicer(LedgerServiceServicer):
                 yield pb.StreamExecutionsResponse(result_certificate=self._certificate(chain, certified))
 
     # --- what several methods do ---
+
+    @contextlib.contextmanager
+    def _stream(self) -> Iterator[None]:
+        """A stream that may wait for blocks. Raises ResourceExhausted: TOO_MANY_STREAMS."""
+        with self._streams.place(calls.peer()) as free:
+            if not free:
+                raise ResourceExhausted("TOO_MANY_STREAMS", "Too many streams are open; end one, or open this one later.")
+            yield
+
+    async def _wait(self, awaited: Coroutine[None, None, None], wait_ms: int) -> None:
+        """Wait for something as long as asked and allowed; whether it came is for what follows to see."""
+        remaining_s = calls.remaining_s()
+        allowed_s = WAIT_S_MAX if remaining_s is None else max(remaining_s - ANSWERING_S, 0.0)
+        with self._waits.place(calls.peer()) as free, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(wait_ms / 1_000, allowed_s, WAIT_S_MAX) if free else 0):
+                await awaited
+
+    async def _page(self, places: Sequence[tuple[int, int]]) -> list[chain_pb2.TransactionProof]:
+        """The proofs of transactions, fewer than asked for when they grow large; blocks go on between their heights."""
+        lines: list[chain_pb2.TransactionProof] = []
+        taken = 0
+        for height, group in groupby(places, key=lambda each: each[0]):
+            here = [place for _, place in group]
+            for proof in await self._keeper.read(partial(_prove_places, height=height, places=here)):
+                line = wire.proof_message(proof, self._chain_id)
+                taken += len(line.encoded)
+                if lines and taken > PAGE_BYTES_MAX:
+                    return lines
+                lines.append(line)
+        return lines
 
     async def _until_more(self, height: int, certified: int) -> None:
         """Wait for a height to be executed, or one above another to be certified."""
@@ -255,13 +308,8 @@ def _prove_record(chain: Chain, record_id: bytes) -> TransactionProof:
     return chain.prove_transaction(entry.transaction_hash)
 
 
-async def _wait(awaited: Awaitable[None], wait_ms: int) -> None:
-    """Wait for something as long as asked and allowed; whether it came is for what follows to see."""
-    remaining_s = calls.remaining_s()
-    allowed_s = WAIT_S_MAX if remaining_s is None else max(remaining_s - ANSWERING_S, 0.0)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(min(wait_ms / 1_000, allowed_s, WAIT_S_MAX)):
-            await awaited
+def _prove_places(chain: Chain, height: int, places: Sequence[int]) -> list[TransactionProof]:
+    return chain.prove_places(height, places)
 
 
 def _prove_state(chain: Chain, key: bytes, height: int | None, least: int) -> StateProof:

@@ -16,6 +16,7 @@ from consilium.kernel.transactions import Kind, RequestBody
 from consilium.ledger.core.sync import SentBlock
 
 DIGEST_BYTES, IDENTIFIER_BYTES, UMBRAL_KEY_BYTES = 32, 16, 33
+HEIGHT_MAX = (1 << 63) - 1
 PAGE_SIZE_MAX = 100
 """The most transactions on a page, and how many there are where nothing is asked for."""
 _CURSOR = struct.Struct(">QI")
@@ -59,7 +60,7 @@ def kinds(names: Sequence[str]) -> tuple[Kind, ...]:
 
 def height(given: int, field: str) -> int:
     """A height of a block. Raises InvalidArgument: BAD_HEIGHT."""
-    if not 1 <= given < 1 << 63:
+    if not 1 <= given <= HEIGHT_MAX:
         raise InvalidArgument("BAD_HEIGHT", f"{field} is {given}; the first block has height 1.")
     return given
 

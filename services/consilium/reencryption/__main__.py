@@ -47,7 +47,8 @@ async def serve(settings: ReencryptionSettings) -> None:
     """Serve until told to stop; ready once the ledger has been read and a worker answers. Raises as `service`."""
     async with contextlib.AsyncExitStack() as stack:
         found, ended = await service(settings, stack)
-        either = background(_say_ready(found), ended.wait())
+        ready = found.server.ready_after(found.workers.start(), found.standing.loaded.wait())
+        either = background(ready, ended.wait())
         await until_stopped(await stack.enter_async_context(either))
 
 
@@ -68,20 +69,12 @@ async def service(settings: ReencryptionSettings, stack: contextlib.AsyncExitSta
     founders = [each.member_id for each in genesis.members]
     standing = Standing(own, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
     holder = Holder(own, Ed25519Signer.from_seed(seed), genesis)
-    driver = Driver(holder, fragments, receipts, ledger, consensus, workers, settings.wait_s)
+    driver = Driver(holder, fragments, receipts, ledger, consensus.submit, workers, settings.wait_s)
     work = (standing.follow(), driver.follow(), driver.settle(settings.interval_s))
     ended = await stack.enter_async_context(background(*work))
     offered = [described(driver, genesis.chain_id)]
     running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
     return RunningService(standing, workers, running), ended
-
-
-async def _say_ready(found: RunningService) -> None:
-    """Readiness follows the first reading of the ledger, and stays."""
-    await found.workers.start()
-    await found.standing.loaded.wait()
-    await found.server.set_ready(ready=True)
-    await asyncio.Event().wait()
 
 
 def described(driver: Driver, chain_id: bytes) -> Service:

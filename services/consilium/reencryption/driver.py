@@ -10,7 +10,6 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
 
 from consilium.kernel.authoring import sign_payload
 from consilium.kernel.chain import Genesis
@@ -24,6 +23,7 @@ from consilium.kernel.errors import (
     NotFound,
     PermissionDenied,
 )
+from consilium.kernel.light_client import VerifiedState, VerifiedTransaction
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import open_transaction
 from consilium.kernel.signing import Signer
@@ -35,19 +35,15 @@ from consilium.reencryption.core.release import LedgerView, judge_release
 from consilium.reencryption.receipts import KeptReceipt, Receipts
 from consilium.reencryption.store import KeyFragmentStore
 from consilium.reencryption.workers import Workers
-from consilium.runtime import calls
 from consilium.runtime.logs import Log
 from consilium.runtime.proven_ledger import LedgerReader
 from consilium.runtime.threads import run_to_end
 
-POLL_S = 0.05
-"""How long to wait before asking the ledger again."""
 RETRY_S = 0.5
 """How long to wait after the ledger failed, in seconds."""
 EXPIRY_BLOCKS = 100
 """For how many blocks a receipt may wait to be ordered (L6)."""
 REQUEST_ID_BYTES = 16
-Found = TypeVar("Found")
 _log = Log("consilium.reencryption.driver")
 
 
@@ -60,23 +56,17 @@ class Holder:
     genesis: Genesis
 
 
-class Consensus(Protocol):
-    """The member's own consensus."""
-
-    async def submit(self, transaction: bytes) -> None:
-        """Hand over a transaction to be ordered; again is no fault. Raises Unavailable while it cannot be reached."""
-
-
 class Driver:
     """One member as a holder of key fragments."""
 
     def __init__(
-        self, holder: Holder, fragments: KeyFragmentStore, receipts: Receipts, ledger: LedgerReader, consensus: Consensus,
-        workers: Workers, wait_s: float,
+        self, holder: Holder, fragments: KeyFragmentStore, receipts: Receipts, ledger: LedgerReader,
+        submit: Callable[[bytes], Awaitable[None]], workers: Workers, wait_s: float,
     ) -> None:  # fmt: skip
+        """`submit` hands a transaction to the own consensus (`runtime.own_consensus`)."""
         self.receipts = receipts
         self._holder, self._chain_id = holder, holder.genesis.chain_id
-        self._fragments, self._ledger, self._consensus, self._workers = fragments, ledger, consensus, workers
+        self._fragments, self._ledger, self._submit, self._workers = fragments, ledger, submit, workers
         self._wait_s = wait_s
         self._keys: dict[bytes, bytes | None] = dict.fromkeys(fragments.grant_ids())
         """The delegating keys of the grants held here; None until the ledger was asked."""
@@ -87,7 +77,7 @@ class Driver:
 
     async def grant_access(self, grant_id: bytes, kfrag: bytes) -> None:
         """Keep this holder's fragment, once its own ledger has the grant; raises as `proxy.grant_access`."""
-        _, grant = await self._until(lambda: self._read_grant(grant_id))
+        _, grant = await self._until(grant_id, lambda _: None)
         await self._workers.verify_fragment(self._holder.member_id, kfrag, grant)
         await run_to_end(self._fragments.put, grant_id, kfrag)
         self._keys[grant_id] = grant.terms.delegating_pk
@@ -97,7 +87,7 @@ class Driver:
 
         Raises as `judge_release` and `proxy.reencrypt_capsule`; PermissionDenied: NOT_THE_RECIPIENT; NotFound: NOT_STORED.
         """
-        request = await self._until(lambda: self._ledger.read_transaction(request_hash))
+        request = await self._until_final(request_hash)
         body = request.payload.body
         if not isinstance(body, RequestBody):
             raise InvalidArgument("NOT_A_REQUEST", "This transaction asks for no record.", "S5")
@@ -116,7 +106,7 @@ class Driver:
 
         Raises PermissionDenied: NOT_A_HOLDER; FailedPrecondition: NOT_FINAL while the ledger knows of no such revocation.
         """
-        height, grant = await self._until(lambda: self._read_revoked(grant_id))
+        height, grant = await self._until(grant_id, self._judge_revoked)
         return await self._give_up(height, grant)
 
     # --- following the ledger ---
@@ -150,9 +140,7 @@ class Driver:
 
     async def _look_after(self, grant_id: bytes, height: int) -> None:
         """Learn a grant's key, and give its fragment up if it was revoked. Raises FailedPrecondition: NOT_FINAL."""
-        seen, grant = await self._read_grant(grant_id)
-        if seen < height:
-            raise FailedPrecondition("NOT_FINAL", f"Height {height} is not certified here yet.", "S6")
+        seen, grant = await self._read_grant(grant_id, height)
         self._keys[grant_id] = grant.terms.delegating_pk
         if grant.revoked_height is not None:
             await self._give_up(seen, grant)
@@ -169,7 +157,7 @@ class Driver:
                 kept = await self._sign(body)
                 await run_to_end(self.receipts.put, kept)
                 try:
-                    await self._consensus.submit(kept.carried)
+                    await self._submit(kept.carried)
                 except ConsiliumError as error:
                     _log.write(logging.WARNING, "receipt_not_submitted", reason=error.reason)
             return kept
@@ -202,13 +190,13 @@ class Driver:
             assert isinstance(body, ReceiptBody), "only receipts are kept"
             kept = await self._sign(body)
             await run_to_end(self.receipts.put, kept)
-        await self._consensus.submit(kept.carried)
+        await self._submit(kept.carried)
 
     async def _submit_release(self, body: ReceiptBody) -> None:
         """Have consensus take in the receipt of a release, once for each request."""
         if await run_to_end(self.receipts.find, ReceiptKind.RELEASE, body.grant_id, body.request_hash) is None:
             kept = await self._sign(body)
-            await self._consensus.submit(kept.carried)
+            await self._submit(kept.carried)
             await run_to_end(self.receipts.put, kept)
 
     async def _sign(self, body: ReceiptBody) -> KeptReceipt:
@@ -223,47 +211,53 @@ class Driver:
     async def _look(self, body: RequestBody) -> LedgerView:
         """All the rule looks at. The tip is read first, so the age holds for the grant's height or an older one.
 
-        Raises FailedPrecondition: NOT_FINAL, STALE_TIP.
+        Raises FailedPrecondition: NOT_FINAL.
         """
         tip = await self._ledger.read_tip()
         asked_s = time.monotonic()
         record = await self._ledger.read_record(body.record_id)
-        height, grant = await self._read_grant(body.grant_id)
+        height, grant = await self._read_grant(body.grant_id, tip.executed_height)
         if record is None:
             raise FailedPrecondition("NOT_FINAL", "This holder's ledger knows no such record.", "S5")
-        if tip.certified_height == 0 or height < tip.certified_height:
-            raise FailedPrecondition("STALE_TIP", "This holder's ledger answers from before its own tip; ask again.", "S5")
         age_ms = tip.age_ms + int((time.monotonic() - asked_s) * 1_000)
-        return LedgerView(height, age_ms, grant, record.capsule_digest)
+        return LedgerView(height, tip.executed_height, age_ms, grant, record.capsule_digest)
 
-    async def _read_grant(self, grant_id: bytes) -> tuple[int, GrantState]:
+    async def _read_grant(self, grant_id: bytes, least_height: int = 0) -> tuple[int, GrantState]:
         """A grant and the certified height it was read at. Raises FailedPrecondition: NOT_FINAL while there is none."""
-        state = await self._ledger.read_state(grant_entry(grant_id))
+        state = await self._ledger.read_state(grant_entry(grant_id), least_height)
+        return state.height, self._grant(state)
+
+    def _grant(self, state: VerifiedState) -> GrantState:
+        """Raises FailedPrecondition: NOT_FINAL while there is none."""
         if state.value is None:
             raise FailedPrecondition("NOT_FINAL", "This holder's ledger knows no such grant.", "S3")
-        return state.height, decode(GrantState, state.value, self._chain_id)
+        return decode(GrantState, state.value, self._chain_id)
 
-    async def _read_revoked(self, grant_id: bytes) -> tuple[int, GrantState]:
-        height, grant = await self._read_grant(grant_id)
+    def _judge_revoked(self, grant: GrantState) -> None:
+        """Raise PermissionDenied: NOT_A_HOLDER; FailedPrecondition: NOT_REVOKED."""
         if self._holder.member_id not in grant.terms.holders:
             raise PermissionDenied("NOT_A_HOLDER", "This member holds no key fragment of the grant.", "S6")
         if grant.revoked_height is None:
             raise FailedPrecondition("NOT_REVOKED", "The grant stands as far as this holder's ledger knows.", "S6")
-        return height, grant
 
-    async def _until(self, read: Callable[[], Awaitable[Found]]) -> Found:
-        """Ask until the ledger shows it, no longer than `wait_s` or the caller's deadline; raises what was raised last."""
-        remaining_s = calls.remaining_s()
-        over_s = time.monotonic() + (self._wait_s if remaining_s is None else min(self._wait_s, remaining_s))
+    async def _until_final(self, request_hash: bytes) -> VerifiedTransaction:
+        try:
+            return await self._ledger.read_transaction(request_hash, self._wait_s)
+        except (NotFound, FailedPrecondition) as error:
+            raise FailedPrecondition("NOT_FINAL", "This holder's ledger does not know it yet; ask again.", "S5") from error
+
+    async def _until(self, grant_id: bytes, judge: Callable[[GrantState], None]) -> tuple[int, GrantState]:
+        """A grant once it is there and passes, looked at again at every height for `wait_s`; raises what it raised last."""
+        over_s, key = time.monotonic() + self._wait_s, grant_entry(grant_id)
+        state = await self._ledger.read_state(key)
         while True:
             try:
-                return await read()
-            except NotFound as error:
-                if time.monotonic() + POLL_S >= over_s:
-                    raise FailedPrecondition(
-                        "NOT_FINAL", "This holder's ledger does not know it yet; ask again.", "S5"
-                    ) from error
-            except FailedPrecondition:
-                if time.monotonic() + POLL_S >= over_s:
-                    raise
-            await asyncio.sleep(POLL_S)
+                grant = self._grant(state)
+                judge(grant)
+            except FailedPrecondition as missing:
+                try:
+                    state = await self._ledger.read_state(key, state.height + 1, over_s - time.monotonic())
+                except FailedPrecondition:
+                    raise missing from None
+            else:
+                return state.height, grant

@@ -20,7 +20,7 @@ from consilium.kernel.certificates import ResultCertificate, verify_result_certi
 from consilium.kernel.chain import Genesis
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode
-from consilium.kernel.errors import Conflict, DataLoss, InvalidArgument, NotFound
+from consilium.kernel.errors import Conflict, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from consilium.kernel.light_client import (
     EpochHop,
     StateProof,
@@ -33,6 +33,11 @@ from consilium.kernel.opening import open_transaction
 from consilium.kernel.signing import Verifier
 from consilium.kernel.transactions import Body, Kind, RecordBody
 from consilium.runtime.channels import typed
+
+WAIT_S = 2.0
+"""How long the ledger may take to have a height certified that it has executed, in seconds."""
+ANSWER_S = 10.0
+"""How long it may take to answer, besides what it is asked to wait, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +67,20 @@ class LedgerReader(Protocol):
     async def read_tip(self) -> LedgerTip:
         """How far it is, under proof."""
 
-    async def read_transaction(self, transaction_hash: bytes) -> VerifiedTransaction:
-        """A transaction and how it ended. Raises NotFound or FailedPrecondition (NOT_FINAL) until it is final."""
+    async def read_transaction(self, transaction_hash: bytes, wait_s: float = 0.0) -> VerifiedTransaction:
+        """A transaction and how it ended, waited for so long, but never longer than the call being served has.
+
+        Raises NotFound or FailedPrecondition (NOT_FINAL) while it is not final.
+        """
 
     async def read_record(self, record_id: bytes) -> RecordBody | None:
         """A record as registered, None for one that is not."""
 
-    async def read_state(self, key: bytes) -> VerifiedState:
-        """What the map holds at the newest certified height. Raises FailedPrecondition (NOT_FINAL) before the first."""
+    async def read_state(self, key: bytes, least_height: int = 0, wait_s: float = WAIT_S) -> VerifiedState:
+        """What the map holds at the newest certified height, which is waited for so long to be at least this.
+
+        Raises FailedPrecondition (NOT_FINAL) before.
+        """
 
     def events(self, kind: Kind, cursor: bytes) -> AsyncIterator[LedgerEvent]:
         """Every final transaction of a kind after the cursor, each at least once, and then new ones."""
@@ -94,11 +105,14 @@ class ProvenLedger:
         took_ms = int((time.monotonic() - asked_s) * 1_000) + 1
         return LedgerTip(response.executed_height, certified, response.age_ms + took_ms)
 
-    async def read_transaction(self, transaction_hash: bytes) -> VerifiedTransaction:
-        """A transaction and how it ended. Raises NotFound or FailedPrecondition (NOT_FINAL) until it is final."""
-        request = pb.GetTransactionProofRequest(transaction_hash=transaction_hash)
+    async def read_transaction(self, transaction_hash: bytes, wait_s: float = 0.0) -> VerifiedTransaction:
+        """A transaction and how it ended, waited for so long, but never longer than the call being served has.
+
+        Raises NotFound or FailedPrecondition (NOT_FINAL) while it is not final.
+        """
+        request = pb.GetTransactionProofRequest(transaction_hash=transaction_hash, wait_ms=_milliseconds(wait_s))
         with typed():
-            response = await self._stub.GetTransactionProof(request)
+            response = await self._stub.GetTransactionProof(request, timeout=ANSWER_S + wait_s)
         found = await self._verified(response.proof.encoded)
         if found.transaction_hash != transaction_hash:
             raise contradiction("transaction")
@@ -117,22 +131,35 @@ class ProvenLedger:
             raise contradiction("record")
         return body
 
-    async def read_state(self, key: bytes) -> VerifiedState:
-        """What the map holds at the newest certified height. Raises FailedPrecondition (NOT_FINAL) before the first."""
-        return (await self.prove_state(key))[0]
+    async def read_state(self, key: bytes, least_height: int = 0, wait_s: float = WAIT_S) -> VerifiedState:
+        """What the map holds at the newest certified height, which is waited for so long to be at least this.
+
+        Raises FailedPrecondition (NOT_FINAL) before.
+        """
+        wait_ms = _milliseconds(wait_s) if least_height else 0
+        state = (await self._state(key, pb.GetStateProofRequest(key=key, least_height=least_height, wait_ms=wait_ms)))[0]
+        if state.height < least_height:
+            raise contradiction("state")
+        return state
 
     async def prove_state(self, key: bytes, height: int | None = None) -> tuple[VerifiedState, bytes]:
         """What the map holds, at a recent height or the newest certified one, and the encoded proof to hand on.
 
         Raises NotFound (NO_SUCH_HEIGHT) or FailedPrecondition (NOT_FINAL, STATE_GONE) as the ledger does.
         """
+        state, encoded = await self._state(key, pb.GetStateProofRequest(key=key, height=height))
+        if height not in (None, state.height):
+            raise contradiction("state")
+        return state, encoded
+
+    async def _state(self, key: bytes, request: pb.GetStateProofRequest) -> tuple[VerifiedState, bytes]:
         with typed():
-            response = await self._stub.GetStateProof(pb.GetStateProofRequest(key=key, height=height))
+            response = await self._stub.GetStateProof(request, timeout=ANSWER_S + request.wait_ms / 1_000)
         with _contradicting("state"):
             proof = decode(StateProof, response.proof.encoded, self._history.chain_id)
             await self._learn(proof.certificate.result.epoch)
             state = self._history.verify_state(proof, self._verifier)
-        if state.key != key or height not in (None, state.height):
+        if state.key != key:
             raise contradiction("state")
         return state, response.proof.encoded
 
@@ -166,13 +193,23 @@ class ProvenLedger:
             return self._history.verify_transaction(proof, self._verifier)
 
     async def _learn(self, epoch: int) -> None:
-        """Cross the epochs up to this one. Raises as `TrustedHistory.hop`."""
+        """Cross the epochs up to this one. Raises Unavailable: COMMITTEE_UNKNOWN; and as `TrustedHistory.hop`."""
         async with self._learning:
             while self._history.epoch < epoch:
                 request = pb.GetEpochHopRequest(epoch=self._history.epoch + 1)
-                with typed():
-                    response = await self._stub.GetEpochHop(request)
+                try:
+                    with typed():
+                        response = await self._stub.GetEpochHop(request)
+                except (NotFound, FailedPrecondition) as error:
+                    # Said of the hop, not of what was asked for: that is there.
+                    sentence = f"This member's ledger cannot prove the step into epoch {request.epoch} yet; ask again."
+                    raise Unavailable("COMMITTEE_UNKNOWN", sentence, "L5") from error
                 self._history.hop(decode(EpochHop, response.encoded, self._history.chain_id), self._verifier)
+
+
+def _milliseconds(seconds: float) -> int:
+    """As the contract counts; what is over already is 0."""
+    return max(int(seconds * 1_000), 0)
 
 
 @contextmanager

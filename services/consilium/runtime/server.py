@@ -10,7 +10,7 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -78,6 +78,13 @@ class Running:
         states = health_pb2.HealthCheckResponse
         for name in ("", READINESS):
             await self._health.set(name, states.SERVING if ready else states.NOT_SERVING)
+
+    async def ready_after(self, *awaited: Awaitable[object]) -> None:
+        """Say ready once all of these are through, and stay so; for ever, as other background work."""
+        for each in awaited:
+            await each
+        await self.set_ready(ready=True)
+        await asyncio.Event().wait()
 
 
 class HealthServicer(Protocol):

@@ -1,18 +1,18 @@
 """Where callers stand: members as the ledger knows them, and the certificates this member has revoked (design section 8).
 
-Members are read under proof when the service starts, and again whenever a transaction about one becomes final. Until they
-have been read once, nobody of another member is let in. Revoked serial numbers are in the file `revoked` beside the TLS
-files.
+Members are read under proof when the service starts, and again whenever a transaction about one becomes final, so the view
+is as fresh as the member's own ledger. Until they have been read once, nobody of another member is let in. Revoked serial
+numbers are in the file `revoked` beside the TLS files.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from consilium.kernel.encoding import decode
-from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, FailedPrecondition, Unavailable
+from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, Unavailable
 from consilium.kernel.membership import Admits, judge_caller
 from consilium.kernel.state_values import MemberState, member_entry
 from consilium.kernel.transactions import Kind, MemberBody
@@ -26,24 +26,14 @@ RETRY_S = 0.5
 _log = Log("consilium.runtime.standing")
 
 
-class Standing:
-    """Who may call now."""
+class Members:
+    """The members as the ledger knows them; `loaded` once it was read."""
 
-    def __init__(
-        self, member_id: str, chain_id: bytes, founders: list[str], ledger: LedgerReader, tls_directory: Path,
-        admitted: Callable[[str], tuple[Admits, ...]],
-    ) -> None:  # fmt: skip
-        """`admitted` tells whom a method admits. Raises Malformed: BAD_REVOCATION_LIST."""
-        self._member_id, self._chain_id, self._ledger, self._admitted = member_id, chain_id, ledger, admitted
+    def __init__(self, chain_id: bytes, founders: Iterable[str], ledger: LedgerReader, cursor: bytes = b"") -> None:
+        """Those heard of so far, and the cursor of the last event that told of one."""
+        self._chain_id, self._ledger, self._cursor = chain_id, ledger, cursor
         self._states: dict[str, MemberState | None] = dict.fromkeys(founders)
-        self._revoked = Revocations(tls_directory)
-        self._cursor = b""
         self.loaded = asyncio.Event()
-
-    def authorise(self, method: str, peer: PeerIdentity) -> None:
-        """Raise unless the caller may call the method now (`kernel.membership`). Raises Unavailable: STANDING_UNKNOWN."""
-        member = None if peer.member_id == self._member_id else self.member(peer.member_id)
-        judge_caller(peer, self._admitted(method), self._member_id, member, self._revoked, int(time.time() * 1_000))
 
     def member(self, member_id: str) -> MemberState | None:
         """A member, None for one unheard of. Raises Unavailable: STANDING_UNKNOWN until the ledger was read."""
@@ -60,15 +50,14 @@ class Standing:
                     await self._take(event)
             except DeadlineExceeded:
                 continue
-            except FailedPrecondition:  # nothing is certified yet
-                pass
             except ConsiliumError as error:
                 _log.write(logging.WARNING, "ledger_not_followed", reason=error.reason)
             await asyncio.sleep(RETRY_S)
 
     async def _load(self) -> None:
+        """Read all that were heard of. Raises FailedPrecondition (NOT_FINAL) while nothing is certified."""
         for member_id in list(self._states):
-            await self._read(member_id, 0)
+            await self._read(member_id, 1)
         self.loaded.set()
 
     async def _take(self, event: LedgerEvent) -> None:
@@ -78,7 +67,22 @@ class Standing:
 
     async def _read(self, member_id: str, height: int) -> None:
         """Take over what the state of this height or a later one says. Raises FailedPrecondition: NOT_FINAL."""
-        state = await self._ledger.read_state(member_entry(member_id))
-        if state.height < height:
-            raise FailedPrecondition("NOT_FINAL", f"Height {height} is not certified here yet.", "L3")
-        self._states[member_id] = None if state.value is None else decode(MemberState, state.value, self._chain_id)
+        value = (await self._ledger.read_state(member_entry(member_id), height)).value
+        self._states[member_id] = None if value is None else decode(MemberState, value, self._chain_id)
+
+
+class Standing(Members):
+    """Who may call now."""
+
+    def __init__(
+        self, member_id: str, chain_id: bytes, founders: list[str], ledger: LedgerReader, tls_directory: Path,
+        admitted: Callable[[str], tuple[Admits, ...]],
+    ) -> None:  # fmt: skip
+        """`admitted` tells whom a method admits. Raises Malformed: BAD_REVOCATION_LIST."""
+        super().__init__(chain_id, founders, ledger)
+        self._member_id, self._admitted, self._revoked = member_id, admitted, Revocations(tls_directory)
+
+    def authorise(self, method: str, peer: PeerIdentity) -> None:
+        """Raise unless the caller may call the method now (`kernel.membership`). Raises Unavailable: STANDING_UNKNOWN."""
+        member = None if peer.member_id == self._member_id else self.member(peer.member_id)
+        judge_caller(peer, self._admitted(method), self._member_id, member, self._revoked, int(time.time() * 1_000))

@@ -1,11 +1,13 @@
-"""Blocking work off the event loop."""
+"""Work that is never left half done: in a thread off the event loop, or in several steps on it; and work done ahead."""
 
 import asyncio
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
+Item = TypeVar("Item")
 
 
 async def run_to_end(work: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
@@ -14,10 +16,33 @@ async def run_to_end(work: Callable[Given, Made], *args: Given.args, **kwargs: G
     A thread cannot be stopped: without this its file might be closed under a write, and the number of that file belong
     to another by the time the write happens.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    return await to_end(asyncio.to_thread(work, *args, **kwargs))
+
+
+async def to_end(work: Coroutine[Any, Any, Made]) -> Made:
+    """Do all of some work, and when cancelled, however often, say so only at its end.
+
+    What the work made or failed with is dropped then, for who cancels wants no answer: work that must tell of its failure
+    does so itself.
+    """
+    running = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        await asyncio.wait([running])
-        running.exception()  # looked at, so that it is not reported as overlooked: who cancels wants no answer
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # looked at, so that it is not reported as overlooked
         raise
+
+
+async def ahead(made: Iterator[Item]) -> AsyncGenerator[Item, None]:
+    """What a blocking iterator gives, each made in a thread while the one before is used."""
+    making = asyncio.ensure_future(asyncio.to_thread(next, made, None))
+    try:
+        while (item := await making) is not None:
+            making = asyncio.ensure_future(asyncio.to_thread(next, made, None))
+            yield item
+    finally:
+        await asyncio.wait([making])  # the thread uses files until then

@@ -12,6 +12,7 @@ while it changes its own.
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -135,8 +136,15 @@ class Tls:
         self._learned: dict[str, tuple[x509.Certificate, ...]] = {}
 
     def learn(self, authorities: Mapping[str, tuple[x509.Certificate, ...]]) -> None:
-        """Trust these members' authorities besides those in the files, for callers that have verified them themselves."""
-        self._learned = dict(authorities)
+        """Trust these members' authorities besides those in the files, for callers that have verified them themselves.
+
+        What was learned of members not named here stays until it ends: one that did not answer for once is not unlearned.
+        """
+        now = datetime.now(UTC)
+        for member_id, several in {**self._learned, **authorities}.items():
+            self._learned[member_id] = tuple(each for each in several if each.not_valid_after_utc > now)
+            if not self._learned[member_id]:
+                del self._learned[member_id]
         self._take_up(self._read)
 
     def refresh(self) -> bool:

@@ -49,7 +49,8 @@ async def serve(settings: StorageSettings) -> None:
     """Serve until told to stop; ready once the ledger has been read. Raises as `service`, and what ended its tasks."""
     async with contextlib.AsyncExitStack() as stack:
         found, ended = await service(settings, stack)
-        either = background(_say_ready(found), ended.wait())
+        ready = found.server.ready_after(found.standing.loaded.wait())
+        either = background(ready, ended.wait())
         await until_stopped(await stack.enter_async_context(either))
 
 
@@ -74,13 +75,6 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     ended = await stack.enter_async_context(background(standing.follow(), scrub.run(settings.scrub_interval_s)))
     running = await stack.enter_async_context(serving(settings, [described(driver, scrub)], standing.authorise, tls))
     return RunningService(driver, standing, running), ended
-
-
-async def _say_ready(found: RunningService) -> None:
-    """Readiness follows the first reading of the ledger, and stays."""
-    await found.standing.loaded.wait()
-    await found.server.set_ready(ready=True)
-    await asyncio.Event().wait()
 
 
 def described(driver: Driver, scrub: Scrub) -> Service:

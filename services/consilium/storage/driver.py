@@ -6,7 +6,7 @@ with the operating system, so a slow disk slows the sender and never fills memor
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
@@ -35,9 +35,8 @@ from consilium.kernel.sealing import CHUNK_BYTES, chunk_count, sealed_chunk_byte
 from consilium.kernel.signing import Ed25519Verifier, Signer
 from consilium.kernel.state_values import GrantState, MemberState, grant_entry
 from consilium.kernel.umbral import Sealed
-from consilium.runtime import calls
 from consilium.runtime.names import PeerIdentity, Role
-from consilium.runtime.proven_ledger import LedgerReader
+from consilium.runtime.proven_ledger import LedgerReader, contradiction
 from consilium.runtime.threads import run_to_end
 from consilium.storage.core.copies import copy_order
 from consilium.storage.core.erasure import ErasureCertificate, ErasureStatement, certify_erasure
@@ -48,8 +47,6 @@ from consilium.storage.peers import OtherStorages
 from consilium.storage.shredding import ShredSecretStore
 from consilium.storage.store import ObjectStore
 
-POLL_S = 0.05
-"""How long to wait before asking the ledger again whether a request is final."""
 RECHECK_S = 5.0
 """How often, in seconds, a running read asks again whether its grant stands."""
 Given = ParamSpec("Given")
@@ -154,7 +151,7 @@ class Driver:
         await self._check_registered(manifest, self.member_id)
         await self.work(self.stores.objects.complete, manifest)
         await self.work(self.stores.secrets.put, manifest.record_id, shred_secret)
-        receipt = self.sign(manifest)
+        receipt = self.sign(manifest, is_copy=False)
         kept = await self.work(self.stores.holdings.read, manifest.record_id)
         done = replace(kept, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
         await self.work(self.stores.holdings.write, done)
@@ -166,11 +163,11 @@ class Driver:
         await self.work(self.stores.objects.complete, manifest)
         done = replace(holding, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
         await self.work(self.stores.holdings.write, done)
-        return self.sign(manifest)
+        return self.sign(manifest, is_copy=True)
 
-    def sign(self, manifest: Manifest) -> StorageReceipt:
-        """This member's word that it holds the object."""
-        statement = StorageStatement(self.member_id, manifest.record_id, manifest.ciphertext_root)
+    def sign(self, manifest: Manifest, *, is_copy: bool) -> StorageReceipt:
+        """This member's word that it holds the object, as its home or as a copy."""
+        statement = StorageStatement(self.member_id, manifest.record_id, manifest.ciphertext_root, is_copy)
         return StorageReceipt(statement, self._signer.sign(encode(statement, self.chain_id)))
 
     async def put_state(self, record_id: bytes, caller: PeerIdentity) -> tuple[list[bytes], StorageReceipt | None]:
@@ -183,7 +180,7 @@ class Driver:
             raise PermissionDenied("OTHER_WRITER", "Somebody else puts the object of this record.", "S2")
         if holding.state is HoldingState.COMPLETE:
             manifest = await self.work(self.stores.objects.read_manifest, record_id)
-            return list(manifest.chunk_hashes), self.sign(manifest)
+            return list(manifest.chunk_hashes), self.sign(manifest, is_copy=holding.home != self.member_id)
         return await self.work(self.stores.objects.staged, record_id), None
 
     def _draft(self, record_id: bytes, size_class: int, home: str, writer: str) -> Holding:
@@ -212,7 +209,7 @@ class Driver:
                 continue
             try:
                 word = await self.others.replicate(name, manifest, receipt, self.stores.objects.read_chunk)
-                verify_storage_receipt(word, manifest, keeper.profile, self.chain_id, self._verifier)
+                verify_storage_receipt(word, manifest, keeper.profile, self.chain_id, self._verifier, is_copy=True)
             except ConsiliumError:  # out of reach, full, or not to be believed: the next one may do it
                 continue
             holding = replace(holding, keepers=(*holding.keepers, name))
@@ -233,9 +230,9 @@ class Driver:
         """
         request = await self._until_final(request_hash)
         body = granted_body(request, record_id)
-        state = await self.ledger.read_state(grant_entry(body.grant_id))
-        if state.value is None or state.height < request.height:
-            raise FailedPrecondition("NOT_FINAL", "This member's ledger does not show the grant yet.", "S2")
+        state = await self.ledger.read_state(grant_entry(body.grant_id), request.height)
+        if state.value is None:
+            raise contradiction("grant")
         grant = decode(GrantState, state.value, self.chain_id)
         judge_read(request, grant, caller.member_id)
         return grant
@@ -315,7 +312,10 @@ class Driver:
         return await self.work(self.stores.objects.read_manifest, record_id)
 
     async def _until_final(self, request_hash: bytes) -> VerifiedTransaction:
-        return await until_final(lambda: self.ledger.read_transaction(request_hash), self.limits.wait_s)
+        try:
+            return await self.ledger.read_transaction(request_hash, self.limits.wait_s)
+        except (NotFound, FailedPrecondition) as error:
+            raise FailedPrecondition("NOT_FINAL", "The request is not final at this member; ask again.", "S2") from error
 
     # --- erasing ---
 
@@ -346,20 +346,6 @@ class Driver:
         if tuple(left) != holding.keepers:
             await self.work(self.stores.holdings.write, replace(holding, keepers=tuple(left)))
         return tuple(left)
-
-
-async def until_final(read: Callable[[], Awaitable[VerifiedTransaction]], wait_s: float) -> VerifiedTransaction:
-    """Ask until a transaction is final, but no longer than `wait_s` or the caller's deadline. Raises what it raised last."""
-    remaining_s = calls.remaining_s()
-    over = time.monotonic() + min(wait_s, wait_s if remaining_s is None else remaining_s)
-    while True:
-        try:
-            return await read()
-        except (NotFound, FailedPrecondition) as error:
-            if time.monotonic() + POLL_S >= over:
-                sentence = "The request is not final at this member; ask again."
-                raise FailedPrecondition("NOT_FINAL", sentence, "S2") from error
-        await asyncio.sleep(POLL_S)
 
 
 def _check_draft(holding: Holding, manifest: Manifest) -> None:

@@ -1,6 +1,7 @@
 """What the storage service asks of the other members' storage (design section 8: no other calls but to its own ledger)."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
@@ -11,7 +12,7 @@ from consilium.kernel.encoding import encode
 from consilium.kernel.errors import DataLoss, NotFound
 from consilium.kernel.manifest import Manifest, StorageReceipt
 from consilium.runtime.channels import Channel, Peer, typed
-from consilium.runtime.threads import run_to_end
+from consilium.runtime.threads import ahead
 from consilium.runtime.tls import Tls
 from consilium.storage import wire
 
@@ -103,11 +104,11 @@ class GrpcStorages:
 async def _copy_frames(
     manifest: Manifest, receipt: StorageReceipt, read: ReadChunk, kept: list[bytes], chain_id: bytes
 ) -> AsyncIterator[pb.ReplicateObjectRequest]:
-    """A copy's frames; one chunk is in memory at a time."""
+    """A copy's frames, the next chunk being read while one is sent."""
     start = pb.ReplicationStart(manifest=encode(manifest, chain_id), home_receipt=wire.receipt_message(receipt, chain_id))
     yield pb.ReplicateObjectRequest(start=start)
-    for index, chunk_hash in enumerate(manifest.chunk_hashes):
-        if kept[index : index + 1] != [chunk_hash]:
-            data = await run_to_end(read, manifest.record_id, index)
+    missing = [index for index, each in enumerate(manifest.chunk_hashes) if kept[index : index + 1] != [each]]
+    async with aclosing(ahead((index, read(manifest.record_id, index)) for index in missing)) as chunks:
+        async for index, data in chunks:
             yield pb.ReplicateObjectRequest(chunk=wire.chunk_message(index, data))
     yield pb.ReplicateObjectRequest(finish=pb.ReplicationFinish())

@@ -27,7 +27,7 @@ class Tip:
 
     `genesis_ms` is the genesis time in milliseconds. `certificate` is the newest result certificate, `term_end` this term's
     last result once it is executed, `previous_committee` the delegates of the epoch before. `recent` are the headers of the
-    last two windows of executed blocks, or as many as there are: what they ordered no longer waits.
+    last executed blocks, two windows of them and all since the vote log was last written: what they ordered no longer waits.
     """
 
     genesis_ms: int

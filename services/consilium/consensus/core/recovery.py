@@ -40,6 +40,18 @@ def recover(identity: Identity, outlook: Outlook, tip: Tip, recovered: Recovered
     return state
 
 
+def waiting_since(recovered: Recovered) -> int | None:
+    """The height above which batches in the vote log may have been ordered; None where it holds no batch.
+
+    With each checkpoint it names, the log is written anew with the batches that waited then, so none was ordered below; but
+    for one adopted ahead of the own ledger, whose batches may be offered again and are refused as duplicates (L6).
+    """
+    if not any(isinstance(each, BatchRecord) for each in recovered.records):
+        return None
+    stable = [each.certificate.result.height for each in recovered.records if isinstance(each, StableRecord)]
+    return max(stable, default=0)
+
+
 def _at_tip(identity: Identity, outlook: Outlook, tip: Tip) -> State:
     parent = Parent(0, identity.chain_id, tip.genesis_ms)
     if tip.header is not None and tip.result is not None:

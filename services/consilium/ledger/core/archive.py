@@ -22,7 +22,7 @@ STATES_KEPT = 128
 
 @dataclass(slots=True)
 class Link:
-    """One executed block. `certificate` comes later; `state` and its tables root go when the height is old."""
+    """One executed block. `certificate` comes later; `state` goes when the height is old (`Archive.let_go`)."""
 
     block: CertifiedBlock
     header: Header
@@ -72,7 +72,14 @@ class Archive:
                 if type(body) is not RecordBody:
                     self._note_grants(leaf, body)
         if height > STATES_KEPT:
-            self._links[height - STATES_KEPT - 1].state = None
+            self.let_go(height - STATES_KEPT)
+
+    def let_go(self, height: int) -> None:
+        """Forget the state of a height that is too old, unless an epoch ends there and its hop is still to be made (L5)."""
+        link = self.link(height)
+        hop_to_come = link.ends_epoch and link.certificate is None
+        if height <= self.height - STATES_KEPT and not hop_to_come:
+            link.state = None
 
     def link(self, height: int) -> Link:
         """The block at a height.

@@ -7,6 +7,9 @@ or wrong: the chain says so and must not be used any further.
 Left out: keeping blocks on disk (the store), and getting them from peers (`sync`).
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from consilium.kernel.certificates import Committee, ResultCertificate, verify_result_certificate
 from consilium.kernel.chain import CertifiedBlock, Genesis
 from consilium.kernel.codes import Code
@@ -19,7 +22,7 @@ from consilium.kernel.state_values import GrantState, MemberState
 from consilium.ledger.core.acceptance import Tip, VerifiedBlock, genesis_tip, verify_block
 from consilium.ledger.core.archive import Archive, Link
 from consilium.ledger.core.execution import BlockOutcome, execute_block
-from consilium.ledger.core.proofs import epoch_hop, state_proof, transaction_proof
+from consilium.ledger.core.proofs import epoch_hop, state_proof, transaction_proofs
 from consilium.ledger.core.state import LedgerState
 from consilium.ledger.core.tables import RecordEntry
 
@@ -43,6 +46,7 @@ class Chain:
         self._tip = genesis_tip(genesis)
         self._hops: dict[int, EpochHop] = {}
         self._term_ends: dict[int, int] = {}
+        self._boundaries: dict[int, int] = {}
 
     # --- growing ---
 
@@ -73,6 +77,8 @@ class Chain:
         self._archive.add(Link(opened.block, header, outcome, self._state.map, self._state.tables_root), opened.batches)
         if header.height == self._tip.outlook.term_end:
             self._term_ends[header.epoch] = header.height
+        if outcome.outlook.epoch != header.epoch:
+            self._boundaries[header.epoch] = header.height
         self._tip = Tip(header.height, opened.block_hash, header.time_ms, outcome.outlook)
         return outcome
 
@@ -91,13 +97,14 @@ class Chain:
         verify_result_certificate(self.committee_of(result.epoch), certificate, self.chain_id, self._verifier)
         if result != link.outcome.result:
             raise DataLoss("DIVERGED", f"A quorum certified another result for height {result.height} than ours.", "L3")
+        if link.ends_epoch:
+            self._keep_hop(replace(link, certificate=certificate))
         link.certificate = certificate
         self.certified_height = max(self.certified_height, result.height)
-        if link.ends_epoch:
-            self._keep_hop(link)
+        self._archive.let_go(result.height)
 
     def _keep_hop(self, boundary: Link) -> None:
-        """Make the hop over an epoch's last block as soon as it is final, while its state is still at hand (L5)."""
+        """Make the hop over an epoch's last block as soon as it is final; its state is kept until then (L5)."""
         epoch = boundary.header.epoch
         term_end = self._archive.link(self._term_ends[epoch])
         self._hops.setdefault(epoch, epoch_hop(term_end, boundary, self.chain_id))
@@ -155,6 +162,10 @@ class Chain:
         """
         return self._archive.about(grant_id)
 
+    def last_height_of(self, epoch: int) -> int | None:
+        """The last height of an epoch, or None while it goes on."""
+        return self._boundaries.get(epoch)
+
     # --- proving ---
 
     def prove_transaction(self, transaction_hash: bytes) -> TransactionProof:
@@ -162,7 +173,15 @@ class Chain:
 
         Raises NotFound (NO_SUCH_TRANSACTION), FailedPrecondition (NOT_FINAL).
         """
-        return transaction_proof(self._archive, self._log, transaction_hash, self.chain_id)
+        height, place = self.place_of(transaction_hash)
+        return self.prove_places(height, [place])[0]
+
+    def prove_places(self, height: int, places: Sequence[int]) -> list[TransactionProof]:
+        """The same for several places of one block, which is hashed once.
+
+        Raises NotFound (NO_SUCH_HEIGHT), FailedPrecondition (NOT_FINAL).
+        """
+        return transaction_proofs(self._archive.link(height), self._log, places, self.chain_id)
 
     def prove_state(self, key: bytes, height: int | None = None) -> StateProof:
         """What the authenticated map holds under a key, at the newest certified height or a recent one.

@@ -1,16 +1,19 @@
 """What the ledger hands to those who check it: each proof stands under one result certificate (rules L3, L4, L5)."""
 
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
 from consilium.kernel.certificates import AllianceCertificate, ResultCertificate
 from consilium.kernel.chain import Batch
 from consilium.kernel.codes import Code, outcome_leaves
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import FailedPrecondition
 from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
-from consilium.kernel.merkle import MerkleLog, prove_inclusion
+from consilium.kernel.merkle import MerkleLog
 from consilium.kernel.opening import open_block
 from consilium.kernel.state_values import electorate_entry
 from consilium.kernel.transactions import HandoverBody
-from consilium.ledger.core.archive import Archive, Link
+from consilium.ledger.core.archive import Link
 
 
 def certificate_of(link: Link) -> ResultCertificate:
@@ -23,22 +26,24 @@ def certificate_of(link: Link) -> ResultCertificate:
     return link.certificate
 
 
-def transaction_proof(archive: Archive, log: MerkleLog, transaction_hash: bytes, chain_id: bytes) -> TransactionProof:
-    """That the transaction was ordered, and how it ended (L4).
+def transaction_proofs(link: Link, log: MerkleLog, places: Sequence[int], chain_id: bytes) -> list[TransactionProof]:
+    """That the transactions at these places of a block were ordered, and how they ended (L4).
 
-    Raises NotFound for an unknown transaction, FailedPrecondition (NOT_FINAL) for one that is not certified yet.
+    The block's outcomes are hashed once for all of them. Raises FailedPrecondition: NOT_FINAL while it is not certified.
     """
-    height, place = archive.place_of(transaction_hash)
-    link = archive.link(height)
-    certificate, codes = certificate_of(link), link.outcome.codes
-    outcomes = outcome_leaves([log.leaf_at(link.log_start + i) for i in range(len(codes))], codes)
-    return TransactionProof(
-        carried_transaction(link, place, chain_id),
-        codes[place],
-        log.inclusion_proof(link.log_start + place, link.outcome.result.log_size),
-        prove_inclusion(outcomes, place),
-        certificate,
-    )
+    certificate, codes, start = certificate_of(link), link.outcome.codes, link.log_start
+    outcomes = MerkleLog(outcome_leaves([log.leaf_at(start + place) for place in range(len(codes))], codes))
+    carried = list(islice(_carried_transactions(link, chain_id), max(places, default=-1) + 1))
+    return [
+        TransactionProof(
+            carried[place],
+            codes[place],
+            log.inclusion_proof(start + place, link.outcome.result.log_size),
+            outcomes.inclusion_proof(place, len(codes)),
+            certificate,
+        )
+        for place in places
+    ]
 
 
 def state_proof(link: Link, key: bytes) -> StateProof:
@@ -62,14 +67,10 @@ def epoch_hop(term_end: Link, boundary: Link, chain_id: bytes) -> EpochHop:
     return EpochHop(_alliance(boundary, chain_id), term_end.block.header, following.committee, electorate)
 
 
-def carried_transaction(link: Link, place: int, chain_id: bytes) -> bytes:
-    """The bytes of the transaction at a place of a block, as carried (L1)."""
+def _carried_transactions(link: Link, chain_id: bytes) -> Iterator[bytes]:
+    """The bytes of a block's transactions, as carried (L1)."""
     for data in link.block.batches:
-        transactions = decode(Batch, data, chain_id).transactions
-        if place < len(transactions):
-            return transactions[place]
-        place -= len(transactions)
-    raise AssertionError("a place beyond the block's transactions")
+        yield from decode(Batch, data, chain_id).transactions
 
 
 def _alliance(boundary: Link, chain_id: bytes) -> AllianceCertificate:

@@ -5,7 +5,8 @@ and whom to ask no more. It asks one peer at a time, the one that claims most, f
 verified against the tip before it is appended, one after the other, because only executing a block tells who may certify the
 next. A peer that sends what cannot be is banned for good; one that merely fails is asked again when it next shows a tip.
 Where a peer is slow to answer, another is asked beside it, and whichever answer comes first is used: so one that stands
-still holds nobody up, and a slow line is still waited for.
+still holds nobody up, and a slow line is still waited for; until it answers in time it is asked after the others. So is one
+that leaves out a certificate which it should have, as long as there are others; if nobody has it, the block does without.
 
 Left out: time. The driver reports a request that is slow, and later one that has failed.
 """
@@ -21,6 +22,8 @@ from consilium.ledger.core.acceptance import Tip, VerifiedBlock, verify_block
 
 REQUEST_BLOCKS_MAX = 64
 """The most blocks asked for at once, which bounds what waits here."""
+CERTIFIED_BELOW = 64
+"""So many blocks below the final height that it claims, a peer has had the time to get certificates that it had missed."""
 BLOCK_BYTES_MAX = 64 * 1024 * 1024
 """The most bytes one encoded block may have."""
 CERTIFICATE_BYTES_MAX = 16_384
@@ -60,7 +63,7 @@ class RequestFailed:
 
 @dataclass(frozen=True, slots=True)
 class RequestSlow:
-    """A peer has not begun to answer; its answer is still waited for, but not by itself."""
+    """A peer has not begun to answer, or stopped in between; it is still waited for, but not by itself."""
 
     peer: str
 
@@ -122,6 +125,8 @@ class BlockSync:
         self._heights: dict[str, int] = {}
         self._banned: dict[str, str] = {}
         self._asked: dict[str, RequestBlocks] = {}
+        self._slow: dict[str, RequestBlocks] = {}
+        self._bare: dict[str, int] = {}
         self._awaited: str | None = None
         self._waiting: _Waiting | None = None
         self._appending: int | None = None
@@ -129,7 +134,7 @@ class BlockSync:
     @property
     def is_behind(self) -> bool:
         """Whether some peer claims more than the tip here."""
-        return any(height > self._tip.height for height in self._heights.values())
+        return bool(self._ahead())
 
     @property
     def has_blocks(self) -> bool:
@@ -146,8 +151,9 @@ class BlockSync:
             case RequestFailed(peer):
                 self._forget(peer)
             case RequestSlow(peer):
-                if self._awaited == peer:
-                    self._awaited = None
+                if peer in self._asked:
+                    self._slow[peer] = self._asked[peer]
+                    self._wait_no_more(peer)
             case Appended(tip):
                 self._tip = tip
                 if self._appending is not None and tip.height >= self._appending:
@@ -161,7 +167,9 @@ class BlockSync:
         asked = self._asked.pop(peer, None)
         if asked is None:
             return []
-        self._awaited = None
+        self._wait_no_more(peer)
+        if self._slow.get(peer) is not asked:
+            self._slow.pop(peer, None)
         if len(blocks) > asked.count:
             return [self._ban(peer, f"{len(blocks)} blocks were sent where {asked.count} were asked for.")]
         if not blocks:
@@ -178,6 +186,8 @@ class BlockSync:
         sent = self._next_sent()
         if sent is not None:
             peer, block = sent
+            if block.certificate is None and self._should_be_certified(peer):
+                return self._pass_over(peer)
             try:
                 append = self._verified(block)
             except ConsiliumError as refusal:
@@ -212,15 +222,39 @@ class BlockSync:
         return Append(verified, certificate)
 
     def _request(self) -> list[Effect]:
-        """Ask the peer that claims most, ties to the first by name; nobody while an answer is waited for."""
-        free = self._heights.keys() - self._asked.keys()
-        peer = min(free, key=lambda name: (-self._heights[name], name), default=None)
-        if self._awaited is not None or peer is None or self._heights[peer] <= self._tip.height:
+        """Ask the peer that claims most, slow ones last, ties to the first by name; nobody while an answer is waited for."""
+        free = [name for name in self._ahead() if name not in self._asked]
+        if self._awaited is not None or not free:
             return []
+        peer = min(free, key=self._rank)
         first = self._tip.height + 1
         asked = RequestBlocks(peer, first, min(REQUEST_BLOCKS_MAX, self._heights[peer] - self._tip.height))
         self._asked[peer], self._awaited = asked, peer
         return [asked]
+
+    def _ahead(self) -> list[str]:
+        """The peers that claim more than the tip."""
+        return [name for name, height in self._heights.items() if height > self._tip.height]
+
+    def _rank(self, name: str) -> tuple[bool, bool, int, str]:
+        """Who is asked first."""
+        return self._is_bare(name), name in self._slow, -self._heights[name], name
+
+    def _is_bare(self, name: str) -> bool:
+        """Whether a peer has left out a certificate just now: it is asked last, and what it sends is taken as it is."""
+        return self._bare.get(name, 0) > self._tip.height
+
+    def _should_be_certified(self, peer: str) -> bool:
+        """Whether a peer may not leave out the next block's certificate, and there is another to ask for it."""
+        is_old = self._heights.get(peer, 0) > self._tip.height + CERTIFIED_BELOW
+        others = [name for name in self._ahead() if name != peer and not self._is_bare(name)]
+        return is_old and not self._is_bare(peer) and bool(others)
+
+    def _pass_over(self, peer: str) -> list[Effect]:
+        """Have the next blocks from others, once in a run: without certificates proofs wait, without blocks everything."""
+        self._bare[peer] = self._tip.height + REQUEST_BLOCKS_MAX
+        self._waiting = None
+        return self._request()
 
     def _ban(self, peer: str, reason: str) -> Ban:
         """Trust nothing more from this peer, what still waits here included."""
@@ -233,5 +267,9 @@ class BlockSync:
         """Wait for nothing from this peer until it shows a tip again."""
         self._heights.pop(peer, None)
         self._asked.pop(peer, None)
+        self._wait_no_more(peer)
+
+    def _wait_no_more(self, peer: str) -> None:
+        """Let another be asked, if this is the one that is waited for."""
         if self._awaited == peer:
             self._awaited = None

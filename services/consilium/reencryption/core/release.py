@@ -20,11 +20,12 @@ from consilium.kernel.transactions import GrantTerms, RequestBody
 class LedgerView:
     """What the holder's own ledger says, all read at one height: the newest it holds a result certificate for.
 
-    `tip_age_ms` is the time since that certificate came, on the holder's monotonic clock. `capsule_digest` is the one the
-    requested record was registered with.
+    `executed_height` is what the ledger had executed when it was asked. `tip_age_ms` is the time since that certificate
+    came, on the holder's monotonic clock. `capsule_digest` is the one the requested record was registered with.
     """
 
     height: int
+    executed_height: int
     tip_age_ms: int
     grant: GrantState
     capsule_digest: bytes
@@ -79,8 +80,9 @@ def _judge_holder(holder: str, terms: GrantTerms) -> None:
 def _judge_time(request_height: int, view: LedgerView, parameters: Parameters) -> None:
     """The tip is fresh, the request not above it, the window not passed, the grant not revoked since.
 
-    A revocation the holder knows of counts even above its certified height: deny wins. One at the request's own height came
-    behind the request in that block, or the verdict would not be GRANTED.
+    What the holder has executed it knows, certified or not, and a revocation it knows of counts: so it waits until the
+    certificates have caught up. A member that is catching up gets old certificates late, and they would look fresh. A
+    revocation at the request's own height came behind the request in that block, or the verdict would not be GRANTED.
     """
     if view.tip_age_ms > parameters.tip_age_max_ms:
         raise FailedPrecondition(
@@ -88,10 +90,9 @@ def _judge_time(request_height: int, view: LedgerView, parameters: Parameters) -
             f"This holder's newest certified block is {view.tip_age_ms} ms old, more than {parameters.tip_age_max_ms}.",
             "S5",
         )
-    if view.height < request_height:
-        raise FailedPrecondition(
-            "NOT_FINAL", f"This holder stands at height {view.height}, below the request's {request_height}.", "S5"
-        )
+    least = max(request_height, view.executed_height)
+    if view.height < least:
+        raise FailedPrecondition("NOT_FINAL", f"Height {least} is not final at this holder, but {view.height} is.", "S5")
     if view.height - request_height > parameters.release_window_blocks:
         raise PermissionDenied(
             "WINDOW_PASSED",
