@@ -191,7 +191,9 @@ class LocalMember:
         assert isinstance(body, RequestBody)
         entry = chain.record(body.record_id)
         assert entry is not None
-        view = LedgerView(chain.certified_height, self.tip_age_ms, self._grant(body.grant_id), entry.body.capsule_digest)
+        view = LedgerView(
+            chain.certified_height, chain.height, self.tip_age_ms, self._grant(body.grant_id), entry.body.capsule_digest
+        )
         digest = Sealed(capsule, b"").digest
         permit = judge_release(self.name, request, digest, view, alliance.genesis.parameters)
         signer = alliance.keys[self.name].member

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer
 
 from consilium.client.cli import app
-from consilium.client.commands.telling import EXIT_CODES, READER_GONE, exit_code_of
-from consilium.client.custody import Custody, Seed, create_keystore
+from consilium.client.commands.desk import keep_seed, new_person
+from consilium.client.commands.seen import HeightFile
+from consilium.client.commands.telling import EXIT_CODES, INTERRUPTED, READER_GONE, exit_code_of
+from consilium.client.custody import Custody, Seed, create_keystore, open_keystore
+from consilium.client.settings import client_settings
 from consilium.kernel import errors
 from consilium.kernel.encoding import encode
-from consilium.kernel.errors import ConsiliumError
+from consilium.kernel.errors import ConsiliumError, DataLoss, FailedPrecondition
 from consilium.kernel.hashing import ZERO_DIGEST
 from tests.alliance import Alliance
 from tests.client.terminal import MANUAL, PASSPHRASE, Terminal
@@ -73,8 +78,8 @@ def test_help_teaches(terminal: Terminal, words: tuple[str, ...]) -> None:
 def test_all_verbs_are_there() -> None:
     wanted = {
         "member": {"list", "show", "propose", "sign"},
-        "patient": {"enrol", "show"},
-        "recipient": {"enrol", "show"},
+        "patient": {"enrol", "show", "renew"},
+        "recipient": {"enrol", "show", "renew"},
         "record": {"put", "get", "list"},
         "share": {"plan", "grant", "refer", "list", "revoke"},
     }
@@ -106,6 +111,39 @@ def test_name_is_taken_once(enrolled: Terminal) -> None:
     said = enrolled.asked("recipient", "enrol", "surgery")
     assert (said.code, said.facts["error"]["reason"]) == (2, "NAME_TAKEN")
     assert enrolled.keystore.read_bytes() == before
+
+
+def test_enrolments_at_once_lose_no_seed(terminal: Terminal) -> None:
+    """Each adds to the keystore as it is when its turn comes, not as it was when the command began."""
+    settings = replace(client_settings(terminal.settings), keystore=terminal.keystore)
+    people = [new_person(settings, Custody(()), name, name.encode().ljust(32)) for name in ("lin", "wang", "lin")]
+    for each in people[:2]:
+        keep_seed(settings, PASSPHRASE, each)
+    with pytest.raises(FailedPrecondition, match="NAME_TAKEN"):
+        keep_seed(settings, PASSPHRASE, people[2])
+    assert [each.name for each in open_keystore(terminal.keystore, PASSPHRASE).seeds] == ["lin", "wang"]
+    assert "lin  " not in repr(people[0])
+
+
+def test_nothing_is_shown_without_a_keystore(terminal: Terminal) -> None:
+    """Nobody is asked for a new passphrase, twice, for a keystore that is not to be made."""
+    for group in ("patient", "recipient"):
+        said = terminal.run(group, "show", "--json")
+        assert (said.code, said.facts["error"]["reason"]) == (2, "NO_KEYSTORE")
+
+
+def test_highest_height_is_kept_where_a_keystore_lies(terminal: Terminal) -> None:
+    """L4: it never goes back, and a damaged file is not taken for height 0."""
+    seen = HeightFile(terminal.keystore, bytes(32))
+    seen.keep(7)
+    assert not seen.path.exists()
+    terminal.keystore.touch()
+    for height in (7, 5):
+        seen.keep(height)
+        assert seen.read() == 7
+    seen.path.write_text("9" * 30)
+    with pytest.raises(DataLoss, match="DAMAGED_HEIGHT"):
+        seen.read()
 
 
 def test_seed_must_be_named_where_there_are_two(enrolled: Terminal) -> None:
@@ -172,9 +210,11 @@ def test_secrets_have_no_option(terminal: Terminal) -> None:
         (("status",), 2, "BAD_TLS_FILES"),
         (("member", "list"), 2, "BAD_TLS_FILES"),
         (("verify",), 2, "FOLDER_OR_TRANSACTION"),
+        (("patient", "renew", "--passphrase-file", "nowhere"), 2, "NO_KEYSTORE"),
+        (("recipient", "renew"), 2, "BAD_TLS_FILES"),
         (("verify", "nowhere"), 2, "NO_GENESIS"),
         (("status", "--settings", "nowhere.toml"), 2, "BAD_SETTINGS_FILE"),
-        (("record", "list", "--passphrase-file", "nowhere"), 2, "FILE_ERROR"),
+        (("recipient", "enrol", "ward", "--passphrase-file", "nowhere"), 2, "FILE_ERROR"),
     ],
 )
 def test_refusal_is_one_sentence_and_one_object(terminal: Terminal, words: tuple[str, ...], code: int, reason: str) -> None:
@@ -256,3 +296,26 @@ def test_interrupt_ends_it_quietly(terminal: Terminal) -> None:
             running.send_signal(signal.SIGINT)
         _, said = running.communicate()
     assert (said, running.returncode) == (b"", 130)
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "Ctrl-D"])
+def test_who_will_not_say_the_passphrase_ends_it(enrolled: Terminal, how: str) -> None:
+    """At the prompt of a terminal, as anywhere else: 130, which says that nothing was refused."""
+    ours, theirs = pty.openpty()
+    with enrolled.settings.open("a") as file:
+        file.write(f'keystore = "{enrolled.keystore}"\n')
+    command = [str(each) for each in (CONSILIUM, "recipient", "show", "surgery", "--settings", enrolled.settings)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, start_new_session=True, stdin=theirs, stdout=pipe, stderr=pipe) as running:  # noqa: S603
+        assert running.stderr is not None
+        prompt = b"Passphrase of the keystore: "  # its last space comes once the terminal is ready
+        assert running.stderr.read(len(prompt)) == prompt
+        if how == "Ctrl-C":
+            running.send_signal(signal.SIGINT)
+        else:
+            os.write(ours, b"\x04")
+        said = running.stderr.read()
+    os.close(ours)
+    os.close(theirs)
+    assert b"Aborted" not in said
+    assert running.returncode == INTERRUPTED

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
 
+from consilium.kernel.hashing import sha256
 from consilium.sandbox.local import SandboxAlliance, sandbox
 from consilium.sandbox.medical import fhir_bundle
 from tests.client.terminal import Terminal
@@ -157,6 +160,126 @@ def test_patient_in_custody_acts_under_the_institutions_credential(alliance: San
     assert home.asked("share", "plan", AWAY).facts["coalitions"][0]["members"] == [HOME]
 
 
+def test_grant_whose_fragments_nobody_took_is_noted(home: Terminal, away: Terminal, alliance: SandboxAlliance) -> None:
+    """S3, S4: it stands on the ledger, so it is told by its id, listed, and can be revoked; a second revocation is told."""
+    for each in alliance.members:
+        alliance.kill(each, "reencryption")
+    try:
+        said = home.asked("share", "grant", away.folder / "address")
+    finally:
+        asyncio.run(started(alliance, "reencryption"))
+    assert (said.code, said.facts["error"]["reason"]) == (2, "TOO_FEW_HOLDERS")
+    [noted] = home.asked("share", "list").facts["grants"]
+    assert noted["grant"] in said.facts["error"]["sentence"]
+    for _ in range(2):
+        ended = home.asked("share", "revoke", noted["grant"])
+        assert (ended.code, ended.facts["state"] in {"revoked", "dead"}, ended.facts["next_epoch"]) == (0, True, 1)
+    assert home.asked("patient", "show").facts["scopes"][0]["epoch"] == 1
+
+
+def test_revocation_that_was_not_heard_of_is_finished(home: Terminal, away: Terminal) -> None:
+    """S6: the ledger has it, the notebook has not: as after a command that timed out."""
+    name = grant(home, away)
+    notes = next(home.folder.glob("*.notes"))
+    before = notes.read_bytes()
+    assert home.asked("share", "revoke", name).code == 0
+    notes.write_bytes(before)
+    assert home.asked("share", "revoke", name).facts["next_epoch"] == 1
+    assert home.asked("share", "revoke", name, "--close").facts["error"]["reason"] == "NOT_CLOSED"
+    assert home.asked("patient", "show").facts["scopes"][0]["epoch"] == 1
+
+
+async def started(alliance: SandboxAlliance, service: str) -> None:
+    for each in alliance.members:
+        await alliance.start(each, service)
+
+
+def test_audit_says_whom_it_could_not_ask(home: Terminal, away: Terminal, alliance: SandboxAlliance) -> None:
+    """Promise 8: what only that member could prove may be missing."""
+    name = grant(home, away)
+    alliance.kill(STRANGER, "ledger")
+    try:
+        said = home.asked("audit")
+        told = home.run("audit", "--passphrase-file", home.folder / "passphrase")
+    finally:
+        asyncio.run(alliance.start(STRANGER, "ledger"))
+    assert (said.code, [each["member"] for each in said.facts["unasked"]]) == (3, [STRANGER])
+    assert [each["grant"] for each in said.facts["lines"]] == [name]
+    assert f"Not heard to the end: {STRANGER}" in told.out
+    said = home.asked("audit")
+    assert (said.code, said.facts["unasked"]) == (0, [])
+
+
+def test_credential_is_renewed_in_its_place(home: Terminal) -> None:
+    """Other keys under the same name; what the patient does goes on. A lost one is issued anew."""
+    put(home, "letter", b"a letter")
+    [folder] = home.folder.glob("*.credential")
+    before = named(folder)
+    said = home.asked("patient", "renew", "lin", "--days", "1")
+    assert (said.code, said.facts["records"]) == (0, 1)
+    after = named(folder)
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+    put(home, "scan", b"a scan")
+    folder.rename(folder.with_name(f"{folder.name}.old"))  # interrupted between two renames
+    assert home.asked("patient", "renew").code == 0
+    assert named(folder)[0] == before[0]
+    shutil.rmtree(folder)
+    assert home.asked("patient", "renew").code == 0
+    assert named(folder)[0] != before[0]
+    assert [each.name for each in home.folder.glob("*.credential*")] == [folder.name]
+    assert home.asked("record", "list").code == 0
+
+
+def named(folder: Path) -> tuple[str, int]:
+    """Whom a credential names, and its serial number."""
+    leaf = x509.load_pem_x509_certificates((folder / "tls.crt").read_bytes())[0]
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.UniformResourceIdentifier)[0], leaf.serial_number
+
+
+def test_staffs_credential_is_renewed_by_an_administrator(home: Terminal, alliance: SandboxAlliance) -> None:
+    folder = home.folder / "staff"
+    shutil.copytree(alliance.member(HOME).administrator, folder)
+    before = named(folder)
+    assert home.run("recipient", "renew", folder, "--json").facts["folder"] == str(folder)
+    assert named(folder)[0] == before[0]
+    assert named(folder)[1] != before[1]
+
+
+def test_commands_go_on_from_the_height_seen_last(home: Terminal) -> None:
+    """L4: the home member cannot answer from the past between two commands."""
+    put(home, "letter", b"a letter")
+    [seen] = home.folder.glob("*.height")
+    assert int(seen.read_text()) > 0
+    settings = home.folder / "hasty.toml"
+    settings.write_text(home.settings.read_text() + "wait_s = 1\n")
+    seen.write_text("1000000")
+    said = Terminal(home.folder, settings).asked("record", "list")
+    assert said.code != 0
+    assert said.facts["error"]["reason"] in {"NOT_FINAL", "STALE_STATE"}
+
+
+def test_record_that_cannot_be_noted_is_not_stored(home: Terminal, alliance: SandboxAlliance) -> None:
+    """Its id would be lost."""
+    chunks = alliance.member(HOME).folder / "storage" / "chunks"
+    before = sorted(chunks.rglob("*"))
+    (home.folder / "letter").write_bytes(b"a letter")
+    said = home.asked("record", "put", home.folder / "letter", "--label", "x" * 401)
+    assert (said.code, said.facts["error"]["reason"]) == (2, "CANNOT_BE_NOTED")
+    assert sorted(chunks.rglob("*")) == before
+    put(home, "letter", b"a letter")
+    assert sorted(chunks.rglob("*")) != before
+
+
+def test_nothing_is_asked_for_that_cannot_be_written(home: Terminal, away: Terminal) -> None:
+    """S3: a request stands on the ledger for good."""
+    put(home, "letter", b"a letter")
+    grant(home, away)
+    assert get(away, "letter", "no such folder/letter") == (2, "FILE_ERROR")
+    assert [each["event"] for each in home.asked("audit").facts["lines"]] == ["GRANTED_ACCESS"]
+
+
 def test_foreign_reference_opens_nothing(home: Terminal, away: Terminal, alliance: SandboxAlliance, tmp_path: Path) -> None:
     """S3: a reference that was overheard is of no use under other keys."""
     put(home, "letter", b"a letter")
@@ -181,6 +304,25 @@ def test_status_tells_how_it_stands(home: Terminal, alliance: SandboxAlliance) -
         asyncio.run(alliance.start(HOME, "storage"))
 
 
+@pytest.mark.parametrize(
+    ("service", "silent", "heard"),
+    [("ledger", ("executed_height", "tip_age_ms"), "quorum"), ("consensus", ("epoch", "quorum", "view"), "executed_height")],
+)
+def test_status_shows_what_is_left(
+    home: Terminal, alliance: SandboxAlliance, service: str, silent: tuple[str, ...], heard: str
+) -> None:
+    """When it is needed most: with the home's ledger or consensus down."""
+    alliance.kill(HOME, service)
+    try:
+        said, told = home.run("status", "--json"), home.run("status")
+    finally:
+        asyncio.run(alliance.start(HOME, service))
+    assert (said.code, told.code) == (1, 1)
+    assert {said.facts[each] for each in silent} == {None}
+    assert said.facts[heard] is not None
+    assert f"{service} out of reach" in told.out
+
+
 def test_member_is_shown_with_its_proof(home: Terminal) -> None:
     assert [each["member"] for each in home.run("member", "list", "--json").facts["members"]] == [
         "1A",
@@ -198,19 +340,39 @@ def test_proposal_gathers_signatures(alliance: SandboxAlliance, tmp_path: Path) 
     """L2: more than two thirds of the members have to sign; what is signed is read out of its bytes."""
     machines = {each: Terminal(tmp_path / each, alliance.member(each).client_settings) for each in alliance.members}
     keys = {each: alliance.member(each).folder / "keys" / "member" for each in machines}
+    (tmp_path / "letter").write_bytes(b"the authority's letter")
     words = "member", "propose", "grade", "2B", "--grade", "B1", "--until", "900000", "--json"
-    opened = machines[HOME].run(*words, "--member-key", keys[HOME]).facts
+    opened = machines[HOME].run(*words, "--member-key", keys[HOME], "--evidence", tmp_path / "letter").facts
     assert (opened["signatures"], opened["signatures_needed"]) == (1, 4)
     waiting = machines[AWAY].run("member", "sign", "--at", HOME, "--json").facts["proposals"]
     assert [each["says"] for each in waiting if each["proposal"] == opened["proposal"]] == [
         "grade 2B B1 until height 900000"
     ]
+    [shown] = [each for each in waiting if each["proposal"] == opened["proposal"]]
+    assert (shown["evidence"], shown["profile"]) == (sha256(b"the authority's letter").hex(), None)
+    said = machines[AWAY].run("member", "sign", opened["proposal"], "--at", HOME, "--json")
+    assert (said.code, said.facts["error"]["reason"]) == (2, "NO_MEMBER_KEY")
     for each in (AWAY, STRANGER, "1A"):
         name = opened["proposal"][:16]
         signed = machines[each].run("member", "sign", name, "--at", HOME, "--member-key", keys[each], "--json").facts
     assert signed["signatures"] == 4
     said = machines[HOME].run("member", "sign", opened["proposal"], "--member-key", keys[HOME], "--json")
     assert (said.code, said.facts["error"]["reason"]) == (1, "NO_SUCH_PROPOSAL")
+
+
+def test_what_is_signed_is_shown_whole(home: Terminal, alliance: SandboxAlliance) -> None:
+    """L2: every key of the profile, before anybody signs."""
+    member = alliance.member(HOME)
+    words = "--member-key", member.folder / "keys" / "member"
+    opened = home.run("member", "propose", "suspend", "3B", *words, "--json").facts
+    known = home.run("member", "show", "3B", "--json").facts
+    profile = opened["profile"]
+    assert {name: profile[name] for name in profile if name in known and name != "grade"} == {
+        name: known[name] for name in ("member", "owner_group", "member_key", "consensus_key")
+    }
+    told = home.run("member", "sign").out
+    assert profile["consensus_key"] in told
+    assert profile["reveal_anchor"] in told
 
 
 def test_member_out_of_reach_is_exit_code_3(home: Terminal, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,6 +102,20 @@ def test_failed_change_leaves_the_notebook_as_it_was(file: NotebookFile) -> None
     assert sorted(each.suffix for each in file.path.parent.iterdir()) == [".lock", ".notes"]
 
 
+@pytest.mark.parametrize(
+    "record",
+    [replace(LETTER, label="x" * 401), replace(LETTER, scope="x" * 201), replace(LETTER, label="scan\udcff")],
+)
+def test_what_could_not_be_read_again_is_not_written(file: NotebookFile, record: KeptRecord) -> None:
+    """Before, such a note made the whole notebook unreadable, and the record's id was lost."""
+    before = noted(file)
+    with pytest.raises(InvalidArgument, match="CANNOT_BE_NOTED"):
+        file.check(lambda notes: notes.with_record(record))
+    with pytest.raises(InvalidArgument, match="CANNOT_BE_NOTED"):
+        file.change(lambda notes: notes.with_record(record))
+    assert file.read() == before
+
+
 def test_changes_at_once_take_turns(file: NotebookFile) -> None:
     """Each change reads what the one before has written: none is lost."""
     grants = [KeptGrant(bytes([each]) * 16, "imaging", 0, 0, "benxi") for each in range(12)]
@@ -123,7 +138,11 @@ def test_scope_never_goes_back_to_a_closed_epoch() -> None:
 
 
 def test_grant_is_noted_once() -> None:
-    assert EMPTY.with_grants((GRANT,)).with_grants((GRANT,)).grants == (GRANT,)
+    """Also when somebody lies about its place: the first one noted stays, and can be named."""
+    other = replace(GRANT, epoch=2)
+    for notes in (EMPTY.with_grants((GRANT,)).with_grants((GRANT, other)), EMPTY.with_grants((GRANT, other, GRANT))):
+        assert notes.grants == (GRANT,)
+        assert notes.grant_named("cd56") == GRANT
 
 
 def test_record_is_named_by_label_id_or_beginning() -> None:

@@ -28,7 +28,7 @@ from tests.client.test_records import entropy, place, read
 from tests.runtime.loopback import Loopback, Scripted, allow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 DATA = bytes(range(251)) * (3 * PIECE_BYTES // 251)
 RECEIPT = StorageReceipt(StorageStatement("alder", b"r" * 16, b"c" * 32), b"s" * 64)
@@ -158,3 +158,44 @@ def test_a_put_that_always_breaks_off_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         asyncio.run(put(tmp_path, storage, outgoing(DATA)))
     assert storage.sent == PUTS_MAX
+
+
+@pytest.mark.parametrize(
+    ("left", "error"), [(b"x" + DATA[1:], InvalidArgument), (DATA[:-1], InvalidArgument), (None, OSError)]
+)
+def test_a_source_that_fails_in_mid_put_says_how(tmp_path: Path, left: bytes | None, error: type[Exception]) -> None:
+    """What is wrong with the file is told, and no cancelling that nobody asked for; after a break or at once."""
+    path, storage = tmp_path / "scan", Breaking(breaks_after=[2])
+    path.write_bytes(DATA)
+    one = outgoing(path)
+    if left is None:
+        path.unlink()
+    else:
+        asyncio.run(all_chunks(one))
+        path.write_bytes(left)
+    with pytest.raises(error):
+        asyncio.run(put(tmp_path, storage, one))
+
+
+class Counted(OutgoingRecord):
+    """Counts how often its chunks are being made at the same time."""
+
+    at_once = most = 0
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            async with aclosing(super().chunks()) as chunks:
+                async for each in chunks:
+                    yield each
+        finally:
+            self.at_once -= 1
+
+
+def test_one_attempt_has_ended_before_the_next_begins(tmp_path: Path) -> None:
+    """Both would seal with the same writer."""
+    one = outgoing(DATA)
+    counted = Counted(DATA, one.writer, ignore)
+    assert asyncio.run(put(tmp_path, Breaking(breaks_after=[0, 5, 1]), counted)) == RECEIPT
+    assert (counted.most, counted.at_once) == (1, 0)

@@ -66,12 +66,14 @@ def test_no_paper_is_overwritten(tmp_path: Path) -> None:
 
 def test_record_is_named_by_label_or_beginning() -> None:
     assert REFERENCE.record_named("scan") == SCAN
-    assert REFERENCE.record_named("abab") == LETTER
+    assert REFERENCE.record_named("ABAB") == LETTER
+    assert Reference(b"", (("abab", SCAN[1]), LETTER)).record_named("abab") == ("abab", SCAN[1])
     assert Reference(b"", (SCAN,)).record_named(None) == SCAN
     with pytest.raises(InvalidArgument, match="AMBIGUOUS"):
         REFERENCE.record_named(None)
-    with pytest.raises(NotFound, match="NOT_NOTED"):
-        REFERENCE.record_named("x-ray")
+    for name in ("x-ray", "aba", ""):
+        with pytest.raises(NotFound, match="NOT_NOTED"):
+            REFERENCE.record_named(name)
 
 
 @pytest.mark.parametrize(

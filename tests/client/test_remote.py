@@ -26,7 +26,7 @@ from consilium.client import (
     open_alliance,
     sync,
 )
-from consilium.client.enrolment import draft, issue, revoke, write_credential
+from consilium.client.enrolment import SIGNING_KEY, draft, issue, revoke, write_credential
 from consilium.client.sharing import Permission, Recipient
 from consilium.identity.authority import create_authority
 from consilium.kernel.encoding import encode
@@ -109,7 +109,7 @@ def test_a_record_is_written_shared_opened_revoked_and_reported(alliance: Sandbo
             await all_of.patient.revoke(grant)
             with pytest.raises(PermissionDenied, match="GRANT_REVOKED, rule S6"):
                 await all_of.recipient.open(grant.terms.grant_id, reference, WHY)
-            events = [each.event for each in await all_of.patient.report()]
+            events = [each.event for each in (await all_of.patient.report()).lines]
             assert events[:2] == [Event.GRANTED_ACCESS, Event.REQUEST_GRANTED]
             assert events.count(Event.REQUEST_DENIED) == 2
             assert {Event.FRAGMENT_RELEASED, Event.OPENED, Event.REVOKED} <= {*events}
@@ -127,7 +127,7 @@ def test_a_report_of_many_pages_is_whole(alliance: SandboxAlliance) -> None:
             grant = await all_of.patient.share(all_of.address, PERMISSION)
             asked = [all_of.recipient.request(grant.terms.grant_id, reference, sha256(bytes([i]))) for i in range(60)]
             await asyncio.gather(*asked)
-            events = [each.event for each in await all_of.patient.report()]
+            events = [each.event for each in (await all_of.patient.report()).lines]
             assert events == [Event.GRANTED_ACCESS, *[Event.REQUEST_GRANTED] * 60]
 
     run(story())
@@ -218,12 +218,15 @@ def test_a_patients_device_acts_under_its_own_credential_until_it_is_revoked(
             assert {each.stat().st_mode & 0o777 for each in folder.iterdir()} == {0o600}
             async with people(alliance) as all_of, open_alliance(replace(settings, credential=folder)) as device:
                 assert device.signer.public_key == issued.credential.signing_key
+                (folder / SIGNING_KEY).chmod(0o640)
+                with pytest.raises(FailedPrecondition, match="OPEN_TO_OTHERS"):
+                    _ = device.signer
                 patient = device.patient(PatientKeys(secrets.token_bytes(32)), "imaging")
                 reference = await patient.write(LETTER)
                 grant = await patient.share(all_of.address, PERMISSION)
                 opened = await all_of.recipient.open(grant.terms.grant_id, reference, WHY)
                 assert b"".join([each async for each in all_of.recipient.read(opened)]) == LETTER
-                assert (await patient.report())[0].event is Event.GRANTED_ACCESS
+                assert (await patient.report()).lines[0].event is Event.GRANTED_ACCESS
                 reason = identity_pb2.REVOCATION_REASON_ROLE_ENDED
                 await revoke(administrator.identity, issued.credential.credential_id, reason)
                 with pytest.raises(PermissionDenied, match="REVOKED"), typed():
@@ -295,6 +298,18 @@ def test_what_is_not_there_is_waited_for_or_refused(alliance: SandboxAlliance) -
     run(story())
 
 
+def test_a_client_that_starts_anew_starts_where_it_had_been(alliance: SandboxAlliance) -> None:
+    """L4: a height that was kept is the least the home member may answer from."""
+
+    async def story() -> None:
+        async with open_alliance(settings_of(alliance, HOME)) as opened:
+            kept = opened.session.height
+        async with open_alliance(settings_of(alliance, HOME), kept + 5) as anew:
+            assert anew.session.height >= kept + 5
+
+    run(story())
+
+
 def test_many_use_one_session_at_once(alliance: SandboxAlliance) -> None:
     """L3: an answer is held against what had been seen when it was asked for, so that honest answers may overtake."""
 
@@ -308,9 +323,9 @@ def test_many_use_one_session_at_once(alliance: SandboxAlliance) -> None:
 
 def test_the_same_without_asyncio(alliance: SandboxAlliance) -> None:
     """The synchronous face: same names, same errors."""
-    keys = RecipientKeys(secrets.token_bytes(32))
+    owner, keys = PatientKeys(secrets.token_bytes(32)), RecipientKeys(secrets.token_bytes(32))
     with sync.open_alliance(settings_of(alliance, HOME)) as home, sync.open_alliance(settings_of(alliance, AWAY)) as away:
-        patient, recipient = home.patient(PatientKeys(secrets.token_bytes(32)), "imaging"), away.recipient(keys)
+        patient, recipient = home.patient(owner, "imaging"), away.recipient(keys)
         reference = patient.write(SCAN)
         grant = patient.share(Recipient(AWAY, keys.author.public_key, keys.receiving.public_key), PERMISSION)
         assert away.session.grant(grant.terms.grant_id).terms == grant.terms
@@ -319,4 +334,6 @@ def test_the_same_without_asyncio(alliance: SandboxAlliance) -> None:
         patient.revoke(grant)
         with pytest.raises(PermissionDenied, match="GRANT_REVOKED"):
             recipient.open(grant.terms.grant_id, reference, WHY)
-        assert patient.report()[0].event is Event.GRANTED_ACCESS
+        assert patient.report().lines[0].event is Event.GRANTED_ACCESS
+        assert patient.report().faults == {}
+        assert [each.grant.terms for each in patient.find_grants(owner).grants] == [grant.terms]

@@ -106,22 +106,22 @@ def test_wrong_fragment_is_left_out_and_its_holder_named() -> None:
     lie = signed_again(lie)
     combined = combine([good[0], lie, good[2]])
     assert combined.opened == SECRET
-    assert [(holder, error.reason) for holder, error in combined.faults] == [("cedar", "FOREIGN_CFRAG")]
+    assert [(holder, getattr(error, "reason", "")) for holder, error in combined.faults] == [("cedar", "FOREIGN_CFRAG")]
 
 
 def test_faults_are_named_when_too_few_are_left() -> None:
     first, second = released(GRANT, SEALED, "alder", "cedar")
     forged = dataclasses.replace(second, signature=bytes(64))
-    with pytest.raises(FailedPrecondition, match="cedar: BAD_SIGNATURE"):
+    with pytest.raises(FailedPrecondition, match=r"cedar: .*BAD_SIGNATURE"):
         combine([first, forged])
 
 
 def test_answer_to_another_request_is_left_out() -> None:
     """S5: a release belongs to one request; reusing it would be a disclosure without its own audit entry."""
     first, second = released(GRANT, SEALED, "alder", "cedar")
-    with pytest.raises(FailedPrecondition, match="cedar: OTHER_REQUEST"):
+    with pytest.raises(FailedPrecondition, match=r"cedar: .*OTHER_REQUEST"):
         combine([first, signed_again(second, request_hash=sha256(b"another request"))])
-    with pytest.raises(FailedPrecondition, match="cedar: OTHER_REQUEST"):
+    with pytest.raises(FailedPrecondition, match=r"cedar: .*OTHER_REQUEST"):
         combine([first, signed_again(second, grant_id=b"x" * 16)])
 
 
@@ -136,14 +136,14 @@ def test_member_that_is_no_holder_is_left_out() -> None:
     """S4: only the grant's own holders count."""
     first, second = released(GRANT, SEALED, "alder", "cedar")
     foreign = dataclasses.replace(second, statement=dataclasses.replace(second.statement, holder="birch"))
-    with pytest.raises(FailedPrecondition, match="birch: NOT_A_HOLDER"):
+    with pytest.raises(FailedPrecondition, match=r"birch: .*NOT_A_HOLDER"):
         combine([first, foreign])
 
 
 def test_holder_without_a_known_key_is_left_out() -> None:
     known = {"alder": MEMBER_KEYS["alder"]}
     releases = released(GRANT, SEALED, "alder", "cedar")
-    with pytest.raises(FailedPrecondition, match="cedar: UNKNOWN_MEMBER"):
+    with pytest.raises(FailedPrecondition, match=r"cedar: .*UNKNOWN_MEMBER"):
         combine_releases(HOSPITAL, GRANT.terms, REQUEST_HASH, SEALED, releases, known, CHAIN, Ed25519Verifier())
 
 

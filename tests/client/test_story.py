@@ -100,7 +100,7 @@ def test_record_is_written_shared_opened_revoked_and_reported(world: World) -> N
         await world.patient.close(grant)
         with pytest.raises(PermissionDenied, match="GRANT_REVOKED, rule S6"):
             await world.read(reference, grant)
-        lines = await world.patient.report()
+        lines = (await world.patient.report()).lines
         assert [line.event for line in lines] == [
             Event.GRANTED_ACCESS,
             Event.REQUEST_GRANTED,
@@ -127,7 +127,7 @@ def test_every_report_line_is_proven(world: World) -> None:
     async def story() -> None:
         reference, grant = await world.shared(LETTER)
         await world.read(reference, grant)
-        lines = await world.patient.report()
+        lines = (await world.patient.report()).lines
         assert all(isinstance(line.proof, VerifiedTransaction) for line in lines)
         assert [line.height for line in lines] == sorted(line.height for line in lines)
 
@@ -141,7 +141,7 @@ def test_third_hospital_is_refused_and_shown(world: World) -> None:
         reference, grant = await world.shared(LETTER)
         with pytest.raises(PermissionDenied, match="NOT_THE_RECIPIENT, rule S3"):
             await world.chaoyang.open(grant.terms.grant_id, reference, WHY)
-        last = (await world.patient.report())[-1]
+        last = (await world.patient.report()).lines[-1]
         assert last.event is Event.REQUEST_DENIED
         assert world.chaoyang_keys.author.public_key.hex()[:16] in last.member
 

@@ -129,7 +129,7 @@ def test_share_record(alliance: SandboxAlliance, tmp_path: Path) -> None:
             assert owner.owner.epoch == 1
 
             await people.until_deleted(grant)
-            lines = await owner.report()
+            lines = (await owner.report()).lines
             events = [(line.event, line.member, line.proof.author) for line in lines]
             asked = hospital.keys.author.public_key, people.stranger.keys.author.public_key
             assert [author for event, _, author in events if event is Event.REQUEST_GRANTED] == [asked[0]]

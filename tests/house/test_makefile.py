@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.house.source import ROOT
 
@@ -32,6 +35,14 @@ def test_missing_tools_are_named_in_one_sentence(tmp_path: Path) -> None:
     run = make("tools-there", "PYTHON=/missing/python3.11", "GO=/missing/go", f"BUF={tmp_path}/buf")
     assert run.returncode != 0
     assert "make test needs CPython 3.11 and Go 1.26.7 or newer, not found on the PATH." in run.stderr
+
+
+@pytest.mark.parametrize("word", ["demo", "sandbox", "lint", "sim", "nemesis", "bench"])
+def test_what_runs_our_code_has_its_stubs_made(word: str) -> None:
+    """From a fresh clone: generated code is not committed."""
+    rules = make("--print-data-base", "--question", "help").stdout
+    [prerequisites] = re.findall(rf"^{word}: (.*)$", rules, re.MULTILINE)
+    assert "build/protos.stamp" in prerequisites.split()
 
 
 def test_sim_replays_one_seed() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consilium.kernel.encoding import encode
-from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, NotFound
+from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, FailedPrecondition, NotFound
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.disk import OsDisk
 from consilium.sandbox.audit import audit, compare
@@ -51,6 +51,32 @@ def test_every_chain_is_replayed(tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines[:-1]] == sorted(scribe.alliance.keys)
     assert all(f"{scribe.chain.height} blocks replayed" in line and "epochs 0 to 1" in line for line in lines[:-1])
     assert lines[-1].startswith("all 5 members hold one chain")
+
+
+def test_the_folder_stays_as_it_lies(tmp_path: Path) -> None:
+    """What is judged is not mended: a torn end is passed over, no file is made; and it needs no right to write."""
+    chain_left_in(tmp_path)
+    blocks = tmp_path / "benxi" / "ledger" / "blocks"
+    with blocks.open("ab") as file:
+        file.write(b"torn")
+    for each in (blocks.with_name("blocks.lock"), blocks.with_name("blocks.mark")):
+        each.unlink()
+    before = contents(tmp_path)
+    assert len(list(audit(tmp_path))) == 6
+    assert contents(tmp_path) == before
+
+
+def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Every file with its bytes, and when it was changed last."""
+    return {each: (each.read_bytes(), each.stat().st_mtime_ns) for each in sorted(folder.rglob("*")) if each.is_file()}
+
+
+def test_a_running_alliance_is_not_judged(tmp_path: Path) -> None:
+    chain_left_in(tmp_path)
+    store = JournalBlockStore.open(OsDisk(), tmp_path / "dalian" / "ledger" / "blocks")
+    with pytest.raises(FailedPrecondition, match=f"The alliance in {tmp_path} is running; end it.*STILL_RUNNING"):
+        list(audit(tmp_path))
+    store.close()
 
 
 def test_a_chain_of_another_alliance_is_refused(tmp_path: Path) -> None:

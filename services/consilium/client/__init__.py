@@ -3,11 +3,12 @@
 What an integrator needs is here under one name; `sync` has the same without asyncio. docs/sdk.md shows it at work.
 """
 
+from consilium.client.finding import FoundGrant, FoundGrants, find_grants
 from consilium.client.keys import PatientKeys, RecipientKeys
 from consilium.client.patient import PatientClient
 from consilium.client.recipient import OpenedRecord, RecipientClient
 from consilium.client.remote import Alliance, open_alliance
-from consilium.client.report import Event, ReportLine
+from consilium.client.report import Event, PatientReport, ReportLine
 from consilium.client.session import Session
 from consilium.client.settings import ClientSettings, client_settings
 from consilium.client.sharing import Permission, PreparedGrant, Recipient, RecordReference
@@ -19,9 +20,12 @@ __all__ = [
     "ClientSettings",
     "ConsiliumError",
     "Event",
+    "FoundGrant",
+    "FoundGrants",
     "OpenedRecord",
     "PatientClient",
     "PatientKeys",
+    "PatientReport",
     "Permission",
     "PreparedGrant",
     "Purpose",
@@ -32,5 +36,6 @@ __all__ = [
     "ReportLine",
     "Session",
     "client_settings",
+    "find_grants",
     "open_alliance",
 ]

@@ -6,6 +6,8 @@ ends, and with which exit code, is decided in `commands.telling`.
 
 import importlib.metadata
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -57,12 +59,9 @@ def demo(
     Takes about a minute and 150 MiB of disk. Everything shown is really done: real files, real keys, real blocks, real
     processes killed; a check that fails ends the story with exit code 1.
     """
-    try:
+    with _extras("fhir,dicom,services"):
         from consilium.sandbox.demo import play
         from consilium.sandbox.teller import StoryFailed
-    except ModuleNotFoundError as missing:
-        complain(f"The demo reads medical files and needs {missing.name}: install consilium[fhir,dicom,services].")
-        raise SystemExit(REFUSED) from missing
 
     try:
         play(Console(), keep)
@@ -84,7 +83,8 @@ def sandbox(
     Shows every member's ports, where the settings and credentials of its clients lie, and a first command to try. A service
     that ends, or that you kill, is started again. Five members take about 1 GiB of memory.
     """
-    from consilium.sandbox.keeping import keep
+    with _extras("services"):
+        from consilium.sandbox.keeping import keep
 
     keep(Console(), folder, members)
 
@@ -129,6 +129,16 @@ def main() -> None:
     """Run the command line; a refusal becomes one sentence on standard error and an exit code."""
     with refusals(as_json=False):
         app()
+
+
+@contextmanager
+def _extras(names: str) -> Iterator[None]:
+    """Around imports of what comes with these extras only; what is missing is said in one sentence, exit code 2."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        complain(f"This needs {missing.name}, which is not installed: install consilium[{names}].")
+        raise SystemExit(REFUSED) from missing
 
 
 def _replay(options: Options, folder: Path) -> None:

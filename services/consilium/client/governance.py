@@ -50,12 +50,17 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """A proposal as it stands at the member `at`; `says` is read out of the bytes that are signed."""
+    """A proposal as it stands at the member `at`; what it `says`, `profile` and `evidence` are read out of what is signed.
+
+    `profile` is None for a grade; `evidence` is the SHA-256 of the document behind the proposal in hexadecimal, or "".
+    """
 
     proposal_hash: bytes
     at: str
     payload: bytes
     says: str
+    profile: MemberProfile | None
+    evidence: str
     state: str
     signatures: int
     signatures_needed: int
@@ -156,11 +161,14 @@ def _motion(proposal: pb.Proposal, at: str, chain_id: bytes) -> Motion:
     payload = open_transaction(proposal.transaction.encoded, chain_id).payload_bytes
     if sha256(payload) != proposal.proposal_hash:
         raise Conflict("OTHER_PROPOSAL", f"{at} shows another proposal than the one it names.", "L2")
+    body = _body(decode(Payload, payload, chain_id, PAYLOAD_BYTES_MAX))
     return Motion(
         proposal.proposal_hash,
         at,
         payload,
-        _says(decode(Payload, payload, chain_id, PAYLOAD_BYTES_MAX)),
+        _says(body),
+        body.profile if isinstance(body, MemberBody) else None,
+        "" if body.evidence_digest == ZERO_DIGEST else body.evidence_digest.hex(),
         pb.ProposalState.Name(proposal.state).removeprefix("PROPOSAL_STATE_"),
         proposal.signatures,
         proposal.signatures_needed,
@@ -169,15 +177,18 @@ def _motion(proposal: pb.Proposal, at: str, chain_id: bytes) -> Motion:
     )
 
 
-def _says(payload: Payload) -> str:
-    """A proposal in words. Raises Malformed: NO_PROPOSAL for a transaction of another kind."""
-    body = payload.body
+def _body(payload: Payload) -> MemberBody | GradeBody:
+    """What a proposal does. Raises Malformed: NO_PROPOSAL for a transaction of another kind."""
+    if isinstance(payload.body, MemberBody | GradeBody):
+        return payload.body
+    raise Malformed("NO_PROPOSAL", "The transaction that is to be signed is no proposal.", "L2")
+
+
+def _says(body: MemberBody | GradeBody) -> str:
+    """A proposal in words."""
     if isinstance(body, GradeBody):
         return f"grade {body.member_id} {body.grade.name} until height {body.expires_height}"
-    if isinstance(body, MemberBody):
-        keys = f" with member key {body.profile.member_key.hex()[:16]}" if body.action is MemberAction.ADMIT else ""
-        return f"{body.action.name.lower()} {body.profile.member_id}{keys}"
-    raise Malformed("NO_PROPOSAL", "The transaction that is to be signed is no proposal.", "L2")
+    return f"{body.action.name.lower()} {body.profile.member_id}"
 
 
 def _profile(member_id: str, path: Path) -> MemberProfile:

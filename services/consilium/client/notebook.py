@@ -10,10 +10,8 @@ and record ids, no access: the seed makes all keys again, and `found` grants com
 copy put back in its place is not noticed here; the ledger then says what is newer.
 """
 
-import fcntl
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
@@ -22,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from consilium.client.keys import notebook_key, notebook_name
-from consilium.client.private_files import read_private, replace_private
+from consilium.client.private_files import read_private, replace_private, turn
 from consilium.kernel.encoding import ENCODED_BYTES_MAX, AtMost, Identifier, MemberId, decode, encode
 from consilium.kernel.errors import DataLoss, InvalidArgument, Malformed, NotFound
 from consilium.kernel.hashing import DIGEST_BYTES, sha256
@@ -35,7 +33,10 @@ FILE_BYTES_MAX = ENCODED_BYTES_MAX + 1_024
 PREFIX_MIN = 4
 """How many hexadecimal digits of an id are the least to name it by."""
 
-ScopeName = Annotated[str, AtMost(200)]
+SCOPE_MAX, LABEL_MAX = 200, 400
+"""How long the name of a scope, and of a record, may be."""
+
+ScopeName = Annotated[str, AtMost(SCOPE_MAX)]
 Kept = TypeVar("Kept")
 
 
@@ -55,7 +56,7 @@ class KeptRecord:
     holder: MemberId
     scope: ScopeName
     epoch: int
-    label: Annotated[str, AtMost(400)]
+    label: Annotated[str, AtMost(LABEL_MAX)]
     length: int
 
 
@@ -94,18 +95,20 @@ class Notebook:
         return replace(self.at_epoch(record.scope, record.epoch), records=(*self.records, record))
 
     def with_grants(self, grants: tuple[KeptGrant, ...]) -> "Notebook":
-        """With these grants, those that were noted before left as they are."""
-        known = {each.grant_id for each in self.grants}
-        return replace(self, grants=(*self.grants, *(each for each in grants if each.grant_id not in known)))
+        """With these grants, each once; those that were noted before are left as they are."""
+        noted: dict[bytes, KeptGrant] = {}
+        for each in (*self.grants, *grants):
+            noted.setdefault(each.grant_id, each)
+        return replace(self, grants=tuple(noted.values()))
 
     def record_named(self, name: str) -> KeptRecord:
         """The record with this label, id or beginning of an id. Raises NotFound or InvalidArgument as `_one`."""
         labelled = [each for each in self.records if each.label == name]
-        return _one("record", "record", name, labelled or [each for each in self.records if _begins(each.record_id, name)])
+        return _one("record", "record", name, labelled or [each for each in self.records if begins(each.record_id, name)])
 
     def grant_named(self, name: str) -> KeptGrant:
         """The grant with this id or beginning of an id. Raises NotFound or InvalidArgument as `_one`."""
-        return _one("grant", "share", name, [each for each in self.grants if _begins(each.grant_id, name)])
+        return _one("grant", "share", name, [each for each in self.grants if begins(each.grant_id, name)])
 
 
 class NotebookFile:
@@ -126,16 +129,36 @@ class NotebookFile:
         return self._opened(read_private(self.path, FILE_BYTES_MAX))
 
     def change(self, how: Callable[[Notebook], Notebook]) -> Notebook:
-        """Write what `how` makes of the notebook as it is now; two commands at once take turns. Raises as `read`."""
-        with _turn(self.path.with_name(f"{self.path.name}.lock")):
+        """Write what `how` makes of the notebook as it is now; two commands at once take turns.
+
+        Raises InvalidArgument: CANNOT_BE_NOTED, and as `read`.
+        """
+        with turn(self.path):
             changed = how(self.read())
             replace_private(self.path, self._sealed(changed))
         return changed
 
+    def check(self, how: Callable[[Notebook], Notebook]) -> None:
+        """Raise what the change would raise, and change nothing: to be called before what cannot be taken back."""
+        self._encoded(how(self.read()))
+
     def _sealed(self, notebook: Notebook) -> bytes:
         nonce = secrets.token_bytes(NONCE_BYTES)
-        data = MAGIC + nonce + self._seal.encrypt(nonce, encode(notebook, self._chain_id), MAGIC)
+        data = MAGIC + nonce + self._seal.encrypt(nonce, self._encoded(notebook), MAGIC)
         return data + sha256(data)
+
+    def _encoded(self, notebook: Notebook) -> bytes:
+        """The notebook's bytes, once they can be read again."""
+        try:
+            data = encode(notebook, self._chain_id)
+            decode(Notebook, data, self._chain_id)
+        except (Malformed, UnicodeEncodeError) as error:
+            raise InvalidArgument(
+                "CANNOT_BE_NOTED",
+                f"A label has at most {LABEL_MAX} characters, a scope {SCOPE_MAX}, both of them Unicode text; a notebook has"
+                " at most 16,384 records and as many grants. Give another name, for instance by --label.",
+            ) from error
+        return data
 
     def _opened(self, data: bytes) -> Notebook:
         body, closing = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
@@ -154,15 +177,8 @@ class NotebookFile:
         )
 
 
-@contextmanager
-def _turn(lock: Path) -> Iterator[None]:
-    """Hold the lock file alone."""
-    with lock.open("ab") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-
-
-def _begins(identifier: bytes, name: str) -> bool:
+def begins(identifier: bytes, name: str) -> bool:
+    """Whether a name of four digits or more is how the id begins."""
     return len(name) >= PREFIX_MIN and identifier.hex().startswith(name.lower())
 
 

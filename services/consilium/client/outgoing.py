@@ -4,23 +4,22 @@ What is held in memory is a piece of the file and its chunks, whatever the objec
 sealing the object once more from its source: under the same keys the same chunks come out, so none has to be kept.
 """
 
-import asyncio
 import io
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from consilium.client.records import RecordWriter
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.manifest import Manifest
+from consilium.runtime.threads import ahead
 
 PIECE_BYTES = 1_048_576
 """How much of a file is read and sealed at a time."""
 PIECE_CHUNKS = 4
 """How many chunks of padding are made at a time."""
-Item = TypeVar("Item")
 Progress = Callable[[int], None]
 """Told how many of the object's bytes have been sealed and taken so far."""
 
@@ -49,7 +48,7 @@ class OutgoingRecord:
         """The sealed chunks, the next piece being made while this one is sent. May raise OSError."""
         self.writer.begin_again()
         with _opened(self._source) as file:
-            async with aclosing(_ahead(self._pieces(file))) as pieces:
+            async with aclosing(ahead(self._pieces(file))) as pieces:
                 async for sealed, chunks in pieces:
                     for chunk in chunks:
                         yield chunk
@@ -69,17 +68,6 @@ class OutgoingRecord:
         padding = self.writer.finish()
         while chunks := list(islice(padding, PIECE_CHUNKS)):
             yield sealed, chunks
-
-
-async def _ahead(made: Iterator[Item]) -> AsyncGenerator[Item, None]:
-    """What a blocking iterator gives, each made in a thread while the one before is used."""
-    making = asyncio.ensure_future(asyncio.to_thread(next, made, None))
-    try:
-        while (item := await making) is not None:
-            making = asyncio.ensure_future(asyncio.to_thread(next, made, None))
-            yield item
-    finally:
-        await asyncio.wait([making])  # the thread uses the file until then
 
 
 def _opened(source: bytes | Path) -> BinaryIO:

@@ -1,8 +1,10 @@
 """Files for one user's eyes: mode 0600, replaced in one step, refused when others could read them.
 
-After a crash at any moment there is the old file or the new one, whole. What is sealed inside is each caller's own.
+After a crash at any moment there is the old file or the new one, whole. What is sealed inside is each caller's own. Who
+writes what it has read before takes a turn, so that two commands at once lose nothing.
 """
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -48,6 +50,14 @@ def read_private(path: Path, bytes_max: int) -> bytes:
         raise FailedPrecondition("OPEN_TO_OTHERS", f"{path} is open to other users; its mode must be 0600 (chmod 600).")
     with path.open("rb") as file:
         return file.read(bytes_max + 1)
+
+
+@contextmanager
+def turn(path: Path) -> Iterator[None]:
+    """Hold the lock file beside this one alone. May raise OSError."""
+    with path.with_name(f"{path.name}.lock").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _sync_folder(folder: Path) -> None:

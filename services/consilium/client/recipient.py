@@ -1,17 +1,17 @@
 """What the requesting institution's client does: ask, collect fragments, open (rules S2 to S5)."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from consilium.client.keys import RecipientKeys
 from consilium.client.records import RecordReader
-from consilium.client.session import Session, ask_all, require
-from consilium.client.sharing import RecordReference, combine_releases, request_record
+from consilium.client.session import Fault, Session, require
+from consilium.client.sharing import RecordReference, are_all_out_of_reach, combine_releases, request_record, told_of
 from consilium.kernel.codes import Code
 from consilium.kernel.consent import Release
-from consilium.kernel.errors import ConsiliumError, DataLoss, NotFound
+from consilium.kernel.errors import ConsiliumError, DataLoss, NotFound, Unavailable
 from consilium.kernel.light_client import VerifiedTransaction
 from consilium.kernel.manifest import Manifest, open_shred_secret, verify_manifest
 from consilium.kernel.transactions import GrantTerms, RecordBody
@@ -25,7 +25,7 @@ class OpenedRecord:
     record: RecordBody
     manifest: Manifest
     reader: RecordReader = field(repr=False)
-    faults: tuple[tuple[str, ConsiliumError | OSError], ...]
+    faults: tuple[tuple[str, Fault], ...]
 
 
 class RecipientClient:
@@ -47,8 +47,9 @@ class RecipientClient:
     async def open(self, grant_id: bytes, reference: RecordReference, evidence: bytes) -> OpenedRecord:
         """Ask, and open what is granted; `read` then gives the bytes (S2 to S5).
 
-        Raises PermissionDenied when refused, FailedPrecondition TOO_FEW_FRAGMENTS, and Conflict or InvalidArgument when
-        storage or holders handed out what does not belong together.
+        Raises PermissionDenied when refused, FailedPrecondition TOO_FEW_FRAGMENTS (Unavailable where the holders that are
+        missing were only out of reach), and Conflict or InvalidArgument when storage or holders handed out what does not
+        belong together.
         """
         session = self._session
         request = await self.request(grant_id, reference, evidence)
@@ -68,42 +69,49 @@ class RecipientClient:
     async def read(self, opened: OpenedRecord) -> AsyncGenerator[bytes, None]:
         """The record's bytes, piece by piece, once; where its home fails or a chunk is damaged, from a copy on (S2).
 
-        Raises DataLoss when no member has a good copy of a chunk.
+        Raises DataLoss NO_GOOD_COPY when no member has a good copy of a chunk, Unavailable NO_GOOD_COPY when all are out of
+        reach.
         """
         names = [opened.record.holder, *(each for each in self._session.members if each != opened.record.holder)]
-        failed: list[str] = []
+        faults: dict[str, Fault] = {}
         while opened.reader.next_index < len(opened.manifest.chunk_hashes):
-            left = [each for each in names if each not in failed]
-            if not left:
-                raise DataLoss("NO_GOOD_COPY", f"No member has a good copy of chunk {opened.reader.next_index}.", "S2")
-            async with aclosing(self._from_member(opened, left[0])) as pieces:
-                async for piece in pieces:
-                    failed.clear()
-                    yield piece
-            failed.append(left[0])
+            name = next((each for each in names if each not in faults), None)
+            if name is None:
+                raise _no_good_copy(opened.reader.next_index, list(faults.items()))
+            try:
+                async with aclosing(self._from_member(opened, name)) as pieces:
+                    async for piece in pieces:
+                        faults.clear()
+                        yield piece
+                faults[name] = DataLoss("CUT_SHORT", "Its answer ended before the object did.", "S2")
+            except (ConsiliumError, OSError) as error:  # damaged, missing or out of reach: the next member may have it
+                faults[name] = error
         opened.reader.finish()
 
     async def _from_member(self, opened: OpenedRecord, name: str) -> AsyncGenerator[bytes, None]:
-        """What one member has good copies of, from the next chunk on; the end says nothing about the rest."""
+        """What one member has good copies of, from the next chunk on. Raises what it fails with."""
         reader, request_hash = opened.reader, opened.request.transaction_hash
         gateway = self._session.gateway(name)
-        try:
-            async with aclosing(gateway.get_object(opened.record.record_id, request_hash, reader.next_index)) as chunks:
-                async for chunk in chunks:
-                    yield await asyncio.to_thread(reader.update, chunk)
-        except (ConsiliumError, OSError):  # damaged, missing or out of reach: the next member may have it
-            return
+        async with aclosing(gateway.get_object(opened.record.record_id, request_hash, reader.next_index)) as chunks:
+            async for chunk in chunks:
+                yield await asyncio.to_thread(reader.update, chunk)
 
     async def _open_capsule(
         self, terms: GrantTerms, request_hash: bytes, manifest: Manifest
-    ) -> tuple[bytes, tuple[tuple[str, ConsiliumError | OSError], ...]]:
+    ) -> tuple[bytes, tuple[tuple[str, Fault], ...]]:
         """What the capsule holds, with the help of all holders that do their part."""
         session, sealed = self._session, manifest.sealed
-        asked = [session.gateway(name).reencrypt_capsule(request_hash, sealed.capsule) for name in terms.holders]
-        answers, silent = await ask_all(terms.holders, asked)
+        answers, silent = await session.ask(
+            terms.holders, lambda gateway, _: gateway.reencrypt_capsule(request_hash, sealed.capsule)
+        )
         releases: list[Release] = [release for _, release in answers]
         keys = {name: (await session.member(name)).profile.member_key for name in terms.holders}
         combined = combine_releases(
-            self._keys, terms, request_hash, sealed, releases, keys, session.chain_id, session.verifier
+            self._keys, terms, request_hash, sealed, releases, keys, session.chain_id, session.verifier, silent=silent
         )
-        return combined.opened, (*silent, *combined.faults)
+        return combined.opened, combined.faults
+
+
+def _no_good_copy(index: int, faults: Sequence[tuple[str, Fault]]) -> ConsiliumError:
+    kind = Unavailable if are_all_out_of_reach(faults) else DataLoss
+    return kind("NO_GOOD_COPY", f"No member has given a good copy of chunk {index} ({told_of(faults)}).", "S2")

@@ -17,6 +17,7 @@ from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from consilium.client.enrolment import SIGNING_KEY
 from consilium.client.keys import PatientKeys, RecipientKeys
 from consilium.client.patient import PatientClient
+from consilium.client.private_files import read_private
 from consilium.client.recipient import RecipientClient
 from consilium.client.remote_member import RemoteMember
 from consilium.client.session import Session, ask_all
@@ -39,14 +40,15 @@ MESSAGE_BYTES_MAX = 16 * 1_048_576
 
 
 @asynccontextmanager
-async def open_alliance(settings: ClientSettings) -> AsyncIterator["Alliance"]:
-    """The alliance within, its connections closed at the end.
+async def open_alliance(settings: ClientSettings, height: int = 0) -> AsyncIterator["Alliance"]:
+    """The alliance within, its connections closed at the end; `height` is the highest seen final before (`session.height`).
 
     Raises InvalidArgument (BAD_SETTING, BAD_GENESIS, BAD_TLS_FILES) for settings and files; FailedPrecondition NOT_FINAL
-    while nothing is certified; Unavailable when the home member cannot be reached.
+    while the home member has no certified height, or none that is not below the one given, Conflict STALE_STATE when it
+    answers with an older one; Unavailable when it cannot be reached.
     """
     async with AsyncExitStack() as stack:
-        alliance = Alliance(settings, stack)
+        alliance = Alliance(settings, stack, height)
         await alliance.learn_authorities()
         yield alliance
 
@@ -54,8 +56,9 @@ async def open_alliance(settings: ClientSettings) -> AsyncIterator["Alliance"]:
 class Alliance:
     """All members one client can call; made by `open_alliance`."""
 
-    def __init__(self, settings: ClientSettings, stack: AsyncExitStack) -> None:
+    def __init__(self, settings: ClientSettings, stack: AsyncExitStack, height: int = 0) -> None:
         self.settings = settings
+        self._height = height
         self.genesis: Genesis = read_genesis(settings.genesis)
         self._peers = services_of(settings.services)
         self._tls = Tls(settings.credential, settings.alliance)
@@ -72,9 +75,12 @@ class Alliance:
 
     @property
     def signer(self) -> Ed25519Signer:
-        """The credential's own Ed25519 key. Raises NotFound: NO_SIGNING_KEY for an application's credential."""
+        """The credential's own Ed25519 key.
+
+        Raises NotFound: NO_SIGNING_KEY for an application's credential, FailedPrecondition: OPEN_TO_OTHERS.
+        """
         path = self.settings.credential / SIGNING_KEY
-        if not path.is_file() or len(seed := path.read_bytes()) != SEED_BYTES:
+        if not path.is_file() or len(seed := read_private(path, SEED_BYTES)) != SEED_BYTES:
             raise NotFound("NO_SIGNING_KEY", f"{path} holds no signing key of {SEED_BYTES} bytes.")
         return Ed25519Signer.from_seed(seed)
 
@@ -97,9 +103,9 @@ class Alliance:
         return self._channels[peer]
 
     def new_session(self) -> Session:
-        """Another conversation over the same connections, which again trusts the genesis file alone."""
+        """Another conversation over the same connections, which again starts from the genesis file and the height given."""
         members = {name: self._member(name) for name in self._peers}
-        return Session(self.genesis, self.settings.member_id, members, Ed25519Verifier())
+        return Session(self.genesis, self.settings.member_id, members, Ed25519Verifier(), self._height)
 
     def patient(self, keys: PatientKeys, scope: str, epoch: int = 0, custodian: str | None = None) -> PatientClient:
         """One patient in one scope; `custodian` is the member that keeps the seed, None for the patient's device (S1)."""

@@ -5,8 +5,10 @@ the connection breaks, GetPutState tells what has arrived, and the rest is sent 
 gRPC has in flight, because the next chunk is made only when the one before is on its way.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeVar
 
 from consilium.api.chain.v1 import chain_pb2
 from consilium.api.consensus.v1 import consensus_pb2
@@ -22,7 +24,7 @@ from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceStub
 from consilium.client.alliance import HistoryPage, OutgoingObject, SignedQuery, StoredManifest
 from consilium.kernel.consent import Release
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import NotFound, Unavailable
+from consilium.kernel.errors import FailedPrecondition, NotFound, Unavailable
 from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
 from consilium.kernel.manifest import Manifest, StorageReceipt
 from consilium.kernel.merkle import leaf_hash
@@ -43,6 +45,10 @@ PUTS_MAX = 4
 """How often a put that broke off is taken up."""
 ANSWERING_S = 5
 """How much longer than it waits a call may take."""
+PAUSE_S, PAUSE_S_MAX = 0.1, 2.0
+"""How long after an answer that came too early the question is put again, at first and at most."""
+
+Answer = TypeVar("Answer")
 
 
 class RemoteMember:
@@ -92,10 +98,12 @@ class RemoteMember:
 
     async def prove_transaction(self, transaction_hash: bytes) -> TransactionProof:
         """The proof of a transaction, once it is final."""
-        request = ledger_pb2.GetTransactionProofRequest(transaction_hash=transaction_hash, wait_ms=self._wait_s * 1_000)
-        with typed():
-            response = await self._ledger.GetTransactionProof(request, timeout=self._wait_s + ANSWERING_S)
-        return self._proof(response.proof)
+
+        def ask(wait_ms: int, timeout_s: float) -> Awaitable[ledger_pb2.GetTransactionProofResponse]:
+            request = ledger_pb2.GetTransactionProofRequest(transaction_hash=transaction_hash, wait_ms=wait_ms)
+            return self._ledger.GetTransactionProof(request, timeout=timeout_s)
+
+        return self._proof((await self._awaited(ask)).proof)
 
     async def prove_record(self, record_id: bytes) -> TransactionProof:
         """The proof of a record's registration."""
@@ -105,10 +113,30 @@ class RemoteMember:
 
     async def prove_state(self, key: bytes, least_height: int = 0) -> StateProof:
         """What the map holds at the newest certified height, not below the least."""
-        request = ledger_pb2.GetStateProofRequest(key=key, least_height=least_height, wait_ms=self._wait_s * 1_000)
-        with typed():
-            response = await self._ledger.GetStateProof(request, timeout=self._wait_s + ANSWERING_S)
-        return decode(StateProof, response.proof.encoded, self._chain_id)
+
+        def ask(wait_ms: int, timeout_s: float) -> Awaitable[ledger_pb2.GetStateProofResponse]:
+            request = ledger_pb2.GetStateProofRequest(key=key, least_height=least_height, wait_ms=wait_ms)
+            return self._ledger.GetStateProof(request, timeout=timeout_s)
+
+        return decode(StateProof, (await self._awaited(ask)).proof.encoded, self._chain_id)
+
+    async def _awaited(self, ask: Callable[[int, float], Awaitable[Answer]]) -> Answer:
+        """The answer to a question that the ledger waits with; one with many waiting says at once what is not there yet.
+
+        `ask` is told for how long to wait, in milliseconds, and when to give the call up, in seconds.
+        """
+        clock, pause_s = asyncio.get_running_loop().time, PAUSE_S
+        end_s = clock() + self._wait_s
+        while True:
+            left_s = max(end_s - clock(), 0.0)
+            try:
+                with typed():
+                    return await ask(round(left_s * 1_000), left_s + ANSWERING_S)
+            except (NotFound, FailedPrecondition):
+                if clock() + pause_s >= end_s:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
     async def grant_history(self, signed: SignedQuery, page_token: str) -> HistoryPage:
         """A page of what happened under the grants of a key."""
@@ -145,12 +173,12 @@ class RemoteMember:
     # --- storage ---
 
     async def put_object(self, outgoing: OutgoingObject) -> StorageReceipt:
-        """Take in an object; a put that breaks off is resumed."""
+        """Take in an object; a put that breaks off is resumed. Raises what the object's source fails with."""
         arrived: dict[int, bytes] = {}
         for attempts_left in reversed(range(PUTS_MAX)):
             try:
-                with typed():
-                    response = await self._storage.PutObject(self._frames(outgoing, arrived))
+                async with aclosing(self._frames(outgoing, arrived)) as frames:
+                    response = await self._put(frames)
                 return decode(StorageReceipt, response.receipt.encoded, self._chain_id)
             except Unavailable:
                 if not attempts_left:
@@ -160,6 +188,20 @@ class RemoteMember:
                 return decode(StorageReceipt, state.receipt.encoded, self._chain_id)
             arrived = dict(enumerate(state.chunk_hashes))
         raise AssertionError("the last attempt returns or raises")
+
+    async def _put(self, frames: AsyncGenerator[storage_pb2.PutObjectRequest, None]) -> storage_pb2.PutObjectResponse:
+        """Send one stream. Frame by frame, as gRPC would take an error of an iterator for its caller's cancelling."""
+        call = self._storage.PutObject()
+        try:
+            with typed():
+                async for frame in frames:
+                    if call.done():  # refused or broken; how, the call says
+                        break
+                    await call.write(frame)
+                await call.done_writing()
+                return await call
+        finally:
+            call.cancel()
 
     async def _put_state(self, record_id: bytes) -> storage_pb2.GetPutStateResponse:
         """What has arrived, once the service answers again; nothing where the put has not begun."""
@@ -172,15 +214,16 @@ class RemoteMember:
 
     async def _frames(
         self, outgoing: OutgoingObject, arrived: Mapping[int, bytes]
-    ) -> AsyncIterator[storage_pb2.PutObjectRequest]:
+    ) -> AsyncGenerator[storage_pb2.PutObjectRequest, None]:
         """A put in its frames, without the chunks that have arrived."""
         start = storage_pb2.PutStart(record_id=outgoing.record_id, size_class=outgoing.size_class)
         yield storage_pb2.PutObjectRequest(start=start)
         index = 0
-        async for chunk in outgoing.chunks():
-            if arrived.get(index) != leaf_hash(chunk):
-                yield storage_pb2.PutObjectRequest(chunk=storage_pb2.Chunk(offset=index * CHUNK_BYTES, data=chunk))
-            index += 1
+        async with aclosing(outgoing.chunks()) as chunks:
+            async for chunk in chunks:
+                if arrived.get(index) != leaf_hash(chunk):
+                    yield storage_pb2.PutObjectRequest(chunk=storage_pb2.Chunk(offset=index * CHUNK_BYTES, data=chunk))
+                index += 1
         manifest, shred_secret = outgoing.finish()
         finish = storage_pb2.PutFinish(manifest=encode(manifest, self._chain_id), shred_secret=shred_secret)
         yield storage_pb2.PutObjectRequest(finish=finish)

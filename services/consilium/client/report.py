@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from consilium.kernel.codes import Code
+from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.light_client import VerifiedTransaction
 from consilium.kernel.transactions import (
     GrantBody,
@@ -46,6 +47,14 @@ class ReportLine:
     record_id: bytes | None
     member: str
     proof: VerifiedTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class PatientReport:
+    """The lines, and by name the members that were not heard to the end, with why: what they alone know is missing."""
+
+    lines: list[ReportLine]
+    faults: dict[str, ConsiliumError | OSError]
 
 
 def patient_report(grants: Sequence[GrantTerms], transactions: Iterable[VerifiedTransaction]) -> list[ReportLine]:

@@ -1,14 +1,16 @@
 """A client's conversation with the alliance, in which nothing is believed that was not verified (promise 8; L5).
 
 It starts from the genesis file, crosses epochs by verified hops, and asks one member, its home. What it has once seen final
-it will not unsee: a state older than the last thing verified is refused, so a member cannot answer from the past.
+it will not unsee: a state older than the last thing verified is refused, so a member cannot answer from the past. That holds
+for as long as `height` is kept: whoever starts anew at 0 believes any height that a committee once signed, so keep it beside
+the keys, a number for each chain, and start there.
 """
 
 import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from consilium.client.alliance import MemberGateway
@@ -16,9 +18,15 @@ from consilium.kernel.authoring import sign_payload
 from consilium.kernel.chain import Genesis
 from consilium.kernel.codes import RULES, Code, is_refusal
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import Conflict, ConsiliumError, FailedPrecondition, NotFound, PermissionDenied
+from consilium.kernel.errors import (
+    Conflict,
+    ConsiliumError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    PermissionDenied,
+)
 from consilium.kernel.light_client import (
-    EpochHop,
     StateProof,
     TransactionProof,
     TrustedHistory,
@@ -38,18 +46,26 @@ LAG_S = 5.0
 """How long what is final elsewhere is looked for at the home member, in seconds."""
 
 Answer = TypeVar("Answer")
+Fault = ConsiliumError | OSError
+"""Why a member did not do its part: it refused, lied or could not be reached."""
 
 
 class Session:
     """One client, one home member, one chain. `members` has a gateway for every member, the home among them."""
 
-    def __init__(self, genesis: Genesis, home: str, members: Mapping[str, MemberGateway], verifier: Verifier) -> None:
-        """Trust the genesis file alone. Raises InvalidArgument for one that contradicts itself."""
+    def __init__(
+        self, genesis: Genesis, home: str, members: Mapping[str, MemberGateway], verifier: Verifier, height: int = 0
+    ) -> None:
+        """Trust the genesis file alone, and no state below a height that was seen final before on this chain.
+
+        Raises InvalidArgument for a genesis that contradicts itself.
+        """
         self.chain_id = genesis.chain_id
         self.verifier = verifier
         self.home_id = home
         self.members = members
-        self.height = 0
+        self.height = height
+        """The highest height seen final; where the next session on this chain should start."""
         self._history = TrustedHistory(genesis)
         self._hopping = asyncio.Lock()
 
@@ -92,8 +108,17 @@ class Session:
         return decode(MemberState, found.value, self.chain_id)
 
     async def all_members(self) -> list[MemberState]:
-        """Every member the home member names, each proven."""
-        return [await self.member(name) for name in await self.home.member_ids()]
+        """Every member the home member names or the last electorate does, each proven.
+
+        So the home member can hide nobody who was active when the epoch began.
+        """
+        named = await self.home.member_ids()
+        await self.member(self.home_id)  # which epoch it is now
+        return [await self.member(name) for name in sorted({*named, *self.electors()})]
+
+    def electors(self) -> list[str]:
+        """The members that were active when the newest epoch seen began, as the committees have proven."""
+        return [each.member_id for each in self._history.electorate.electors]
 
     async def grant(self, grant_id: bytes) -> GrantState:
         """A grant as the ledger knows it. Raises NotFound UNKNOWN_GRANT."""
@@ -135,45 +160,75 @@ class Session:
         """Learn the committees up to an epoch, hop by verified hop (L5)."""
         async with self._hopping:
             while self._history.epoch < epoch:
-                self._history.hop(await self._hop(self._history.epoch), self.verifier)
+                await self._cross()
 
-    async def _hop(self, epoch: int) -> EpochHop:
-        """The hop out of an epoch, from the home or, where it has not the certificate yet, from any other member.
+    async def _cross(self) -> None:
+        """Hop out of the newest epoch, by the home or, where it has not the certificate yet, by whoever proves the hop.
 
         Raises NotFound: NO_SUCH_HOP.
         """
+        epoch = self._history.epoch
         try:
-            return await self.home.epoch_hop(epoch)
+            self._history.hop(await self.home.epoch_hop(epoch), self.verifier)
         except NotFound:
-            names = [each for each in self.members if each != self.home_id]
-            answers, _ = await ask_all(names, [self.members[each].epoch_hop(epoch) for each in names])
-            if not answers:
-                raise
-        return answers[0][1]
+            others = [each for each in self.members if each != self.home_id]
+            answers, _ = await self.ask(others, lambda gateway, _: gateway.epoch_hop(epoch))
+            for _, hop in answers:
+                with contextlib.suppress(ConsiliumError):
+                    self._history.hop(hop, self.verifier)
+                    return
+            raise
+
+    async def ask(
+        self, names: Sequence[str], question: Callable[[MemberGateway, str], Awaitable[Answer]]
+    ) -> tuple[list[tuple[str, Answer]], list[tuple[str, Fault]]]:
+        """As `ask_all`; a member that this client knows no way to is one that could not be asked."""
+
+        async def one(name: str) -> Answer:
+            return await question(self.gateway(name), name)
+
+        return await ask_all(names, [one(each) for each in names])
 
     # --- acting ---
 
     async def perform(self, body: Body, signer: Signer) -> VerifiedTransaction:
-        """Sign, hand in through the home member, wait until it is final; the verdict is the caller's to judge."""
-        transaction = sign_payload(await self._payload(body, signer.public_key), signer, self.chain_id)
+        """Sign, hand in through the home member, wait until it is final; the verdict is the caller's to judge.
+
+        Raises DeadlineExceeded NOT_FINAL_YET when it is handed in and not final in the time that the gateway waits.
+        """
+        payload = await self._payload(body, signer.public_key)
+        transaction = sign_payload(payload, signer, self.chain_id)
         await self.home.submit(transaction)
-        return await self._final(transaction)
+        return await self._final(transaction, payload.expiry_height)
 
     async def register(self, body: RecordBody, receipt: StorageReceipt) -> VerifiedTransaction:
-        """Have the home member vouch for the registration of a record whose object it has signed for (L2, S2, S3)."""
-        author = (await self.member(self.home_id)).profile.member_key
-        payload = encode(await self._payload(body, author), self.chain_id)
-        await self.home.register(payload, receipt)
-        return await self._final(payload)
+        """Have the home member vouch for the registration of a record whose object it has signed for (L2, S2, S3).
+
+        Raises DeadlineExceeded as `perform`.
+        """
+        payload = await self._payload(body, (await self.member(self.home_id)).profile.member_key)
+        transaction = encode(payload, self.chain_id)
+        await self.home.register(transaction, receipt)
+        return await self._final(transaction, payload.expiry_height)
 
     async def _payload(self, body: Body, author: bytes) -> Payload:
         """The act with a fresh request id, to be done soon or never (L6)."""
         await self.member(self.home_id)  # where the chain is now: what was seen last may be long ago
         return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), self.height + EXPIRY_BLOCKS, body)
 
-    async def _final(self, transaction: bytes) -> VerifiedTransaction:
+    async def _final(self, transaction: bytes, expiry_height: int) -> VerifiedTransaction:
+        """What became of a transaction that was handed in."""
         name = leaf_hash(transaction)
-        verified = await self.verified(await self.home.prove_transaction(name))
+        try:
+            proof = await self.home.prove_transaction(name)
+        except (NotFound, FailedPrecondition) as error:
+            raise DeadlineExceeded(
+                "NOT_FINAL_YET",
+                f"Transaction {name.hex()} was handed in and is not final yet; it takes effect up to height {expiry_height}"
+                " or never. Ask for it by its hash before you do the same again.",
+                "L6",
+            ) from error
+        verified = await self.verified(proof)
         if verified.transaction_hash != name:
             raise Conflict("OTHER_TRANSACTION", "The member proved another transaction than ours.", "L4")
         self.height = max(self.height, verified.height)
@@ -182,10 +237,10 @@ class Session:
 
 async def ask_all(
     names: Sequence[str], questions: Sequence[Awaitable[Answer]]
-) -> tuple[list[tuple[str, Answer]], list[tuple[str, ConsiliumError | OSError]]]:
+) -> tuple[list[tuple[str, Answer]], list[tuple[str, Fault]]]:
     """Ask several members at once; who answered what, and who refused or could not be reached."""
     answers: list[tuple[str, Answer]] = []
-    faults: list[tuple[str, ConsiliumError | OSError]] = []
+    faults: list[tuple[str, Fault]] = []
     for name, came in zip(names, await asyncio.gather(*questions, return_exceptions=True), strict=True):
         if isinstance(came, ConsiliumError | OSError):
             faults.append((name, came))

@@ -11,7 +11,7 @@ from consilium.client.keys import PatientKeys, RecipientKeys
 from consilium.client.placement import HolderChoice
 from consilium.kernel.consent import Release, verify_release
 from consilium.kernel.encoding import encode
-from consilium.kernel.errors import Conflict, ConsiliumError, FailedPrecondition, NotFound
+from consilium.kernel.errors import Conflict, ConsiliumError, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
 from consilium.kernel.signing import Verifier
 from consilium.kernel.transactions import (
     GrantBody,
@@ -79,10 +79,10 @@ class RecordReference:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """The opened capsule, and the holders whose fragments had to be left out, with what was wrong."""
+    """The opened capsule, and the holders that gave no good fragment, with what was wrong."""
 
     opened: bytes = field(repr=False)
-    faults: tuple[tuple[str, ConsiliumError], ...]
+    faults: tuple[tuple[str, ConsiliumError | OSError], ...]
 
 
 class Owner:
@@ -162,7 +162,7 @@ def request_record(terms: GrantTerms, reference: RecordReference, purpose_eviden
     return RequestBody(terms.grant_id, reference.record_id, reference.salt, terms.purpose, purpose_evidence)
 
 
-def combine_releases(
+def combine_releases(  # noqa: PLR0913  what one opening is made of
     keys: RecipientKeys,
     terms: GrantTerms,
     request_hash: bytes,
@@ -171,14 +171,17 @@ def combine_releases(
     member_keys: Mapping[str, bytes],
     chain_id: bytes,
     verifier: Verifier,
+    *,
+    silent: Sequence[tuple[str, ConsiliumError | OSError]] = (),
 ) -> Combined:
     """What the capsule holds, from the fragments of at least the threshold's worth of holders (S4, S5).
 
-    `member_keys` are the holders' Ed25519 keys, from verified state. A fragment that is wrong in any way is left out and its
-    holder named. Raises FailedPrecondition TOO_FEW_FRAGMENTS, and as `open_reencrypted`.
+    `member_keys` are the holders' Ed25519 keys, from verified state; `silent` are the holders that released nothing, and
+    why. A fragment that is wrong in any way is left out and its holder named. Raises TOO_FEW_FRAGMENTS, as Unavailable when
+    the holders that are missing were all out of reach and else as FailedPrecondition; and as `open_reencrypted`.
     """
     good: dict[str, VerifiedCapsuleFrag] = {}
-    faults: list[tuple[str, ConsiliumError]] = []
+    faults = list(silent)
     for release in releases:
         holder = release.statement.holder
         try:
@@ -188,14 +191,24 @@ def combine_releases(
         except ConsiliumError as error:
             faults.append((holder, error))
     if len(good) < terms.threshold:
-        blamed = ", ".join(f"{holder}: {error.reason}" for holder, error in faults) or "none was wrong"
-        raise FailedPrecondition(
+        kind = Unavailable if are_all_out_of_reach(faults) else FailedPrecondition
+        raise kind(
             "TOO_FEW_FRAGMENTS",
-            f"{len(good)} holders released a good fragment, {terms.threshold} are needed ({blamed}).",
+            f"{len(good)} holders released a good fragment, {terms.threshold} are needed ({told_of(faults)}).",
             "S4",
         )
     fragments = list(good.values())[: terms.threshold]
     return Combined(open_reencrypted(keys.receiving, terms.delegating_pk, sealed, fragments), tuple(faults))
+
+
+def told_of(faults: Sequence[tuple[str, ConsiliumError | OSError]]) -> str:
+    """Who failed, and how, for a sentence."""
+    return ", ".join(f"{name}: {error}" for name, error in faults) or "nobody failed"
+
+
+def are_all_out_of_reach(faults: Sequence[tuple[str, ConsiliumError | OSError]]) -> bool:
+    """Whether there are faults and every one says no more than that no answer came: later one may."""
+    return bool(faults) and all(isinstance(error, Unavailable | DeadlineExceeded | OSError) for _, error in faults)
 
 
 def _key_of(holder: str, member_keys: Mapping[str, bytes]) -> bytes:

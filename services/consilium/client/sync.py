@@ -4,7 +4,7 @@
         reference = alliance.patient(keys, "imaging").write(Path("scan.dcm"))
 
 One event loop runs in a thread of its own for as long as the alliance is open; each call is handed to it and waited for, so
-several threads may call at once. A call that is interrupted is cancelled.
+several threads may call at once. A call that is interrupted is cancelled, and has ended before the interruption goes on.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from consilium.client import remote
+from consilium.client import finding, remote
 from consilium.client.keys import PatientKeys, RecipientKeys
 from consilium.client.outgoing import Progress, ignore
 from consilium.client.patient import PatientClient as AsyncPatientClient
 from consilium.client.placement import CollusionBudget, HolderChoice
 from consilium.client.recipient import OpenedRecord
 from consilium.client.recipient import RecipientClient as AsyncRecipientClient
-from consilium.client.report import ReportLine
+from consilium.client.report import PatientReport
 from consilium.client.session import Session as AsyncSession
 from consilium.client.settings import ClientSettings
 from consilium.client.sharing import Permission, PreparedGrant, Recipient, RecordReference
@@ -42,12 +42,27 @@ class Loop:
 
     def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         """What the work comes to; raises what it raises."""
-        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        tasks, ended = list[asyncio.Task[Answer]](), threading.Event()
+
+        def begin() -> None:
+            tasks.append(self._loop.create_task(work))
+            tasks[0].add_done_callback(lambda _: ended.set())
+
+        def give_up() -> None:
+            if tasks:
+                tasks[0].cancel()
+            else:  # interrupted before it was handed over
+                work.close()
+                ended.set()
+
         try:
-            return running.result()
+            self._loop.call_soon_threadsafe(begin)
+            ended.wait()
         except BaseException:
-            running.cancel()
+            self._loop.call_soon_threadsafe(give_up)
+            ended.wait()
             raise
+        return tasks[0].result()
 
     def iterate(self, items: AsyncGenerator[Answer, None]) -> Iterator[Answer]:
         """The items, each made when it is asked for; an iterator that is left is closed."""
@@ -71,10 +86,13 @@ class Loop:
             self.run(manager.__aexit__(None, None, None))
 
     def close(self) -> None:
-        """End the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """End what is still at work, and the thread."""
+        try:
+            self.run(_end_all())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
 
 async def anext_of(items: AsyncGenerator[Answer, None]) -> Answer:
@@ -82,12 +100,23 @@ async def anext_of(items: AsyncGenerator[Answer, None]) -> Answer:
     return await anext(items)
 
 
+async def _end_all() -> None:
+    """Cancel every other task of the loop and see them end; then its generators and its threads."""
+    loop, own = asyncio.get_running_loop(), asyncio.current_task()
+    left = [each for each in asyncio.all_tasks() if each is not own]
+    for each in left:
+        each.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
+
+
 @contextmanager
-def open_alliance(settings: ClientSettings) -> Iterator["Alliance"]:
+def open_alliance(settings: ClientSettings, height: int = 0) -> Iterator["Alliance"]:
     """As `remote.open_alliance`."""
     loop = Loop()
     try:
-        with loop.entered(remote.open_alliance(settings)) as alliance:
+        with loop.entered(remote.open_alliance(settings, height)) as alliance:
             yield Alliance(loop, alliance)
     finally:
         loop.close()
@@ -150,8 +179,16 @@ class PatientClient:
 
     @property
     def grants(self) -> list[PreparedGrant]:
-        """The grants made, to be kept and given back."""
+        """The grants that this client made or was given."""
         return self._patient.grants
+
+    @grants.setter
+    def grants(self, grants: list[PreparedGrant]) -> None:
+        self._patient.grants = grants
+
+    def find_grants(self, keys: PatientKeys, noted_epoch: int = 0) -> finding.FoundGrants:
+        """As the function `finding.find_grants`."""
+        return self._loop.run(finding.find_grants(self._patient, keys, noted_epoch))
 
     def write(self, source: bytes | Path, media_class: int = 0, progress: Progress = ignore) -> RecordReference:
         """As `patient.PatientClient.write`; `progress` is called in the loop's thread."""
@@ -167,6 +204,10 @@ class PatientClient:
         """As `patient.PatientClient.share`."""
         return self._loop.run(self._patient.share(recipient, permission, allow_weaker=allow_weaker))
 
+    def grant(self, recipient: Recipient, permission: Permission, *, allow_weaker: bool = False) -> PreparedGrant:
+        """As `patient.PatientClient.grant`."""
+        return self._loop.run(self._patient.grant(recipient, permission, allow_weaker=allow_weaker))
+
     def deliver(self, grant: PreparedGrant) -> None:
         """As `patient.PatientClient.deliver`."""
         self._loop.run(self._patient.deliver(grant))
@@ -175,15 +216,17 @@ class PatientClient:
         """As `patient.PatientClient.revoke`."""
         self._loop.run(self._patient.revoke(grant))
 
-    def close(self, grant: PreparedGrant, others: Sequence[tuple[Recipient, Permission]] = ()) -> None:
+    def close(
+        self, grant: PreparedGrant, others: Sequence[tuple[Recipient, Permission]] = (), *, allow_weaker: bool = False
+    ) -> None:
         """As `patient.PatientClient.close`."""
-        self._loop.run(self._patient.close(grant, others))
+        self._loop.run(self._patient.close(grant, others, allow_weaker=allow_weaker))
 
     def advance(self) -> None:
         """As `patient.PatientClient.advance`."""
         self._patient.advance()
 
-    def report(self) -> list[ReportLine]:
+    def report(self) -> PatientReport:
         """As `patient.PatientClient.report`."""
         return self._loop.run(self._patient.report())
 

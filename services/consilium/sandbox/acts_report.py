@@ -20,7 +20,7 @@ async def report(stage: Stage, act: Act) -> None:
         client = anew.patient(keys, SCOPE, stage.patient.owner.epoch)
         client.grants = list(stage.patient.grants)
         started = time.monotonic()
-        lines = await stage.wait(client.report(), "the report")
+        lines = (await stage.wait(client.report(), "the report")).lines
         seconds = time.monotonic() - started
     act.show(_table(stage, lines))
     act.check(

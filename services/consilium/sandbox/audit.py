@@ -1,9 +1,12 @@
 """Replaying what a sandbox left, offline, from the genesis file alone (promise 8).
 
 Every member's blocks are verified and executed again with the ledger's own rules: order, signatures, draws,
-verdicts, roots. A block store is opened like any other, so no ledger may run meanwhile.
+verdicts, roots. The folder is judged as it lies: nothing in it is written, made or cut, so it may be read-only.
+Its ledgers must be still meanwhile.
 """
 
+import fcntl
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +14,58 @@ from pathlib import Path
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Genesis
 from consilium.kernel.encoding import decode
-from consilium.kernel.errors import Conflict, NotFound
+from consilium.kernel.errors import Conflict, FailedPrecondition, NotFound
 from consilium.kernel.signing import Ed25519Verifier, Verifier
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX
 from consilium.ledger.store import BlockStore, JournalBlockStore
-from consilium.runtime.disk import OsDisk
+from consilium.runtime.disk import File, Lock, OsDisk, OsFile
 from consilium.runtime.genesis_file import read_genesis
+
+
+class ReadOnlyFile(OsFile):
+    """A file that takes every change for done and stays as it is: a torn end is passed over, not cut off."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write nothing."""
+
+    def truncate(self, length: int) -> None:
+        """Cut nothing."""
+
+    def sync(self) -> None:
+        """There is nothing to make durable."""
+
+
+class ReadOnlyDisk(OsDisk):
+    """The operating system's files, for looking at."""
+
+    def open(self, path: Path, *, create: bool = False) -> File:
+        """Open a file for reading; one that would be made is an empty one that is not there."""
+        missing = create and not path.exists()
+        return ReadOnlyFile(os.open(os.devnull if missing else path, os.O_RDONLY))
+
+    def lock(self, path: Path) -> Lock:
+        """Keep others from writing, where a ledger has left its lock file; several may look at once.
+
+        Raises FailedPrecondition: STILL_RUNNING.
+        """
+        descriptor = os.open(path if path.exists() else os.devnull, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            folder = path.parents[2]
+            sentence = f"The alliance in {folder} is running; end it, then verify."
+            raise FailedPrecondition("STILL_RUNNING", sentence) from error
+        return ReadOnlyFile(descriptor)
 
 
 def audit(folder: Path) -> Iterator[str]:
     """Replay each member's chain; a line for each, and one about all of them.
 
-    Raises NotFound NO_GENESIS where no alliance was left, what the ledger core raises for a chain that breaks a
-    rule, and Conflict TWO_CHAINS when two members hold different blocks at one height.
+    Raises NotFound NO_GENESIS where no alliance was left, FailedPrecondition STILL_RUNNING where one runs, what the
+    ledger core raises for a chain that breaks a rule, and Conflict TWO_CHAINS when two members hold different blocks
+    at one height.
     """
     if not (folder / "genesis").is_file():
         raise NotFound("NO_GENESIS", f"{folder} holds no genesis file; `consilium demo --keep` leaves one.")
@@ -48,7 +89,7 @@ def compare(chains: dict[str, Chain]) -> str:
 
 
 def _replayed(path: Path, genesis: Genesis, verifier: Verifier) -> Chain:
-    chain, store = Chain(genesis, verifier), JournalBlockStore.open(OsDisk(), path)
+    chain, store = Chain(genesis, verifier), JournalBlockStore.open(ReadOnlyDisk(), path)
     try:
         replay(store, chain)
     finally:

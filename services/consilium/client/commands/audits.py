@@ -24,11 +24,12 @@ from consilium.client.commands.desk import (
     at_desk,
     at_persons_desk,
 )
-from consilium.client.commands.telling import DONE, UNTRUE, Told, short, table
+from consilium.client.commands.telling import DONE, UNREACHED, UNTRUE, Told, reason_of, short, styled, table
 from consilium.client.finding import FoundGrant, find_grants
 from consilium.client.keys import PatientKeys
 from consilium.client.notebook import KeptGrant, Notebook
 from consilium.client.report import Event, ReportLine
+from consilium.client.session import Fault
 from consilium.kernel.light_client import VerifiedTransaction
 from consilium.kernel.transactions import GrantBody, GrantTerms, Kind, ReceiptBody, RequestBody, RevokeBody
 from consilium.runtime.channels import typed
@@ -56,7 +57,7 @@ def audit(
 ) -> None:
     """Tell who asked for, opened and lost access to a patient's records; every line is proven on the spot.
 
-    A release that no granted request explains ends with exit code 1.
+    A release that no granted request explains ends with exit code 1; with 3 where a member could not be asked.
     """
     options = Options(settings, as_json, name, passphrase_file)
     if member:
@@ -71,18 +72,22 @@ def audit(
 async def _report(desk: PersonDesk, more_scopes: list[str]) -> Told:
     notes, keys = desk.person.notebook.read(), PatientKeys(desk.person.seed)
     scopes = dict.fromkeys([*(each.scope for each in notes.scopes), *more_scopes, DEFAULT_SCOPE])
-    lines: list[ReportLine] = []
+    lines, unasked = list[ReportLine](), dict[str, Fault]()
     for scope in scopes:
         patient = desk.alliance.patient(keys, scope, notes.epoch_of(scope), None)
         found = await find_grants(patient, keys, notes.epoch_of(scope))
-        patient.grants = [each.grant for each in found]
+        patient.grants = [each.grant for each in found.grants]
         told = await patient.report()
-        _note(desk, scope, found, told)
-        lines += told
+        _note(desk, scope, found.grants, told.lines)
+        lines += told.lines
+        unasked |= found.faults | told.faults
     lines.sort(key=lambda each: each.height)
     facts = [_line_facts(each, notes) for each in lines]
-    code = UNTRUE if any(each.event is Event.UNEXPLAINED for each in lines) else DONE
-    return Told({"patient": desk.person.name, "scopes": list(scopes), "lines": facts}, _report_shown(desk, facts), code)
+    silent = [{"member": name, "reason": reason_of(unasked[name])} for name in sorted(unasked)]
+    is_unexplained = any(each.event is Event.UNEXPLAINED for each in lines)
+    code = UNTRUE if is_unexplained else UNREACHED if silent else DONE
+    told_facts = {"patient": desk.person.name, "scopes": list(scopes), "lines": facts, "unasked": silent}
+    return Told(told_facts, (*_report_shown(desk, facts), *_silent_shown(silent)), code)
 
 
 def _note(desk: PersonDesk, scope: str, found: list[FoundGrant], lines: list[ReportLine]) -> None:
@@ -118,10 +123,17 @@ def _report_shown(desk: PersonDesk, facts: list[dict[str, Any]]) -> tuple[Render
     drawn = table(f"Who did what with the records of {desk.person.name}", ">height", "=member", "what", "record", "=grant")
     for each in facts:
         event = Event[each["event"]]
-        what = f"[red]{event.value}[/]" if event in {Event.UNEXPLAINED, Event.REQUEST_DENIED} else event.value
+        what = styled(event.value, "red" if event in {Event.UNEXPLAINED, Event.REQUEST_DENIED} else "")
         record = each["label"] or short(each["record"] or "")
         drawn.add_row(str(each["height"]), each["member"], what, record, short(each["grant"]))
     return drawn, f"{len(facts)} lines, each with its proof verified."
+
+
+def _silent_shown(silent: list[dict[str, str]]) -> tuple[RenderableType, ...]:
+    if not silent:
+        return ()
+    names = ", ".join(f"{each['member']} ({each['reason']})" for each in silent)
+    return (styled(f"Not heard to the end: {names}. What they alone could prove is missing here; look again.", "yellow"),)
 
 
 # --- a member's view ---

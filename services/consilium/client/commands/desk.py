@@ -7,23 +7,25 @@ with a credential of its own acts under that, and everybody else under the one t
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from consilium.client.commands.telling import Told, refusals, tell
+from consilium.client.commands.seen import HeightFile
+from consilium.client.commands.telling import INTERRUPTED, Told, refusals, tell
 from consilium.client.custody import Custody, Seed, open_keystore, replace_keystore
 from consilium.client.keys import PatientKeys, notebook_name
 from consilium.client.notebook import NotebookFile
 from consilium.client.patient import PatientClient
-from consilium.client.private_files import read_private
+from consilium.client.private_files import read_private, turn
 from consilium.client.remote import Alliance, open_alliance
 from consilium.client.session import Session
 from consilium.client.settings import ClientSettings, client_settings
-from consilium.kernel.errors import FailedPrecondition, InvalidArgument
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound
 from consilium.kernel.state_values import closed_entry
 from consilium.runtime.genesis_file import read_genesis
 
@@ -69,7 +71,7 @@ class Person:
     """Somebody whose seed lies in the keystore; `credential` is where a credential of their own would lie."""
 
     name: str
-    seed: bytes
+    seed: bytes = field(repr=False)
     notebook: NotebookFile
     credential: Path
 
@@ -86,8 +88,19 @@ def at_desk(options: Options, work: Callable[[Desk], Awaitable[Told]]) -> None:
 
     async def opened() -> Told:
         settings = client_settings(options.settings)
-        async with open_alliance(settings) as alliance:
+        async with open_from(settings) as alliance:
             return await work(Desk(options, settings, alliance))
+
+    finish(options, lambda: asyncio.run(opened()))
+
+
+def at_home(options: Options, work: Callable[[Desk], Awaitable[Told]]) -> None:
+    """The same for what only the home member is asked, whichever of its services are up: nothing is proven before."""
+
+    async def opened() -> Told:
+        settings = client_settings(options.settings)
+        async with AsyncExitStack() as stack:
+            return await work(Desk(options, settings, Alliance(settings, stack, 0)))
 
     finish(options, lambda: asyncio.run(opened()))
 
@@ -98,15 +111,25 @@ def at_persons_desk(options: Options, work: Callable[[PersonDesk], Awaitable[Tol
     async def opened(settings: ClientSettings, person: Person) -> Told:
         if person.credential.exists():
             settings = replace(settings, credential=person.credential)
-        async with open_alliance(settings) as alliance:
+        async with open_from(settings) as alliance:
             return await work(PersonDesk(options, settings, alliance, person))
 
     def prepared() -> Told:
         settings = client_settings(options.settings)
-        custody = open_keystore(settings.keystore, passphrase(options))
-        return asyncio.run(opened(settings, person_of(settings, custody, options.name)))
+        return asyncio.run(opened(settings, known_person(settings, options)))
 
     finish(options, prepared)
+
+
+@asynccontextmanager
+async def open_from(settings: ClientSettings) -> AsyncIterator[Alliance]:
+    """The alliance, from the highest height on that this machine has seen final. Raises as `open_alliance`, `HeightFile`."""
+    seen = HeightFile(settings.keystore, read_genesis(settings.genesis).chain_id)
+    async with open_alliance(settings, seen.read()) as alliance:
+        try:
+            yield alliance
+        finally:
+            seen.keep(alliance.session.height)
 
 
 def finish(options: Options, work: Callable[[], Told]) -> None:
@@ -133,22 +156,42 @@ def make_person(settings: ClientSettings, name: str, seed: bytes) -> Person:
 
 def open_seeds(settings: ClientSettings, options: Options) -> tuple[Custody, str]:
     """The keystore's seeds, none when there is no keystore yet, and the passphrase. Raises as `open_keystore`."""
-    keystore = settings.keystore
-    words = passphrase(options, is_new=not keystore.exists())
-    return (open_keystore(keystore, words) if keystore.exists() else Custody(())), words
+    words = passphrase(options, is_new=not settings.keystore.exists())
+    return _custody(settings, words), words
 
 
-def add_seed(settings: ClientSettings, custody: Custody, name: str, seed: bytes) -> tuple[Callable[[str], None], Person]:
-    """A person to be, and what to call with the passphrase to write the keystore with its seed.
+def known_person(settings: ClientSettings, options: Options) -> Person:
+    """Somebody whose seed the keystore holds. Raises as `open_keystore` and `person_of`."""
+    if not settings.keystore.exists():
+        raise NotFound("NO_KEYSTORE", f"{settings.keystore} does not exist; `enrol` makes it.")
+    return person_of(settings, open_keystore(settings.keystore, passphrase(options)), options.name)
 
-    Raises FailedPrecondition: NAME_TAKEN.
+
+def new_person(settings: ClientSettings, custody: Custody, name: str, seed: bytes) -> Person:
+    """A person to be, whose seed is kept by `keep_seed`. Raises FailedPrecondition: NAME_TAKEN."""
+    _check_free(custody, name)
+    settings.keystore.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return make_person(settings, name, seed)
+
+
+def keep_seed(settings: ClientSettings, words: str, person: Person) -> None:
+    """Add a person's seed to the keystore as it is now; two commands at once take turns.
+
+    Raises FailedPrecondition: NAME_TAKEN, and as `open_keystore`.
     """
+    with turn(settings.keystore):
+        custody = _custody(settings, words)
+        _check_free(custody, person.name)
+        replace_keystore(settings.keystore, words, Custody((*custody.seeds, Seed(person.name, person.seed))))
+
+
+def _custody(settings: ClientSettings, words: str) -> Custody:
+    return open_keystore(settings.keystore, words) if settings.keystore.exists() else Custody(())
+
+
+def _check_free(custody: Custody, name: str) -> None:
     if any(each.name == name for each in custody.seeds):
         raise FailedPrecondition("NAME_TAKEN", f"The keystore holds a seed named {name!r}; choose another name.", "S1")
-    person = make_person(settings, name, seed)
-    added = Custody((*custody.seeds, Seed(name, seed)))
-    settings.keystore.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return lambda words: replace_keystore(settings.keystore, words, added), person
 
 
 async def open_patient(desk: PersonDesk, scope: str, epoch: int | None = None) -> PatientClient:
@@ -172,7 +215,7 @@ def passphrase(options: Options, *, is_new: bool = False) -> str:
     """The keystore's passphrase, from the file or from the terminal.
 
     Raises InvalidArgument: BAD_PASSPHRASE for an empty one, FailedPrecondition: NO_TERMINAL or OPEN_TO_OTHERS; may raise
-    OSError.
+    OSError. Ctrl-C and Ctrl-D end the command.
     """
     path = options.passphrase_file
     if path is None and not sys.stdin.isatty():
@@ -180,9 +223,17 @@ def passphrase(options: Options, *, is_new: bool = False) -> str:
             "NO_TERMINAL", "Nobody can be asked for the passphrase here; put it into a file and use --passphrase-file."
         )
     if path is None:
-        words: str = typer.prompt("Passphrase of the keystore", hide_input=True, confirmation_prompt=is_new, err=True)
+        words = _asked(is_new=is_new)
     else:
         words = read_private(path, PASSPHRASE_BYTES_MAX).decode("utf-8", "replace").partition("\n")[0].rstrip("\r")
     if not words:
         raise InvalidArgument("BAD_PASSPHRASE", "The passphrase is empty; the first line of the file counts.")
+    return words
+
+
+def _asked(*, is_new: bool) -> str:
+    try:
+        words: str = typer.prompt("Passphrase of the keystore", hide_input=True, confirmation_prompt=is_new, err=True)
+    except typer.Abort:
+        raise SystemExit(INTERRUPTED) from None
     return words

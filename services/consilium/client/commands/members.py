@@ -10,8 +10,9 @@ from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, 
 from consilium.client.commands.telling import Told, examples, facts_table, table, verbs
 from consilium.client.governance import Change, Draft, Motion, draw_up, open_motions, propose, read_member_key, sign
 from consilium.kernel.election import stratum_of
+from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.state_values import MemberState
-from consilium.kernel.transactions import Grade
+from consilium.kernel.transactions import Grade, MemberProfile
 
 app = verbs("member", "The alliance's members, and proposals about them.")
 
@@ -107,6 +108,8 @@ def sign_proposal(
     """
 
     async def work(desk: Desk) -> Told:
+        if proposal is not None and member_key is None:
+            raise InvalidArgument("NO_MEMBER_KEY", "To sign a proposal name the member's key by --member-key FILE.", "L2")
         motions = await open_motions(desk.alliance, at or desk.alliance.session.home_id)
         if proposal is None or member_key is None:
             return _told_open(motions)
@@ -139,6 +142,8 @@ def motion_facts(motion: Motion) -> dict[str, Any]:
         "proposal": motion.proposal_hash.hex(),
         "at": motion.at,
         "says": motion.says,
+        "evidence": motion.evidence,
+        "profile": None if motion.profile is None else profile_facts(motion.profile),
         "state": motion.state,
         "signatures": motion.signatures,
         "signatures_needed": motion.signatures_needed,
@@ -147,8 +152,22 @@ def motion_facts(motion: Motion) -> dict[str, Any]:
     }
 
 
+def profile_facts(profile: MemberProfile) -> dict[str, str]:
+    """Every field of a profile, as it is signed."""
+    return {
+        "member": profile.member_id,
+        "owner_group": profile.owner_group,
+        "grade": profile.grade.name,
+        "member_key": profile.member_key.hex(),
+        "consensus_key": profile.consensus_key.hex(),
+        "reveal_anchor": profile.reveal_anchor.hex(),
+    }
+
+
 def _shown(motion: Motion) -> tuple[RenderableType, ...]:
-    facts = {name: str(value) for name, value in motion_facts(motion).items()}
+    facts = {name: str(value) for name, value in motion_facts(motion).items() if name != "profile"}
+    if motion.profile is not None:
+        facts |= {f"profile: {name}": value for name, value in profile_facts(motion.profile).items()}
     if motion.signatures >= motion.signatures_needed:
         return (facts_table("Proposal", facts), "Enough have signed; the ledger has the word.")
     step = f"Next: the others run `consilium member sign {motion.proposal_hash.hex()[:16]} --at {motion.at}`."
@@ -160,4 +179,5 @@ def _told_open(motions: list[Motion]) -> Told:
     for each in motions:
         votes = f"{each.signatures} of {each.signatures_needed}"
         drawn.add_row(each.proposal_hash.hex()[:16], each.says, votes, str(each.expiry_height))
-    return Told({"proposals": [motion_facts(each) for each in motions]}, (drawn,))
+    whole = [shown for each in motions for shown in _shown(each)[:1]]
+    return Told({"proposals": [motion_facts(each) for each in motions]}, (drawn, *whole))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consilium.client.notebook import begins
 from consilium.client.private_files import replace_private
 from consilium.client.sharing import Recipient, RecordReference
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, Malformed, NotFound
@@ -30,13 +31,12 @@ class Reference:
     records: tuple[tuple[str, RecordReference], ...]
 
     def record_named(self, name: str | None) -> tuple[str, RecordReference]:
-        """The record of this name or beginning of its id; with None the only one.
+        """The record of this name or beginning of its id, four digits at least; with None the only one.
 
         Raises NotFound: NOT_NOTED; InvalidArgument: AMBIGUOUS.
         """
-        found = [
-            each for each in self.records if name is None or name == each[0] or each[1].record_id.hex().startswith(name)
-        ]
+        named = [each for each in self.records if name is None or name == each[0]]
+        found = named or [each for each in self.records if begins(each[1].record_id, name or "")]
         names = ", ".join(f"{label} ({each.record_id.hex()[:8]})" for label, each in self.records)
         if not found:
             raise NotFound("NOT_NOTED", f"The reference names no record {name!r}; it names {names or 'none'}.")

@@ -16,22 +16,23 @@ from consilium.client.commands.desk import (
     PassphraseFile,
     Person,
     SettingsFile,
-    add_seed,
     finish,
+    keep_seed,
+    known_person,
+    new_person,
+    open_from,
     open_seeds,
-    person_of,
 )
+from consilium.client.commands.renewing import DAY_S, Days, is_there, renew
 from consilium.client.commands.telling import Told, day, examples, facts_table, table, verbs
 from consilium.client.enrolment import draft, issue, write_credential
 from consilium.client.keys import PatientKeys
 from consilium.client.notebook import Notebook
-from consilium.client.remote import open_alliance
 from consilium.client.settings import ClientSettings, client_settings
+from consilium.kernel.errors import FailedPrecondition
 from consilium.runtime.tls import read_material
 
 app = verbs("patient", "Patients whose seeds this keystore keeps.")
-
-DAY_S = 86_400
 
 
 @app.command(epilog=examples("consilium patient enrol lin", "consilium patient enrol wang --in-custody"))
@@ -41,7 +42,7 @@ def enrol(
     in_custody: Annotated[
         bool, typer.Option("--in-custody", help="The home institution keeps the seed: it alone could open everything (S1).")
     ] = False,
-    days: Annotated[int, typer.Option(help="How long the credential is valid; 0 for the longest.", min=0)] = 0,
+    days: Days = 0,
     passphrase_file: PassphraseFile = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
@@ -56,11 +57,10 @@ def enrol(
     def work() -> Told:
         chosen = client_settings(options.settings)
         custody, words = open_seeds(chosen, options)
-        seed = secrets.token_bytes(32)
-        changed, person = add_seed(chosen, custody, name, seed)
+        person = new_person(chosen, custody, name, secrets.token_bytes(32))
         if not in_custody:
             asyncio.run(_issue_credential(chosen, person.credential, days * DAY_S))
-        changed(words)
+        keep_seed(chosen, words, person)
         person.notebook.change(lambda notes: replace(notes.at_epoch(DEFAULT_SCOPE, 0), in_custody=in_custody))
         return _told(chosen, person)
 
@@ -80,15 +80,45 @@ def show(
 
     def work() -> Told:
         chosen = client_settings(options.settings)
-        custody, _ = open_seeds(chosen, options)
-        return _told(chosen, person_of(chosen, custody, name))
+        return _told(chosen, known_person(chosen, options))
+
+    finish(options, work)
+
+
+@app.command("renew", epilog=examples("consilium patient renew lin"))
+def renew_credential(
+    name: Annotated[str | None, typer.Argument(help="The patient; may be left out when the keystore holds one.")] = None,
+    *,
+    days: Days = 0,
+    passphrase_file: PassphraseFile = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have the home member issue the successor of a patient's credential, before it ends or after; keys and notes stay.
+
+    Needs the member's administrator credential in the settings. A credential that was lost is issued anew.
+    """
+    options = Options(settings, as_json, name, passphrase_file)
+
+    def work() -> Told:
+        chosen = client_settings(options.settings)
+        person = known_person(chosen, options)
+        if person.notebook.read().in_custody:
+            raise FailedPrecondition(
+                "IN_CUSTODY", f"{person.name} acts under the institution's credential: `consilium recipient renew`.", "S1"
+            )
+        asyncio.run(_issue_credential(chosen, person.credential, days * DAY_S))
+        return _told(chosen, person)
 
     finish(options, work)
 
 
 async def _issue_credential(settings: ClientSettings, folder: Path, validity_s: int) -> None:
-    """Make a key pair, have the home member certify it, write the folder."""
-    async with open_alliance(settings) as alliance:
+    """Have the home member certify fresh keys, as the successor of the credential that lies in the folder if one does."""
+    async with open_from(settings) as alliance:
+        if is_there(folder):
+            await renew(alliance, folder, validity_s)
+            return
         session = alliance.session
         asked = draft(session.home_id, pb.CREDENTIAL_KIND_PATIENT, session.chain_id, validity_s=validity_s)
         write_credential(folder, asked, await issue(alliance.identity, asked), session.chain_id)

@@ -1,5 +1,6 @@
 """`consilium recipient`: the keys an institution reads with, and the address that owners grant to (rule S1)."""
 
+import asyncio
 import secrets
 from pathlib import Path
 from typing import Annotated
@@ -12,16 +13,20 @@ from consilium.client.commands.desk import (
     PassphraseFile,
     Person,
     SettingsFile,
-    add_seed,
     finish,
+    keep_seed,
+    known_person,
+    new_person,
+    open_from,
     open_seeds,
-    person_of,
 )
 from consilium.client.commands.papers import address_facts, fingerprint, write_paper
-from consilium.client.commands.telling import Told, examples, facts_table, verbs
+from consilium.client.commands.renewing import DAY_S, Days, renew
+from consilium.client.commands.telling import Told, day, examples, facts_table, verbs
 from consilium.client.keys import RecipientKeys
 from consilium.client.settings import ClientSettings, client_settings
 from consilium.client.sharing import Recipient
+from consilium.runtime.tls import read_material
 
 app = verbs("recipient", "The keys your institution reads with, and its address.")
 
@@ -43,8 +48,8 @@ def enrol(
     def work() -> Told:
         chosen = client_settings(options.settings)
         custody, words = open_seeds(chosen, options)
-        changed, person = add_seed(chosen, custody, name, secrets.token_bytes(32))
-        changed(words)
+        person = new_person(chosen, custody, name, secrets.token_bytes(32))
+        keep_seed(chosen, words, person)
         return _told(chosen, person, out)
 
     finish(options, work)
@@ -64,10 +69,35 @@ def show(
 
     def work() -> Told:
         chosen = client_settings(options.settings)
-        custody, _ = open_seeds(chosen, options)
-        return _told(chosen, person_of(chosen, custody, name), out)
+        return _told(chosen, known_person(chosen, options), out)
 
     finish(options, work)
+
+
+@app.command("renew", epilog=examples("consilium recipient renew", "consilium recipient renew credentials/radiology"))
+def renew_credential(
+    folder: Annotated[
+        Path | None, typer.Argument(help="The folder of the credential; the one that the settings name without.")
+    ] = None,
+    *,
+    days: Days = 0,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have the home member issue the successor of a credential that recipients, or patients in custody, act under.
+
+    Needs the member's administrator credential in the settings. The keys in the keystore and the address stay as they are.
+    """
+
+    async def renewed(chosen: ClientSettings) -> Told:
+        place = chosen.credential if folder is None else folder
+        async with open_from(chosen) as alliance:
+            await renew(alliance, place, days * DAY_S)
+        ends_ms = read_material(place, chosen.alliance).not_after * 1_000
+        facts = {"folder": str(place), "not_after_ms": ends_ms}
+        return Told(facts, (f"The credential in {place} is valid until {day(ends_ms)}.",))
+
+    finish(Options(settings, as_json), lambda: asyncio.run(renewed(client_settings(settings))))
 
 
 def _told(settings: ClientSettings, person: Person, out: Path | None) -> Told:

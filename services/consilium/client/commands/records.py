@@ -2,7 +2,7 @@
 
 from hashlib import sha256 as running_sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 
@@ -19,7 +19,19 @@ from consilium.client.commands.desk import (
     open_patient,
 )
 from consilium.client.commands.papers import Reference, read_reference
-from consilium.client.commands.telling import DONE, UNTRUE, Bar, Told, examples, facts_table, short, table, verbs
+from consilium.client.commands.telling import (
+    DONE,
+    UNTRUE,
+    Bar,
+    Told,
+    examples,
+    facts_table,
+    reason_of,
+    short,
+    styled,
+    table,
+    verbs,
+)
 from consilium.client.keys import RecipientKeys
 from consilium.client.notebook import KeptRecord
 from consilium.client.outgoing import length_of
@@ -54,6 +66,8 @@ def put(
     async def work(desk: PersonDesk) -> Told:
         if label is not None and len(files) > 1:
             raise InvalidArgument("ONE_LABEL", "A label is for a single file; without it each is called as its file.")
+        for path in files:
+            _check_note(desk, label or path.name, scope)
         stored = [await _put(desk, each, label or each.name, scope) for each in files]
         drawn = table("Stored, registered and final", *COLUMNS)
         for each in stored:
@@ -88,7 +102,7 @@ def list_records(
                 each["scope"],
                 str(each["epoch"]),
             )
-            drawn.add_row(*cells, "yes" if each["registered"] else "[red]no[/]")
+            drawn.add_row(*cells, "yes" if each["registered"] else styled("no", "red"))
         code = DONE if all(each["registered"] for each in found) else UNTRUE
         return Told({"records": found}, (drawn,), code)
 
@@ -118,10 +132,11 @@ def get(
         if out.exists():
             raise FailedPrecondition("FILE_EXISTS", f"{out} exists; name another file, or move it away.")
         client = desk.alliance.recipient(RecipientKeys(desk.person.seed))
-        opened = await client.open(paper.grant_id, chosen, reason)
-        facts = {"label": label, **_request_facts(paper, opened), **await _fetched(desk, client, opened, out)}
+        with private_in_progress(out) as file:  # before anybody is asked: a request stands on the ledger for good
+            opened = await client.open(paper.grant_id, chosen, reason)
+            facts = {"label": label, **_request_facts(paper, opened), **await _fetched(desk, client, opened, file, out)}
         shown = {each: str(facts[each]) for each in ("label", "record", "request", "height", "out", "bytes", "sha256")}
-        late = [f"[yellow]{each['member']} did not do its part: {each['reason']}[/]" for each in facts["faults"]]
+        late = [styled(f"{each['member']} did not do its part: {each['reason']}", "yellow") for each in facts["faults"]]
         return Told(facts, (facts_table("Opened and checked", shown), *late))
 
     at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
@@ -135,6 +150,12 @@ async def _put(desk: PersonDesk, file: Path, label: str, scope: str) -> dict[str
     kept = KeptRecord(reference.record_id, reference.holder, scope, patient.owner.epoch, label, length)
     desk.person.notebook.change(lambda notes: notes.with_record(kept))
     return _record_facts(kept)
+
+
+def _check_note(desk: PersonDesk, label: str, scope: str) -> None:
+    """Raise InvalidArgument CANNOT_BE_NOTED before a record is on the ledger whose id would be lost."""
+    wanted = KeptRecord(bytes(16), desk.settings.member_id, scope, 0, label, 0)
+    desk.person.notebook.check(lambda notes: notes.with_record(wanted))
 
 
 async def _looked_up(desk: PersonDesk, kept: KeptRecord) -> dict[str, Any]:
@@ -156,29 +177,22 @@ def _record_facts(kept: KeptRecord) -> dict[str, Any]:
     }
 
 
-def _cells(record: dict[str, Any]) -> tuple[str, ...]:
-    """A record's row under COLUMNS."""
-    length, epoch = f"{record['bytes']:,}", str(record["epoch"])
-    return record["label"], short(record["record"]), record["holder"], length, record["scope"], epoch
-
-
 def _request_facts(paper: Reference, opened: OpenedRecord) -> dict[str, Any]:
     return {
         "record": opened.manifest.record_id.hex(),
         "grant": paper.grant_id.hex(),
         "request": opened.request.transaction_hash.hex(),
         "height": opened.request.height,
-        "faults": [{"member": member, "reason": getattr(error, "reason", str(error))} for member, error in opened.faults],
+        "faults": [{"member": member, "reason": reason_of(error)} for member, error in opened.faults],
     }
 
 
-async def _fetched(desk: PersonDesk, client: RecipientClient, opened: OpenedRecord, out: Path) -> dict[str, Any]:
+async def _fetched(
+    desk: PersonDesk, client: RecipientClient, opened: OpenedRecord, file: IO[bytes], out: Path
+) -> dict[str, Any]:
     """Write the record's bytes as they are checked; the file has its name once the last byte was."""
     digest, done = running_sha256(), 0
-    with (
-        Bar(out.name, padded_bytes(opened.manifest.size_class), desk.options.as_json) as show,
-        private_in_progress(out) as file,
-    ):
+    with Bar(out.name, padded_bytes(opened.manifest.size_class), desk.options.as_json) as show:
         async for piece in client.read(opened):
             digest.update(piece)
             file.write(piece)

@@ -24,6 +24,7 @@ from consilium.client.commands.desk import (
     SeedName,
     SettingsFile,
     at_persons_desk,
+    is_closed,
     open_patient,
 )
 from consilium.client.commands.papers import Reference, fingerprint, read_address, write_reference
@@ -33,7 +34,7 @@ from consilium.client.notebook import KeptGrant, KeptRecord
 from consilium.client.patient import ID_BYTES, PatientClient
 from consilium.client.placement import CollusionBudget
 from consilium.client.sharing import Permission, PreparedGrant, Recipient, RecordReference
-from consilium.kernel.errors import InvalidArgument
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.state_values import GrantState
 from consilium.kernel.transactions import GrantBody, Purpose
@@ -109,12 +110,14 @@ def grant(  # noqa: PLR0913  what a grant says
     """
 
     async def work(desk: PersonDesk) -> Told:
+        desk.person.notebook.check(lambda notes: notes.at_epoch(scope, 0))
         recipient, patient = read_address(address), await open_patient(desk, scope, epoch)
         now_ms = time.time_ns() // 1_000_000
         permission = Permission(purpose.purpose, ZERO_DIGEST, now_ms - SKEW_MS, now_ms + days * DAY_MS)
-        made = await patient.share(recipient, permission, allow_weaker=allow_weaker)
+        made = await patient.grant(recipient, permission, allow_weaker=allow_weaker)
         kept = _noted(made, scope, patient.owner.epoch)
         desk.person.notebook.change(lambda notes: notes.at_epoch(scope, kept.epoch).with_grants((kept,)))
+        await patient.deliver(made)
         referred = _refer(desk, kept, (), out)
         facts = {**_terms_facts(made, kept), "fingerprint": fingerprint(recipient), "reference": referred}
         return Told(facts, _granted_shown(facts, kept, out))
@@ -178,6 +181,7 @@ def revoke(
     same_epoch: Annotated[
         bool, typer.Option("--same-epoch", help="Go on under the same key: for a grant that was made by mistake.")
     ] = False,
+    allow_weaker: AllowWeaker = False,
     name: SeedName = None,
     passphrase_file: PassphraseFile = None,
     settings: SettingsFile = None,
@@ -192,9 +196,19 @@ def revoke(
         if close and same_epoch:
             raise InvalidArgument("CONTRADICTION", "Choose --close or --same-epoch, not both.", "S6")
         kept = desk.person.notebook.read().grant_named(grant_id)
+        state = await desk.alliance.session.grant(kept.grant_id)
+        if state.revoked_height is not None:  # ended before, though perhaps nobody was told: then it is noted now
+            _note_end(desk, kept, (), same_epoch=same_epoch)
+            if close and not await is_closed(desk.alliance.session, state.terms.delegating_pk):
+                raise FailedPrecondition(
+                    "NOT_CLOSED", "The grant had ended before, its epoch stands: close it with another grant of it.", "S6"
+                )
+            return _told_end(state, kept, (), same_epoch=same_epoch, is_old=True)
         patient = await open_patient(desk, kept.scope, kept.epoch)
-        regrants = await (_close(desk, patient, kept) if close else _revoke(desk, patient, kept))
-        _note_end(desk, kept, regrants, same_epoch=same_epoch)
+        if close:
+            regrants = await _close(desk, patient, kept, allow_weaker=allow_weaker)
+        else:
+            regrants = await _revoke(desk, patient, kept, same_epoch=same_epoch)
         return _told_end(await _ended(desk, kept), kept, regrants, same_epoch=same_epoch)
 
     at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
@@ -203,14 +217,18 @@ def revoke(
 # --- ending ---
 
 
-async def _revoke(desk: PersonDesk, patient: PatientClient, kept: KeptGrant) -> tuple[KeptGrant, ...]:
-    """End the one grant; nobody else's access changes."""
+async def _revoke(desk: PersonDesk, patient: PatientClient, kept: KeptGrant, *, same_epoch: bool) -> tuple[KeptGrant, ...]:
+    """End the one grant, and note it; nobody else's access changes."""
     await patient.revoke(await _restored(desk, kept))
+    _note_end(desk, kept, (), same_epoch=same_epoch)
     return ()
 
 
-async def _close(desk: PersonDesk, patient: PatientClient, kept: KeptGrant) -> tuple[KeptGrant, ...]:
-    """End the epoch with all its grants; who else could read goes on under the next, for as long as was granted (S6)."""
+async def _close(desk: PersonDesk, patient: PatientClient, kept: KeptGrant, *, allow_weaker: bool) -> tuple[KeptGrant, ...]:
+    """End the epoch with all its grants; who else could read goes on under the next, for as long as was granted (S6).
+
+    What stands on the ledger is noted, also where it could not be delivered.
+    """
     others = []
     for each in desk.person.notebook.read().grants:
         if each != kept and (each.scope, each.epoch) == (kept.scope, kept.epoch):
@@ -218,8 +236,13 @@ async def _close(desk: PersonDesk, patient: PatientClient, kept: KeptGrant) -> t
             if state.revoked_height is None and state.terms.not_after_ms > time.time_ns() // 1_000_000:
                 others.append(_same_permission(state))
     before = len(patient.grants)
-    await patient.close(await _restored(desk, kept), others)
-    return tuple(_noted(each, kept.scope, kept.epoch + 1) for each in patient.grants[before:])
+    try:
+        await patient.close(await _restored(desk, kept), others, allow_weaker=allow_weaker)
+    finally:
+        made = tuple(_noted(each, kept.scope, kept.epoch + 1) for each in patient.grants[before:])
+        if patient.owner.epoch > kept.epoch:
+            _note_end(desk, kept, made, same_epoch=False)
+    return made
 
 
 def _same_permission(state: GrantState) -> tuple[Recipient, Permission]:
@@ -237,7 +260,9 @@ async def _ended(desk: PersonDesk, kept: KeptGrant) -> GrantState:
     return await desk.alliance.session.grant(kept.grant_id)
 
 
-def _told_end(state: GrantState, kept: KeptGrant, regrants: tuple[KeptGrant, ...], *, same_epoch: bool) -> Told:
+def _told_end(
+    state: GrantState, kept: KeptGrant, regrants: tuple[KeptGrant, ...], *, same_epoch: bool, is_old: bool = False
+) -> Told:
     facts = {
         **_state_facts(kept, state),
         "next_epoch": kept.epoch if same_epoch else kept.epoch + 1,
@@ -245,6 +270,8 @@ def _told_end(state: GrantState, kept: KeptGrant, regrants: tuple[KeptGrant, ...
     }
     deleted = f"{len(state.deleted_by)} of {len(state.terms.holders)} holders have signed that theirs is deleted."
     lines = [f"Ended at height {state.revoked_height}: nothing is released for it any more. {deleted}"]
+    if is_old:
+        lines.append("It had ended before; this is noted now. Grants that came with its end are found by `consilium audit`.")
     lines += [
         f"{each.recipient} goes on with grant {short(each.grant_id.hex())}: hand over a new reference." for each in regrants
     ]

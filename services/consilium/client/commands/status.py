@@ -1,28 +1,30 @@
 """`consilium status`: how the alliance stands as seen from the home member: committee, view, height, who is missing.
 
 This is what the member says of itself, to people who run it, and proves nothing. A stall, or a service of the home member
-out of reach, ends with exit code 1, so that a watchdog can use it.
+out of reach, ends with exit code 1, so that a watchdog can use it; what the others say is shown all the same.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from consilium.api.consensus.v1 import consensus_pb2
 from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
-from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk
-from consilium.client.commands.telling import DONE, UNTRUE, Told, console, facts_table, table, tell
-from consilium.kernel.errors import ConsiliumError, PermissionDenied
+from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home
+from consilium.client.commands.telling import DONE, UNTRUE, Told, console, facts_table, styled, table, tell
+from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, PermissionDenied, Unavailable
 from consilium.kernel.membership import SERVICES
 from consilium.runtime.channels import typed
 
+Answer = TypeVar("Answer")
 WATCH_S = 1
 """How often `--watch` looks, in seconds."""
 REACH_S = 3
@@ -37,15 +39,18 @@ def status(
 ) -> None:
     """Show how the alliance stands from here: committee, view, height and its age, who is missing, the home's services.
 
-    Exit code 1 during a stall, or when a service of the home member cannot be reached.
+    Exit code 1 during a stall, or when a service of the home member cannot be reached; 3 when none can.
     """
 
     async def work(desk: Desk) -> Told:
         if watch:
             await _watch(desk)
-        return await _look(desk)
+        told = await _look(desk)
+        if not any(told.facts["services"].values()):
+            raise Unavailable("NO_SERVICE", f"No service of {desk.settings.member_id} can be reached.")
+        return told
 
-    at_desk(Options(settings, as_json), work)
+    at_home(Options(settings, as_json), work)
 
 
 async def _watch(desk: Desk) -> None:
@@ -69,20 +74,33 @@ def _showing(desk: Desk) -> Iterator[Any]:
 async def _look(desk: Desk) -> Told:
     """Ask the home member's services, all at once."""
     reached = dict(zip(SERVICES, await asyncio.gather(*(_reached(desk, each) for each in SERVICES)), strict=True))
-    tip, committee, replica = await asyncio.gather(_tip(desk), _committee(desk), _replica(desk))
+    tip, committee, replica = await asyncio.gather(
+        _answer(_tip(desk), is_asked=reached["ledger"]),
+        _answer(_committee(desk), is_asked=reached["consensus"]),
+        _answer(_replica(desk), is_asked=reached["consensus"]),
+    )
     facts = {
         "member": desk.settings.member_id,
         **_tip_facts(tip),
-        "epoch": committee.epoch,
-        "faults_max": committee.faults_max,
-        "quorum": committee.quorum,
+        **_committee_facts(committee),
         **_replica_facts(replica),
         "committee": _seats(committee, replica),
         "services": reached,
     }
     facts["missing"] = [each["member"] for each in facts["committee"] if each["missing"]]
-    is_well = all(reached.values()) and not facts["stall"]
+    is_well = all(reached.values()) and tip is not None and committee is not None and not facts["stall"]
     return Told(facts, _shown(facts), DONE if is_well else UNTRUE)
+
+
+async def _answer(question: Coroutine[Any, Any, Answer], *, is_asked: bool) -> Answer | None:
+    """What a service answers; None where it is out of reach, or has gone there since."""
+    if not is_asked:
+        question.close()
+        return None
+    try:
+        return await question
+    except (Unavailable, DeadlineExceeded):
+        return None
 
 
 async def _reached(desk: Desk, service: str) -> bool:
@@ -118,12 +136,20 @@ async def _replica(desk: Desk) -> consensus_pb2.GetReplicaStateResponse | None:
         return None
 
 
-def _tip_facts(tip: ledger_pb2.GetTipResponse) -> dict[str, Any]:
+def _tip_facts(tip: ledger_pb2.GetTipResponse | None) -> dict[str, Any]:
+    if tip is None:
+        return {"executed_height": None, "tip_age_ms": None}
     return {"executed_height": tip.executed_height, "tip_age_ms": tip.age_ms}
 
 
+def _committee_facts(committee: consensus_pb2.GetCommitteeResponse | None) -> dict[str, Any]:
+    if committee is None:
+        return {"epoch": None, "faults_max": None, "quorum": None}
+    return {"epoch": committee.epoch, "faults_max": committee.faults_max, "quorum": committee.quorum}
+
+
 def _replica_facts(replica: consensus_pb2.GetReplicaStateResponse | None) -> dict[str, Any]:
-    """The replica's own word; nulls for who may not ask."""
+    """The replica's own word; nulls for who may not ask, and where nobody answered."""
     if replica is None:
         return dict.fromkeys(("state", "height", "view", "primary", "waiting_transactions"), None) | {"stall": ""}
     return {
@@ -137,9 +163,9 @@ def _replica_facts(replica: consensus_pb2.GetReplicaStateResponse | None) -> dic
 
 
 def _seats(
-    committee: consensus_pb2.GetCommitteeResponse, replica: consensus_pb2.GetReplicaStateResponse | None
+    committee: consensus_pb2.GetCommitteeResponse | None, replica: consensus_pb2.GetReplicaStateResponse | None
 ) -> list[dict[str, Any]]:
-    """The delegates in the order of their seats, with how each looks from here."""
+    """The delegates in the order of their seats, with how each looks from here; none where consensus is silent."""
     peers = {each.member_id: each for each in replica.peers} if replica is not None else {}
     return [
         {
@@ -150,7 +176,7 @@ def _seats(
             "missing": peers[each.member_id].missing if each.member_id in peers else False,
             "silent_ms": _silent_ms(peers.get(each.member_id)),
         }
-        for each in committee.delegates
+        for each in ([] if committee is None else committee.delegates)
     ]
 
 
@@ -159,33 +185,41 @@ def _silent_ms(peer: consensus_pb2.PeerState | None) -> int | None:
 
 
 def _shown(facts: dict[str, Any]) -> tuple[RenderableType, ...]:
-    unreached = [f"[red]{name} out of reach[/]" for name, is_there in facts["services"].items() if not is_there]
+    unreached = [f"{name} out of reach" for name, is_there in facts["services"].items() if not is_there]
+    age = "" if facts["tip_age_ms"] is None else f", {facts['tip_age_ms'] / 1_000:.1f} s old"
     head = facts_table(
         f"Seen from {facts['member']}",
         {
-            "height": f"{facts['executed_height']}, {facts['tip_age_ms'] / 1_000:.1f} s old",
-            "epoch, view": f"{facts['epoch']}, {_or_dash(facts['view'])}",
+            "height": _or_dash(facts["executed_height"]) + age,
+            "epoch, view": f"{_or_dash(facts['epoch'])}, {_or_dash(facts['view'])}",
             "primary": _or_dash(facts["primary"]),
             "replica": _or_dash(facts["state"]),
             "waiting": _or_dash(facts["waiting_transactions"]),
-            "services": ", ".join(unreached) or "all five reached",
+            "services": styled(", ".join(unreached), "red") if unreached else "all five reached",
             "missing": ", ".join(facts["missing"]) or "nobody",
         },
     )
     seats = table(
-        f"Committee: {facts['quorum']} of {len(facts['committee'])} decide", ">seat", "=member", "state", "last heard"
+        f"Committee: {_or_dash(facts['quorum'])} of {len(facts['committee'])} decide",
+        ">seat",
+        "=member",
+        "state",
+        "last heard",
     )
     for each in facts["committee"]:
         seats.add_row(str(each["seat"]), each["member"], *_looks(each))
-    stall = (f"[red]{facts['stall']}[/]",) if facts["stall"] else ()
+    stall = (styled(facts["stall"], "red"),) if facts["stall"] else ()
     return (head, seats, *stall)
 
 
-def _looks(seat: dict[str, Any]) -> tuple[str, str]:
+def _looks(seat: dict[str, Any]) -> tuple[Text, str]:
     """A delegate's state in a word, and when it was heard of."""
-    word = "[red]missing[/]" if seat["missing"] else "[yellow]not connected[/]" if seat["connected"] is False else "voting"
     heard = "" if seat["silent_ms"] is None else f"{seat['silent_ms'] / 1_000:.1f} s ago"
-    return ("[bold]primary[/]" if seat["primary"] and word == "voting" else word), heard
+    if seat["missing"]:
+        return styled("missing", "red"), heard
+    if seat["connected"] is False:
+        return styled("not connected", "yellow"), heard
+    return (styled("primary", "bold") if seat["primary"] else styled("voting")), heard
 
 
 def _or_dash(value: object) -> str:

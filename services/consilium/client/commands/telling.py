@@ -2,11 +2,12 @@
 
 Exit codes: 0 done; 1 a check failed, or a proof shows that it is not there; 2 refused or wrong use; 3 cannot be reached.
 Results go to standard output, everything else to standard error. A reader that goes away and Ctrl-C end a command without
-a word.
+a word. What users and other members have named is shown as it is, never obeyed: no markup, no terminal's control sequence.
 """
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod, RenderableType
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.style import StyleType
 from rich.table import Table
+from rich.text import Text
 
 from consilium.kernel.errors import (
     BadSignature,
@@ -33,6 +36,8 @@ from consilium.kernel.errors import (
 
 DONE, UNTRUE, REFUSED, UNREACHED = 0, 1, 2, 3
 """The exit codes."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, or Ctrl-D where something is asked: 128 and SIGINT."""
 READER_GONE = 141
 """The exit code when whoever reads our output has closed it: 128 and SIGPIPE, as of every Unix tool."""
 EXIT_CODES = "Exit codes: 0 done; 1 a check failed, or proven not to be there; 2 refused or wrong use; 3 cannot be reached."
@@ -60,7 +65,8 @@ _WRONG_USE_REASONS = frozenset(
 _NEXT_STEPS: Mapping[type[ConsiliumError], str] = {
     Unavailable: "See that the member is up, and that its addresses in the settings are right.",
     DeadlineExceeded: "Whether it took effect is unknown: look with `consilium audit` before trying again.",
-    Unauthenticated: "Ask the member's administrator for a fresh credential, and name its folder in the settings.",
+    Unauthenticated: "A patient's own credential is renewed with `consilium patient renew`, a patient's in custody or a"
+    " recipient's is the one in the settings: ask the member's administrator for a fresh one.",
 }
 
 
@@ -94,13 +100,15 @@ def tell(told: Told, *, as_json: bool) -> None:
     else:
         out = console()
         for each in told.shown:
-            out.print(each, soft_wrap=isinstance(each, str))
+            is_line = isinstance(each, str | Text)
+            out.print(styled(each) if isinstance(each, str) else each, soft_wrap=is_line)
     if told.code != DONE:
         raise SystemExit(told.code)
 
 
 def _tell_json(facts: Mapping[str, Any]) -> None:
-    console().out(json.dumps(facts, ensure_ascii=False), highlight=False)
+    text = json.dumps(facts, ensure_ascii=False)
+    console().out(_UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text), highlight=False)
 
 
 def _tell_error(reason: str, sentence: str, rule: str, code: int) -> None:
@@ -133,7 +141,7 @@ def refusals(*, as_json: bool) -> Iterator[None]:
 
 def complain(sentence: str) -> None:
     """Say one sentence on standard error."""
-    sys.stderr.write(f"consilium: {' '.join(sentence.split())}\n")
+    sys.stderr.write(f"consilium: {plain(' '.join(sentence.split()))}\n")
 
 
 def exit_code_of(error: ConsiliumError) -> int:
@@ -146,6 +154,11 @@ def exit_code_of(error: ConsiliumError) -> int:
     return UNTRUE if is_untrue or error.reason.startswith("OTHER_") else REFUSED
 
 
+def reason_of(error: ConsiliumError | OSError) -> str:
+    """A fault in a word."""
+    return error.reason if isinstance(error, ConsiliumError) else type(error).__name__
+
+
 def _sentence(error: ConsiliumError) -> str:
     """The refusal, and what to do next where the refusal itself does not say."""
     if error.reason in _SETTINGS_REASONS:
@@ -156,19 +169,43 @@ def _sentence(error: ConsiliumError) -> str:
 
 # --- how things look ---
 
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a terminal's cursor, turns the direction of writing, or is half a character (Unicode Cc, bidi controls, Cs)."""
+
+
+def plain(text: str) -> str:
+    """A text as anybody may have chosen it, with a mark in the place of all that a terminal would obey."""
+    return _UNSHOWN.sub("\ufffd", text)
+
+
+def styled(text: str, style: str = "") -> Text:
+    """The text as it is, brackets and all, in one style."""
+    return Text(plain(text), style)
+
+
+class _Table(Table):
+    """Rich's, whose cells are texts and no markup."""
+
+    def add_row(self, *cells: RenderableType | None, style: StyleType | None = None, end_section: bool = False) -> None:
+        """Add a row."""
+        shown = (styled(each) if isinstance(each, str) else each for each in cells)
+        super().add_row(*shown, style=style, end_section=end_section)
+
 
 def table(title: str, *columns: str) -> Table:
     """A table; a column whose name begins with > stands to the right, one that begins with = is never folded."""
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    drawn = _Table(title=styled(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         justify: JustifyMethod = "right" if name.startswith(">") else "left"
         drawn.add_column(name.lstrip(">="), justify=justify, overflow="fold", no_wrap=name.startswith("="))
     return drawn
 
 
-def facts_table(title: str, facts: Mapping[str, str]) -> Table:
+def facts_table(title: str, facts: Mapping[str, str | Text]) -> Table:
     """Names on the left, values on the right."""
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
+    drawn = _Table(
+        title=styled(title), title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False
+    )
     drawn.add_column(style="cyan")
     drawn.add_column(overflow="fold")
     for name, value in facts.items():
@@ -199,7 +236,7 @@ class Bar:
         """Begin; call what is handed out with the number of bytes done so far."""
         out = Console(stderr=True)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
@@ -207,7 +244,7 @@ class Bar:
             transient=True,
             disable=self.as_json or not out.is_terminal,
         )
-        task = self._progress.add_task(self.label, total=self.total)
+        task = self._progress.add_task(plain(self.label), total=self.total)
         self._progress.start()
         return lambda done: self._progress.update(task, completed=done)
 
