@@ -56,7 +56,7 @@ format: $(DEV) $(BUF) ## lay out Python and protos
 	$(BIN)/ruff check --select I --fix $(SOURCES)
 	cd protos && $(BUF) format --write
 
-sim: $(DEV) ## the simulator: SEEDS=100 FROM=0 to search, SEED=x to replay one
+sim: $(DEV) $(STUBS) ## the simulator: SEEDS=100 FROM=0 to search, SEED=x to replay one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM) --jobs $(JOBS))
 
 nemesis: $(DEV) $(STUBS) ## kill processes of a working alliance, and judge what is left: KILLS=50 SEED=n
@@ -64,7 +64,7 @@ nemesis: $(DEV) $(STUBS) ## kill processes of a working alliance, and judge what
 
 protos: $(STUBS) ## generate the gRPC stubs (consilium.api, not committed)
 
-bench: $(DEV) ## every benchmark in bench/, each prints a table
+bench: $(DEV) $(STUBS) ## every benchmark in bench/, each prints a table
 	@for each in $(sort $(wildcard bench/*.py)); do \
 	  echo "== $$each"; $(BIN)/python "$$each"; \
 	done
