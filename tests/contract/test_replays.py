@@ -16,7 +16,7 @@ from consilium.api.storage.v1 import storage_pb2
 from consilium.kernel.encoding import encode
 from consilium.kernel.executions import GrantHistoryQuery
 from consilium.kernel.transactions import Grade, GradeBody, MemberAction, MemberBody
-from tests.alliance import id_of, seed_of
+from tests.alliance import id_of, now_ms, seed_of
 from tests.contract.contracts import LIVES_ON, METHODS, Ending, attempt
 from tests.contract.expected import REPEATED, WRITES
 from tests.contract.refusals import clean
@@ -147,7 +147,7 @@ async def receipt(world: World) -> Frames:
 
 async def release(world: World) -> Frames:
     await answer(world, "GrantAccess", *await fragment(world))
-    world.home.scribe.write()  # a fresh tip (S5)
+    world.home.scribe.write(time_ms=now_ms())  # a fresh tip (S5)
     await world.give_blocks()
     capsule = world.story.manifest.sealed.capsule
     return (reencryption_pb2.ReencryptCapsuleRequest(access_request_hash=world.story.request_hash, capsule=capsule),)
