@@ -68,11 +68,10 @@ class Agreement(Checker):
 
 
 class Order(Checker):
-    """S2: at each member heights follow one another, each block names its parent, and time rises with them (L7)."""
+    """S2: at each member heights follow one another, and each block names its parent."""
 
     def __init__(self, chain_id: bytes) -> None:
         self._genesis = (0, chain_id)
-        self._times: dict[int, int] = {}
         self._tips: dict[str, tuple[int, bytes]] = {}
 
     def executed(self, execution: Execution) -> None:
@@ -80,9 +79,6 @@ class Order(Checker):
         header = execution.opened.header
         if header.height != height + 1 or header.parent_hash != parent:
             raise Violation("S2 order", f"{execution.endpoint} put block {header.height} on {height}.")
-        if header.time_ms <= self._times.get(height, 0):
-            raise Violation("S2 order", f"Block {header.height} is no later than its parent.")
-        self._times[header.height] = header.time_ms
         self._tips[execution.endpoint] = (header.height, execution.opened.block_hash)
 
     def restarted(self, endpoint: str, height: int, block_hash: bytes, result: Result | None) -> None:
@@ -181,16 +177,12 @@ class Ballots(Checker):
 
 
 class NoAmnesia(Checker):
-    """S6: an honest member never signs two different messages in one slot, nor hides in a view change what it committed.
-
-    And once it has called for a view it takes no part in a lower one (paper, 4.4), whatever it forgot in a crash.
-    """
+    """S6: an honest member never signs two different messages in one slot, nor hides in a view change what it committed."""
 
     def __init__(self, chain_id: bytes) -> None:
         self._chain_id = chain_id
         self._words: dict[tuple[object, ...], bytes] = {}
         self._commits: dict[tuple[str, int], dict[int, int]] = {}
-        self._called: dict[tuple[str, int], int] = {}
 
     def sent(self, speech: Speech) -> None:
         if not speech.honest:
@@ -210,8 +202,6 @@ class NoAmnesia(Checker):
                 self._left(who, speech.message)
 
     def _voted(self, who: str, vote: Vote) -> None:
-        if vote.view < self._called.get((who, vote.epoch), 0):
-            raise Violation("S6 no amnesia", f"{who} votes at {vote.height} in view {vote.view}, which it has left.")
         self._say((who, vote.phase, vote.epoch, vote.view, vote.height), vote.digest)
         if vote.phase is Phase.COMMIT:
             heights = self._commits.setdefault((who, vote.epoch), {})
@@ -224,7 +214,6 @@ class NoAmnesia(Checker):
     def _left(self, who: str, message: SignedViewChange) -> None:
         """Whatever was committed in lower views is shown, or lies under the stable checkpoint."""
         change = message.view_change
-        self._called[who, change.epoch] = max(change.view, self._called.get((who, change.epoch), 0))
         stable = change.stable.result.height if change.stable else 0
         shown = {decode(Header, each.header, self._chain_id).height: each.view for each in change.prepared}
         for height, view in self._commits.get((who, change.epoch), {}).items():
