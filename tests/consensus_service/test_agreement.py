@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode
 from consilium.kernel.light_client import TransactionProof
 from tests.consensus_service.serving import FOUR, Alliances, final, kill, register
 
+pytestmark = pytest.mark.slow
 WAIT_S = 90
 
 

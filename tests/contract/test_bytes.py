@@ -72,6 +72,7 @@ def test_oversize_metadata(stage: Stage, name: str) -> None:
     assert (ending.code, ending.domain) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_values_of_every_wrong_shape(stage: Stage, name: str) -> None:
     """Wrong lengths, numbers out of range, empty choices, cut values, true values of other kinds and of another chain."""

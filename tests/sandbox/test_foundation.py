@@ -118,6 +118,7 @@ def test_a_folder_runs_once(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", range(4, 11))
 def test_alliances_of_four_to_ten_can_be_founded(tmp_path: Path, count: int) -> None:
     """C6: each has a first committee."""
@@ -157,6 +158,7 @@ def test_a_start_that_fails_says_which_service_and_why(tmp_path: Path) -> None:
         assert [(each.member_id, each.name) for each in alliance.ended()] == [("2A", "ledger")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [0, 1, 2])
 def test_a_port_that_is_taken_is_named(tmp_path: Path, offset: int) -> None:
     """Its calls, health and metrics: nobody else's answers are taken for the service's."""
@@ -173,6 +175,7 @@ def is_up(service: SandboxService) -> bool:
     return service.pid is not None
 
 
+@pytest.mark.slow
 def test_a_service_starts_stops_and_starts_again(tmp_path: Path) -> None:
     """Stopping lets it say goodbye; killing does not."""
 
@@ -195,6 +198,7 @@ def test_a_service_starts_stops_and_starts_again(tmp_path: Path) -> None:
         asyncio.run(scene(alliance, alliance.service("2A", "ledger")))
 
 
+@pytest.mark.slow
 def test_who_ended_unasked_is_known(tmp_path: Path) -> None:
     async def scene(alliance: SandboxAlliance, service: SandboxService) -> None:
         await alliance.start("2A", "ledger")
@@ -225,6 +229,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_nobody_behind(tmp_path: Path) -> None:
     """Not even a service that stands still."""
     command = [sys.executable, "-c", PARENT, str(tmp_path)]
