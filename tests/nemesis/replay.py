@@ -216,29 +216,31 @@ def judge_book(
 
 def judge_receipts(book: Book, blocks: Sequence[Execution], watching: Sequence[Checker]) -> None:
     """Every release and every deletion a holder has answered for is on the ledger, and consent allowed it (promise 2)."""
-    receipts = receipts_in(blocks)
+    there = {receipt_of(each) for each in receipts_in(blocks)}
+    for kind, holder, about in receipts_owed(book):
+        if (kind, holder, about) not in there:
+            raise Violation("no receipt, no key", f"The ledger has no receipt {kind.name} of {holder} about {about.hex()}.")
     for release in book.releases:
         it = release.statement
-        _require_receipt(receipts, (ReceiptKind.RELEASE, it.holder, it.request_hash))
         for checker in watching:
             checker.released(
                 Released(it.holder, it.grant_id, it.request_hash, it.request_height, it.released_height, now_ms=0)
             )
-    for grant_id, holder in book.deleted:
-        _require_receipt(receipts, (ReceiptKind.DELETION, holder, grant_id))
 
 
-def receipts_in(blocks: Iterable[Execution]) -> set[Receipt]:
-    """The receipts that took effect: the kind, the holder, and what it is about."""
+def receipts_owed(book: Book) -> set[Receipt]:
+    """The receipts that holders have to see onto the ledger for what they have answered."""
+    releases = [each.statement for each in book.releases]
+    owed: set[Receipt] = {(ReceiptKind.RELEASE, each.holder, each.request_hash) for each in releases}
+    return owed | {(ReceiptKind.DELETION, holder, grant_id) for grant_id, holder in book.deleted}
+
+
+def receipt_of(body: ReceiptBody) -> Receipt:
+    """The kind, the holder, and what it is about."""
+    return body.receipt, body.holder, body.request_hash if body.receipt is ReceiptKind.RELEASE else body.grant_id
+
+
+def receipts_in(blocks: Iterable[Execution]) -> list[ReceiptBody]:
+    """The receipts that took effect."""
     bodies = (each.payload.body for block in blocks for _, each, code in block.outcomes() if not is_refusal(code))
-    return {
-        (each.receipt, each.holder, each.request_hash if each.receipt is ReceiptKind.RELEASE else each.grant_id)
-        for each in bodies
-        if isinstance(each, ReceiptBody)
-    }
-
-
-def _require_receipt(receipts: set[Receipt], wanted: Receipt) -> None:
-    if wanted not in receipts:
-        kind, holder, about = wanted
-        raise Violation("no receipt, no key", f"The ledger has no receipt {kind.name} of {holder} about {about.hex()}.")
+    return [each for each in bodies if isinstance(each, ReceiptBody)]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from consilium.api.ledger.v1 import ledger_pb2
+from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.kernel.chain import Parameters
+from consilium.kernel.codes import Code
+from consilium.kernel.opening import open_transaction
+from consilium.kernel.transactions import Kind, ReceiptBody
+from consilium.runtime.channels import Limits
 from tests.nemesis.book import Book
-from tests.nemesis.kills import Told, draw_kills, strike
+from tests.nemesis.kills import LIVENESS_S, Told, draw_kills, strike
 from tests.nemesis.recorded import recorded
-from tests.nemesis.replay import Sum, judge
+from tests.nemesis.replay import Sum, judge, receipt_of, receipts_owed
 from tests.nemesis.work import Ward, check_everywhere, clients
 
 if TYPE_CHECKING:
@@ -78,6 +85,24 @@ async def _run(alliance: SandboxAlliance, seed: int, report: Report, tell: Calla
         await told.until_all_agree()
         report.proofs = await check_everywhere(members, book)
         await asyncio.gather(*(each.check() for each in wards))
+        await until_receipted(alliance, book)
         await told.until_all_agree()
     assert not alliance.ended(), f"these ended by themselves: {alliance.ended()}"
     await alliance.stop()
+
+
+async def until_receipted(alliance: SandboxAlliance, book: Book) -> None:
+    """Wait until the ledger has what holders owe it for their answers: a receipt may be ordered after its release.
+
+    A holder sees to that by itself, after a kill of its consensus too. What never comes is for the judge to say.
+    """
+    owed, home = receipts_owed(book), alliance.member(next(iter(alliance.members)))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LIVENESS_S), home.channel("ledger", Limits(stream_s=None)) as channel:
+            events = LedgerServiceStub(channel).StreamEvents(ledger_pb2.StreamEventsRequest(kinds=[Kind.RECEIPT.name]))
+            async for each in events:
+                body = open_transaction(each.transaction.encoded, alliance.genesis.chain_id).payload.body
+                if isinstance(body, ReceiptBody) and each.code == Code.APPLIED.name:
+                    owed.discard(receipt_of(body))
+                if not owed:
+                    return

@@ -26,6 +26,8 @@ from consilium.runtime.logs import Log
 
 RETRY_S_MIN, RETRY_S_MAX = 0.05, 2.0
 """The pause before the ledger is asked again, doubled at every failure in a row."""
+ANSWER_S, READ_S = 5.0, 30.0
+"""How long the ledger may take, at a start, to say where it stands and to read out what it has executed, in seconds."""
 PASSING = ("HEIGHT_GAP", "NOT_EXECUTED")
 """Refusals of a ledger that has lost blocks and is fetching them."""
 
@@ -92,7 +94,7 @@ class OwnLedger:
 
     async def _read_start(self, since: int | None) -> Start:
         with typed():
-            tip = await self._stub.GetTip(pb.GetTipRequest())
+            tip = await self._stub.GetTip(pb.GetTipRequest(), timeout=ANSWER_S)
         height, genesis_ms = tip.executed_height, self._genesis.time_ms
         if height == 0:
             return Start(Tip(genesis_ms), first_outlook(self._genesis))
@@ -147,7 +149,8 @@ class OwnLedger:
 
     async def _executions(self, first: int, last: int) -> AsyncIterator[Execution]:
         with typed():
-            async for each in self._stub.StreamExecutions(pb.StreamExecutionsRequest(first_height=first, last_height=last)):
+            wanted = pb.StreamExecutionsRequest(first_height=first, last_height=last)
+            async for each in self._stub.StreamExecutions(wanted, timeout=READ_S):
                 if each.WhichOneof("item") == "execution":
                     yield decode(Execution, each.execution, self._chain_id)
 

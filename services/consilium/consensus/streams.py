@@ -27,6 +27,9 @@ from consilium.runtime.tls import Tls
 REDIAL_S_MIN, REDIAL_S_MAX = 0.05, 2.0
 """The pause before a link is opened again, doubled at every failure in a row."""
 
+GREETING_S = 10.0
+"""How long another member may take to answer a greeting, in seconds, before the link is opened anew."""
+
 _log = Log("consilium.consensus.streams")
 
 Receive = Callable[[str, bytes], None]
@@ -153,15 +156,23 @@ class Links:
         with typed():
             call: Any = ReplicaServiceStub(link.channel).Exchange()
             try:
-                await call.write(pb.ExchangeRequest(greeting=greeting_message(self.own)))
-                answer = await call.read()
-                if not isinstance(answer, pb.ExchangeResponse):
-                    raise Unavailable("LINK_ENDED", f"{link.peer.member_id} has ended the stream.")
-                greeting(answer.greeting, self.own.chain_id, link.peer.member_id)
+                await self._greet(link, call)
                 link.connected = True
                 await self._send_until_over(link, call)
             finally:
                 call.cancel()
+
+    async def _greet(self, link: Link, call: Any) -> None:  # noqa: ANN401  a call of grpc.aio
+        """Greet and hear the answer. Raises Unavailable: LINK_ENDED or LINK_SILENT; else as `wire.greeting`."""
+        try:
+            async with asyncio.timeout(GREETING_S):
+                await call.write(pb.ExchangeRequest(greeting=greeting_message(self.own)))
+                answer = await call.read()
+        except TimeoutError as error:
+            raise Unavailable("LINK_SILENT", f"{link.peer.member_id} does not answer the greeting.") from error
+        if not isinstance(answer, pb.ExchangeResponse):
+            raise Unavailable("LINK_ENDED", f"{link.peer.member_id} has ended the stream.")
+        greeting(answer.greeting, self.own.chain_id, link.peer.member_id)
 
     async def _send_until_over(self, link: Link, call: Any) -> None:  # noqa: ANN401  a call of grpc.aio
         """Nothing follows the greeting from there, so reading only tells that the stream is over, and how."""
