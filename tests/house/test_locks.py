@@ -22,10 +22,11 @@ def locked(name: str) -> dict[str, str]:
     return versions
 
 
-@pytest.mark.parametrize("name", ["demo.txt", "dev.txt"])
-def test_no_index_is_named(name: str) -> None:
+@pytest.mark.parametrize("name", ["demo.txt", "dev.txt", "model.txt"])
+def test_no_index_is_named_and_all_is_hashed(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert not re.search(r"://|-index|find-links|trusted-host", text)
+    assert locked(name)
 
 
 def test_the_demo_needs_nothing_that_development_lacks() -> None:

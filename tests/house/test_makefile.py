@@ -14,7 +14,7 @@ from tests.house.source import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-WORDS = ["help", "demo", "test", "check", "lint", "sim", "protos", "clean", "lock", "bench"]
+WORDS = ["help", "demo", "test", "check", "lint", "sim", "model", "protos", "clean", "lock", "bench"]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +37,7 @@ def test_missing_tools_are_named_in_one_sentence(tmp_path: Path) -> None:
     assert "make test needs CPython 3.11 and Go 1.26.7 or newer, not found on the PATH." in run.stderr
 
 
-@pytest.mark.parametrize("word", ["demo", "sandbox", "lint", "sim", "nemesis", "bench"])
+@pytest.mark.parametrize("word", ["demo", "sandbox", "lint", "sim", "mutants", "nemesis", "bench"])
 def test_what_runs_our_code_has_its_stubs_made(word: str) -> None:
     """From a fresh clone: generated code is not committed."""
     rules = make("--print-data-base", "--question", "help").stdout

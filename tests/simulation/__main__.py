@@ -58,7 +58,7 @@ def _options(seed: int, twins: int | None, silent: int | None) -> Options:
     drawn = draw_options(seed)
     if twins is None and silent is None:
         return drawn
-    return replace(drawn, twins=twins or 0, droppers=0, silent=silent or 0, lost_log=False)
+    return replace(drawn, twins=twins or 0, droppers=0, lies=False, silent=silent or 0, lost_log=False)
 
 
 def _replay(options: Options) -> int:

@@ -21,6 +21,7 @@ from consilium.kernel.certificates import Phase
 from consilium.kernel.chain import Header
 from consilium.kernel.codes import is_refusal
 from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import BadSignature
 from consilium.kernel.opening import verify_batch, verify_copy
 from consilium.kernel.transactions import EvidenceBody, MemberAction, MemberBody, RecordBody
 from tests.simulation.observed import Execution, Released, Speech, Violation
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from consilium.kernel.certificates import Committee, Result, ResultCertificate, Vote
     from consilium.kernel.chain import Genesis
+    from consilium.kernel.opening import OpenedBatch
     from consilium.kernel.signing import Verifier
 
 
@@ -51,6 +53,9 @@ class Checker:
     def restarted(self, endpoint: str, height: int, block_hash: bytes, result: Result | None) -> None:
         """An honest endpoint came back with this tip."""
 
+    def forgot(self, member_id: str) -> None:
+        """An honest member lost its vote log."""
+
     def released(self, released: Released) -> None:
         """An honest proxy released a fragment."""
 
@@ -68,10 +73,11 @@ class Agreement(Checker):
 
 
 class Order(Checker):
-    """S2: at each member heights follow one another, and each block names its parent."""
+    """S2: at each member heights follow one another, each block names its parent, and time rises with them (L7)."""
 
     def __init__(self, chain_id: bytes) -> None:
         self._genesis = (0, chain_id)
+        self._times: dict[int, int] = {}
         self._tips: dict[str, tuple[int, bytes]] = {}
 
     def executed(self, execution: Execution) -> None:
@@ -79,6 +85,9 @@ class Order(Checker):
         header = execution.opened.header
         if header.height != height + 1 or header.parent_hash != parent:
             raise Violation("S2 order", f"{execution.endpoint} put block {header.height} on {height}.")
+        if header.time_ms <= self._times.get(height, 0):
+            raise Violation("S2 order", f"Block {header.height} is no later than its parent.")
+        self._times[header.height] = header.time_ms
         self._tips[execution.endpoint] = (header.height, execution.opened.block_hash)
 
     def restarted(self, endpoint: str, height: int, block_hash: bytes, result: Result | None) -> None:
@@ -97,8 +106,7 @@ class Validity(Checker):
         for batch in execution.opened.batches:
             if batch.batch.member_id not in self._keys:
                 raise Violation("S3 validity", f"{batch.batch.member_id}, which orders batches, is no member.")
-            verify_batch(batch, self._keys[batch.batch.member_id], self._verifier)
-            verify_copy(batch, self._verifier)
+            self._verify(execution.height, batch)
         for member_id, transaction, code in execution.outcomes():
             if is_refusal(code):
                 continue
@@ -107,6 +115,13 @@ class Validity(Checker):
                 raise Violation("S3 validity", f"{member_id}'s record took effect at {execution.height}.")
             if type(body) is MemberBody:
                 self._govern(body)
+
+    def _verify(self, height: int, batch: OpenedBatch) -> None:
+        try:
+            verify_batch(batch, self._keys[batch.batch.member_id], self._verifier)
+            verify_copy(batch, self._verifier)
+        except BadSignature as refusal:
+            raise Violation("S3 validity", f"Block {height} orders what was not signed: {refusal}") from refusal
 
     def _may_register(self, author: bytes) -> bool:
         return any(self._active[name] and key == author for name, key in self._keys.items())
@@ -177,12 +192,17 @@ class Ballots(Checker):
 
 
 class NoAmnesia(Checker):
-    """S6: an honest member never signs two different messages in one slot, nor hides in a view change what it committed."""
+    """S6: an honest member never signs two different messages in one slot, nor hides in a view change what it committed.
+
+    And once it has called for a view it takes no part in a lower one (paper, 4.4), whatever it forgot in a crash. Who has
+    lost its vote log counts among the faulty there until the epoch ends (C5).
+    """
 
     def __init__(self, chain_id: bytes) -> None:
         self._chain_id = chain_id
         self._words: dict[tuple[object, ...], bytes] = {}
         self._commits: dict[tuple[str, int], dict[int, int]] = {}
+        self._called: dict[tuple[str, int], int] = {}
 
     def sent(self, speech: Speech) -> None:
         if not speech.honest:
@@ -201,7 +221,12 @@ class NoAmnesia(Checker):
             case SignedViewChange():
                 self._left(who, speech.message)
 
+    def forgot(self, member_id: str) -> None:
+        self._called = {each: view for each, view in self._called.items() if each[0] != member_id}
+
     def _voted(self, who: str, vote: Vote) -> None:
+        if vote.view < self._called.get((who, vote.epoch), 0):
+            raise Violation("S6 no amnesia", f"{who} votes at {vote.height} in view {vote.view}, which it has left.")
         self._say((who, vote.phase, vote.epoch, vote.view, vote.height), vote.digest)
         if vote.phase is Phase.COMMIT:
             heights = self._commits.setdefault((who, vote.epoch), {})
@@ -214,6 +239,7 @@ class NoAmnesia(Checker):
     def _left(self, who: str, message: SignedViewChange) -> None:
         """Whatever was committed in lower views is shown, or lies under the stable checkpoint."""
         change = message.view_change
+        self._called[who, change.epoch] = max(change.view, self._called.get((who, change.epoch), 0))
         stable = change.stable.result.height if change.stable else 0
         shown = {decode(Header, each.header, self._chain_id).height: each.view for each in change.prepared}
         for height, view in self._commits.get((who, change.epoch), {}).items():

@@ -41,6 +41,7 @@ class Consent(Checker):
         self._clock = clock
         self._terms: dict[bytes, GrantTerms] = {}
         self._revoked: dict[bytes, int] = {}
+        self._closed: dict[bytes, None] = {}
         self._commitments: dict[bytes, bytes] = {}
         self._requests: dict[bytes, Granted] = {}
         self._final_at: dict[int, int] = {}
@@ -58,7 +59,7 @@ class Consent(Checker):
     def _apply(self, height: int, time_ms: int, transaction: OpenedTransaction, code: Code) -> None:
         match transaction.payload.body:
             case GrantBody(terms=terms):
-                self._terms[terms.grant_id] = terms
+                self._permit(height, terms)
             case RevokeBody() as body:
                 self._revoke(height, body)
             case RecordBody(record_id=record_id, owner_commitment=commitment):
@@ -68,15 +69,23 @@ class Consent(Checker):
             case _:
                 pass
 
+    def _permit(self, height: int, terms: GrantTerms) -> None:
+        """Consent never grows back: nothing is granted under a key that was closed (S6)."""
+        if terms.delegating_pk in self._closed:
+            raise Violation("P2 consent", f"A grant under a closed key took effect at {height}.")
+        self._terms[terms.grant_id] = terms
+
     def _revoke(self, height: int, body: RevokeBody) -> None:
         """A successor closes the key: every grant under it ends (S6)."""
         ended = self._terms[body.grant_id]
+        if body.successor_pk is not None:
+            self._closed[ended.delegating_pk] = None
         for grant_id, terms in self._terms.items():
             same_key = body.successor_pk is not None and terms.delegating_pk == ended.delegating_pk
             if grant_id == body.grant_id or same_key:
                 self._revoked.setdefault(grant_id, height)
         for regrant in body.regrants:
-            self._terms[regrant.terms.grant_id] = regrant.terms
+            self._permit(height, regrant.terms)
 
     def _judge(self, height: int, time_ms: int, transaction: OpenedTransaction, body: RequestBody) -> None:
         """A verdict GRANTED under the model's own reading of S3."""

@@ -33,6 +33,7 @@ from consilium.ledger.core.acceptance import verify_block
 from consilium.ledger.core.sync import Append, Appended, Ban, Blocks, PeerTip, RequestBlocks, RequestFailed
 from tests.simulation.alliance import GENESIS_MS
 from tests.simulation.disk import BlockStore, VoteLog
+from tests.simulation.liar import Liar
 from tests.simulation.local_ledger import LocalLedger
 from tests.simulation.observed import Execution, Speech, Violation
 from tests.simulation.parcels import BlocksAsked, BlocksSent, TipSaid
@@ -244,7 +245,21 @@ class Member:
             if self._dropper is not None and self._dropper.drops(member_id, message):
                 world.hits["kept back"] += 1
             else:
-                self._send(member_id, data)
+                self._send(member_id, self._lie(message) or data)
+
+    def _lie(self, message: Message) -> bytes | None:
+        """What a liar tells one member instead, or None where it tells the truth."""
+        me, world = self.identity, self._world
+        if not isinstance(self._dropper, Liar):
+            return None
+        told = self._dropper.alter(me, message)
+        if told is message:
+            return None
+        self._dropper.stand_by(told, self.replica.state)
+        world.hits["lie"] += 1
+        for hear in world.watchers.sent:
+            hear(Speech(self.endpoint, me.member_id, self.honest, told))
+        return encode(Envelope(me.member_id, me.incarnation, me.session, told), me.chain_id)
 
     def _send(self, member_id: str, parcel: Parcel) -> None:
         target = self._world.views.endpoint(self.endpoint, member_id)

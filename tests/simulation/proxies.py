@@ -31,6 +31,8 @@ NEVER_MS = 10**9
 """The age of a tip that nobody has certified since this holder started."""
 ASKED_AFTER_MS = ((5, 150), (100, 600), (700, 2_500), (2_600, 9_000))
 """When a recipient asks a holder, and asks again, after the verdict."""
+IN_VAIN = 0.2
+"""How likely somebody asks who may not be served: after another verdict, or one that holds no fragment."""
 
 
 class Proxies:
@@ -41,14 +43,19 @@ class Proxies:
         self._members = members
         self._told = told
         self._chance = stream(world.options.seed, "proxies")
+        self._vain = stream(world.options.seed, "asked in vain")
         self._proofs: dict[bytes, TransactionProof] = {}
 
     def first_executed(self, execution: Execution) -> None:
         """Recipients hear their verdicts."""
         for _, transaction, code in execution.outcomes():
             body = transaction.payload.body
-            if type(body) is RequestBody and code is Code.GRANTED:
+            if type(body) is not RequestBody:
+                continue
+            if code is Code.GRANTED:
                 self._ask_all(transaction.leaf, body.grant_id, execution.endpoint)
+            if self._vain.random() < IN_VAIN:
+                self._ask_in_vain(transaction.leaf, body.grant_id, execution.endpoint)
 
     def _ask_all(self, leaf: bytes, grant_id: bytes, seen_at: str) -> None:
         grant = self._members[seen_at].ledger.chain.grant(grant_id)
@@ -58,6 +65,15 @@ class Proxies:
                 if self._members[holder].honest and self._chance.random() < 0.4:
                     delay = self._chance.randrange(earliest, latest)
                     self._world.clock.after(delay, partial(self._ask, holder, leaf))
+
+    def _ask_in_vain(self, leaf: bytes, grant_id: bytes, seen_at: str) -> None:
+        """Somebody asks a member without a fragment, or shows a holder a verdict that need not be GRANTED."""
+        grant = self._members[seen_at].ledger.chain.grant(grant_id)
+        names = [name for name, member in self._members.items() if member.honest]
+        if grant is not None and self._vain.random() < 0.5:
+            names = [name for name in grant.terms.holders if self._members[name].honest] or names
+        delay = self._vain.randrange(100, 1_500)
+        self._world.clock.after(delay, partial(self._ask, self._vain.choice(names), leaf))
 
     def _ask(self, holder: str, leaf: bytes) -> None:
         """One recipient asks one holder."""

@@ -29,6 +29,7 @@ from tests.simulation.clock import Clock
 from tests.simulation.consent import Consent
 from tests.simulation.coverage import Coverage
 from tests.simulation.disk import BlockStore, VoteLog
+from tests.simulation.liar import Liar
 from tests.simulation.local_ledger import replay
 from tests.simulation.member import Member
 from tests.simulation.memory import forget, share
@@ -99,7 +100,8 @@ class Simulation:
         self.members: dict[str, Member] = {}
         for founder in founders(options.members):
             name = founder.member_id
-            dropper = Dropper(options, name, [n for n in names if n != name]) if name in droppers else None
+            kind = Liar if options.lies else Dropper
+            dropper = kind(options, name, [n for n in names if n != name]) if name in droppers else None
             member = Member(name, founder, self.world, VoteLog(), BlockStore(), dropper, honest=name not in faulty)
             self.members[name] = member
             self.world.network.receivers[name] = member.receive

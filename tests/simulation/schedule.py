@@ -17,6 +17,8 @@ LIVENESS_MS = 150_000
 """How long a healed alliance may take to converge, in simulated milliseconds."""
 BLOCKS_LEAST = 100
 """The height every seed must reach."""
+LYING = 0.6
+"""How likely delegates that keep messages to themselves in a seed lie instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Options:
     lost_log: bool = False
     twins: int = 0
     droppers: int = 0
+    lies: bool = False
     silent: int = 0
     submit_gap: int = 60
     execute_delay_max: int = 5
@@ -92,6 +95,7 @@ def draw_options(seed: int) -> Options:
         lost_log=byzantine == 0 and chance.random() < 0.6,
         twins=twins,
         droppers=byzantine - twins,
+        lies=byzantine > twins and stream(seed, "lies").random() < LYING,
         submit_gap=chance.choice((25, 50, 100, 400)),
         execute_delay_max=chance.choice((0, 5, 40)),
         large_batches=chance.random() < 0.3,

@@ -22,6 +22,7 @@ FAULTS = (
     "lost vote log",
     "twin",
     "kept back",
+    "lie",
     "refused CLOCK_SKEW",
     "block synced",
 )

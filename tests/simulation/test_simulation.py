@@ -112,6 +112,13 @@ def test_more_than_f_twins_fork() -> None:
     pytest.fail("no seed forked")
 
 
+def test_a_liar_is_not_believed() -> None:
+    """C1, C2: other digests, older times, hidden locks and forged certificates of one delegate change nothing."""
+    report = Simulation(Options(seed=5, droppers=1, lies=True, crash_gap=900)).run()
+    assert report.failure == ""
+    assert report.hits["lie"] > 50
+
+
 class Unlocked(Replica):
     """Breaks C2: it forgets what it has prepared before it calls for another view."""
 
