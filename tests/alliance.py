@@ -28,13 +28,13 @@ from consilium.kernel.chain import (
     CertifiedBlock,
     Genesis,
     Header,
-    Parameters,
     batch_statement,
 )
 from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import OpenedTransaction, open_batch, open_transaction, transaction_root
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.kernel.transactions import (
     Body,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from consilium.kernel.chain import Parameters
+from consilium.kernel.parameters import Parameters
 from consilium.sandbox.figures import fetch_page
 from consilium.sandbox.founders import founders_of
 from consilium.sandbox.local import NOTHING, SandboxAlliance, SandboxMember, sandbox

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from consilium.client.keys import PatientKeys, RecipientKeys
 from consilium.client.placement import HolderChoice
 from consilium.client.sharing import Owner, Permission, PreparedGrant, Recipient
-from consilium.kernel.chain import Parameters
 from consilium.kernel.codes import Code
 from consilium.kernel.hashing import sha256
 from consilium.kernel.light_client import VerifiedTransaction
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Ed25519Signer
 from consilium.kernel.state_values import GrantState
 from consilium.kernel.transactions import Payload, Purpose, RequestBody

@@ -29,10 +29,11 @@ from consilium.consensus.core.messages import Commit, Envelope, Message, Prepare
 from consilium.consensus.core.replica import Replica
 from consilium.consensus.core.state import State
 from consilium.kernel.certificates import Committee, Delegate, Elector, Electorate, ResultCertificate
-from consilium.kernel.chain import CertifiedBlock, Outlook, Parameters
+from consilium.kernel.chain import CertifiedBlock, Outlook
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.hashing import domain_hash, sha256
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.transactions import Payload, RecordBody
 from tests.consensus.toy_ledger import ToyLedger
 from tests.simulation.signing import KeyedHashSigner, KeyedHashVerifier
@@ -64,7 +65,7 @@ def make_outlook(count: int, voters: int | None = None, parameters: Parameters =
     names = [f"member-{index}" for index in range(count)]
     electors = tuple(Elector(name, signer(name).public_key) for name in names)
     committee = Committee(0, delegates(names[: voters or count]))
-    return Outlook(0, 1, committee, None, bytes(32), Electorate(0, electors), parameters.term_blocks)
+    return Outlook(0, 1, committee, None, bytes(32), Electorate(0, electors), parameters)
 
 
 def make_record(author: str, number: int, expiry_height: int = 1_000) -> bytes:
@@ -170,7 +171,7 @@ class Cluster:
     def _sit_down(self, name: str, recovered: Recovered, ledger: ToyLedger, incarnation: int) -> Seat:
         key = signer(name)
         session = sha256(f"{name}/{incarnation}".encode())[:16]
-        identity = Identity(CHAIN_ID, self.parameters, name, key, key, incarnation, session)
+        identity = Identity(CHAIN_ID, name, key, key, incarnation, session)
         replica = Replica(identity, ledger.outlook, ledger.tip(GENESIS_MS), recovered)
         self.seats[name] = Seat(name, replica, ledger, incarnation)
         return self.seats[name]

@@ -22,10 +22,11 @@ from consilium.consensus.core.replica import Replica
 from consilium.consensus.driver import INBOX_MAX, Driver, Surroundings, _Alarm, _Alarms, recovered, together
 from consilium.consensus.seat import wall_clock_ms
 from consilium.consensus.store import MemoryVoteLog
-from consilium.kernel.chain import CertifiedBlock, Genesis, Header, Parameters
+from consilium.kernel.chain import CertifiedBlock, Genesis, Header
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import DataLoss
 from consilium.kernel.hashing import sha256
+from consilium.kernel.parameters import Parameters
 from consilium.ledger.core.chain import Chain
 from consilium.sandbox.founders import FIVE, draw_keys, profile_of
 
@@ -82,7 +83,7 @@ class Room:
     def _add(self, name: str, keys: MemberKeys, verifier: Verifier) -> None:
         chain = self.chains[name] = Chain(self.genesis, verifier)
         log = self.logs[name] = WatchedLog(chain.chain_id)
-        identity = Identity(chain.chain_id, PARAMETERS, name, keys.consensus, keys.member, 1, sha256(name.encode())[:16])
+        identity = Identity(chain.chain_id, name, keys.consensus, keys.member, 1, sha256(name.encode())[:16])
         outlook = chain.tip.outlook
         replica = Replica(identity, outlook, Tip(self.genesis.time_ms), recovered(log, chain.chain_id))
         around = Surroundings(log, RoomLink(self, name), RoomLedger(self, name), verifier, wall_clock_ms)

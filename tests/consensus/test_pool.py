@@ -7,10 +7,11 @@ import pytest
 from consilium.consensus.core.messages import StoredCertificate
 from consilium.consensus.core.pool import BLOCK_BYTES_MAX, INLINE_BYTES_TOTAL_MAX, Pool
 from consilium.kernel.certificates import QuorumSignature
-from consilium.kernel.chain import BATCHES_MAX, Parameters
+from consilium.kernel.chain import BATCHES_MAX
 from consilium.kernel.errors import ResourceExhausted
 from consilium.kernel.hashing import domain_hash
 from consilium.kernel.opening import OpenedBatch
+from consilium.kernel.parameters import Parameters
 from tests.consensus.by_hand import make_batch
 
 PARAMETERS = Parameters(inline_bytes_max=1_000, ingress_batches_max=2_000)

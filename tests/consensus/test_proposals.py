@@ -12,9 +12,9 @@ from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.opening import transaction_root
 from tests.consensus.by_hand import GENESIS, make_batch
-from tests.consensus.cluster import CHAIN_ID, GENESIS_MS, delegates, make_outlook
+from tests.consensus.cluster import CHAIN_ID, GENESIS_MS, PARAMETERS, delegates, make_outlook
 
-OUTLOOK = replace(make_outlook(4), term_blocks=10)
+OUTLOOK = make_outlook(4, parameters=replace(PARAMETERS, term_blocks=10))
 PARENT = Parent(4, sha256(b"parent"), GENESIS_MS + 100)
 NOW = GENESIS_MS + 200
 

@@ -93,7 +93,7 @@ class ToyLedger:
         staying = tuple(each for each in old.electorate.electors if each.member_id not in self.leaving)
         electorate = Electorate(old.epoch + 1, staying)
         self.outlook = Outlook(
-            old.epoch + 1, self.height + 1, old.next_committee, None, old.election_mix, electorate, old.term_blocks
+            old.epoch + 1, self.height + 1, old.next_committee, None, old.election_mix, electorate, old.parameters
         )
 
     def tip(self, genesis_ms: int) -> Tip:

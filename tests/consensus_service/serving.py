@@ -22,9 +22,9 @@ from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.consensus.__main__ import RunningService
 from consilium.consensus.__main__ import service as consensus_service
 from consilium.consensus.settings import ConsensusSettings
-from consilium.kernel.chain import Parameters
 from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import ZERO_DIGEST
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.transactions import Grade
 from consilium.ledger.__main__ import RunningService as RunningLedger
 from consilium.ledger.__main__ import service as ledger_service

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consilium.kernel.apportionment import Cap
-from consilium.kernel.chain import Parameters
 from consilium.kernel.election import (
     Candidate,
     Election,
@@ -25,6 +24,7 @@ from consilium.kernel.election import (
     weights,
 )
 from consilium.kernel.errors import FailedPrecondition
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.transactions import Grade
 from tests.kernel import recomputed_election as text
 

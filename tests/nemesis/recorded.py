@@ -20,7 +20,7 @@ from tests.simulation.observed import Violation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from consilium.kernel.chain import Parameters
+    from consilium.kernel.parameters import Parameters
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
-from consilium.kernel.chain import Parameters
 from consilium.kernel.codes import Code
 from consilium.kernel.opening import open_transaction
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.transactions import Kind, ReceiptBody
 from consilium.runtime.channels import Limits
 from tests.nemesis.book import Book

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from consilium.kernel.chain import Parameters
 from consilium.kernel.codes import Code
 from consilium.kernel.consent import fragment_digest, verify_release
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import BadSignature, Conflict, FailedPrecondition, Malformed, PermissionDenied
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.light_client import VerifiedTransaction
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Payload, Purpose, ReceiptBody, ReceiptKind, RequestBody
 from consilium.kernel.umbral import Sealed, seal, verify_cfrag

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consilium.kernel.chain import Parameters
 from consilium.kernel.codes import Code
 from consilium.kernel.errors import ConsiliumError, FailedPrecondition, InvalidArgument, PermissionDenied
 from consilium.kernel.light_client import VerifiedTransaction
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.state_values import GrantState
 from consilium.kernel.transactions import Body, GrantTerms, Payload, Purpose, RequestBody, RevokeBody
 from consilium.reencryption.core.release import LedgerView, ReleasePermit, judge_release

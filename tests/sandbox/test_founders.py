@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consilium.consensus.keys import read_keys as replica_keys
-from consilium.kernel.chain import Parameters
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import sha256
+from consilium.kernel.parameters import Parameters
 from consilium.runtime.genesis_file import read_genesis
 from consilium.sandbox.founders import FIVE, SECRETS, draw_keys, found, read_keys
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from consilium.kernel.chain import Genesis, Parameters
+from consilium.kernel.chain import Genesis
 from consilium.kernel.hashing import sha256
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.transactions import Grade, MemberProfile
 from tests.simulation.signing import KeyedHashSigner
 

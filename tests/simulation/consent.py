@@ -16,8 +16,8 @@ from tests.simulation.observed import Violation
 
 if TYPE_CHECKING:
     from consilium.kernel.certificates import ResultCertificate
-    from consilium.kernel.chain import Parameters
     from consilium.kernel.opening import OpenedTransaction
+    from consilium.kernel.parameters import Parameters
     from consilium.kernel.transactions import GrantTerms
     from tests.simulation.clock import Clock
     from tests.simulation.observed import Execution, Released

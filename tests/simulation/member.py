@@ -117,7 +117,6 @@ class Member:
         founder = self.founder
         self.identity = Identity(
             chain_id=world.chain_id,
-            parameters=world.genesis.parameters,
             member_id=founder.member_id,
             consensus_signer=founder.consensus_signer,
             member_signer=founder.member_signer,

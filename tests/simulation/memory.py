@@ -18,9 +18,9 @@ from consilium.kernel.chain import Header
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from consilium.kernel.chain import Parameters
     from consilium.kernel.election import Candidate, Election
     from consilium.kernel.encoding import Encodable, Value
+    from consilium.kernel.parameters import Parameters
 
 MADE_ANEW = (Vote, AllianceStatement)
 """What every member makes and encodes for itself, to sign it or to check a signature."""

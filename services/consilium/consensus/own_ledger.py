@@ -99,7 +99,7 @@ class OwnLedger:
         if height == 0:
             return Start(Tip(genesis_ms), first_outlook(self._genesis))
         recent: list[Header] = []
-        async for each in self._executions(self._first_recent(height, since), height):
+        async for each in self._executions(await self._first_recent(height, since), height):
             recent.append(decode(Header, each.header, self._chain_id))
             newest = each
         certificate = tip.result_certificate
@@ -119,12 +119,12 @@ class OwnLedger:
             previous_start,
         )
 
-    def _first_recent(self, height: int, since: int | None) -> int:
+    async def _first_recent(self, height: int, since: int | None) -> int:
         """Two windows back, and further where a batch that waited when the replica stopped was ordered without it since.
 
         Never so far back that all it carries has expired (L6).
         """
-        parameters = self._genesis.parameters
+        parameters = (await self._execution(height)).outlook.parameters
         first = height - 2 * parameters.window_blocks + 1
         if since is not None:
             first = min(first, max(since + 1, height - parameters.expiry_blocks_max))
@@ -219,4 +219,4 @@ class OwnLedger:
 def first_outlook(genesis: Genesis) -> Outlook:
     """Who orders block 1. Raises FailedPrecondition: TOO_FEW_MEMBERS."""
     committee, electorate = first_committee(genesis), first_electorate(genesis)
-    return Outlook(0, 1, committee, None, FIRST_MIX, electorate, genesis.parameters.term_blocks)
+    return Outlook(0, 1, committee, None, FIRST_MIX, electorate, genesis.parameters)

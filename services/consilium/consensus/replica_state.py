@@ -67,7 +67,7 @@ def missing_votes(state: State) -> list[int]:
 def diagnosis(state: State, links: Links, missing: list[int], now_ms: int) -> str:
     """Whom a stall is about; empty while blocks go on, or nothing waits."""
     waited_ms = now_ms - max(state.progress_at, state.view_entered_at)
-    if waited_ms < state.identity.parameters.view_timeout_ms or not (waiting(state) or missing or not state.entered):
+    if waited_ms < state.parameters.view_timeout_ms or not (waiting(state) or missing or not state.entered):
         return ""
     names = {seat: state.committee.delegates[seat].member_id for seat in _others(state)}
     unreached = [name for name in names.values() if not links.is_connected(name)]

@@ -66,7 +66,7 @@ class Seat:
         else:
             self._verify(opened)
         # Asked here as well as in the replica, because only here can the caller still be told.
-        if self.replica.state.pending_bytes > QUEUED_BATCHES_MAX * self.identity.parameters.batch_bytes_max:
+        if self.replica.state.pending_bytes > QUEUED_BATCHES_MAX * self.outlook.parameters.batch_bytes_max:
             raise ResourceExhausted("QUEUE_FULL", "Too many transactions wait to be ordered; send them again later.", "C4")
         self.driver.submit([data for _, data in transactions])
 
@@ -109,7 +109,7 @@ class Seat:
     def _reveal(self, outlook: Outlook, anchor: bytes) -> bytes:
         body = RevealBody(outlook.epoch, self._keys.preimage_of(anchor))
         request_id = domain_hash("consilium.reveal", body.preimage)[:16]
-        payload = Payload(self._keys.member.public_key, request_id, self.height + outlook.term_blocks, body)
+        payload = Payload(self._keys.member.public_key, request_id, self.height + outlook.parameters.term_blocks, body)
         return sign_payload(payload, self._keys.member, self.identity.chain_id)
 
     # --- reading ---
@@ -126,8 +126,7 @@ class Seat:
 
 def identity_of(genesis: Genesis, member_id: str, keys: ReplicaKeys, incarnation: int, session: bytes) -> Identity:
     """Who this replica is."""
-    parameters = genesis.parameters
-    return Identity(genesis.chain_id, parameters, member_id, keys.consensus, keys.member, incarnation, session)
+    return Identity(genesis.chain_id, member_id, keys.consensus, keys.member, incarnation, session)
 
 
 def wall_clock_ms() -> int:

@@ -50,7 +50,7 @@ class ConsensusServicer(ConsensusServiceServicer):
             request.registrations,
             self._chain_id,
             identity.member_signer.public_key,
-            identity.parameters.batch_bytes_max,
+            self._seat.outlook.parameters.batch_bytes_max,
         )
         is_patient = calls.peer().role is Role.PATIENT
         if is_patient:

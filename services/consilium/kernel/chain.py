@@ -17,6 +17,7 @@ from consilium.kernel.certificates import (
 from consilium.kernel.encoding import AtMost, Digest, MemberId, Signature, encode
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.merkle import leaf_hash, merkle_root
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.transactions import PAYLOAD_BYTES_MAX, MemberProfile
 
 GENESIS_HEIGHT = 0
@@ -27,29 +28,6 @@ BATCH_TRANSACTIONS_MAX = 4_096
 """The most transactions one member signature may vouch for (L2)."""
 BATCHES_MAX = 1_024
 """The most batches a header may name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """What the founders settle once; every member reads the same. Times in milliseconds, spans in blocks."""
-
-    term_blocks: int = 1_000
-    terms_extended_max: int = 3
-    committee_target: int = 13
-    seat_shares: Annotated[tuple[int, ...], AtMost(4)] = (39, 13, 36, 12)
-    heartbeat_ms: int = 5_000
-    view_timeout_ms: int = 4_000
-    view_timeout_max_ms: int = 60_000
-    clock_skew_max_ms: int = 10_000
-    window_blocks: int = 32
-    pipeline_blocks: int = 8
-    batch_wait_ms: int = 5
-    batch_bytes_max: int = 1_048_576
-    inline_bytes_max: int = 16_384
-    ingress_batches_max: int = 64
-    expiry_blocks_max: int = 10_000
-    release_window_blocks: int = 100
-    tip_age_max_ms: int = 15_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +115,7 @@ class Outlook:
     """What the ledger's state says about who orders the blocks that follow; a pure function of the chain (C6, C7).
 
     `epoch_start` is the first height of the epoch. `next_committee` is drawn at `election_height`; until then it is None
-    and `election_mix` is the mix the sitting committee was drawn with.
+    and `election_mix` is the mix the sitting committee was drawn with. `parameters` are those in force in the epoch.
     """
 
     epoch: int
@@ -146,14 +124,14 @@ class Outlook:
     next_committee: Committee | None
     election_mix: bytes
     electorate: Electorate
-    term_blocks: int
+    parameters: Parameters
 
     @property
     def election_height(self) -> int:
         """The height whose state is drawn from: nine tenths into the term (C6)."""
-        return self.epoch_start + self.term_blocks * 9 // 10 - 1
+        return self.epoch_start + self.parameters.term_blocks * 9 // 10 - 1
 
     @property
     def term_end(self) -> int:
         """The last height of the term, which the alliance signs (C7)."""
-        return self.epoch_start + self.term_blocks - 1
+        return self.epoch_start + self.parameters.term_blocks - 1

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 
 from consilium.kernel.apportionment import STRATA, Apportionment, Relaxation, Room, apportion
 from consilium.kernel.certificates import Committee, Delegate
-from consilium.kernel.chain import Parameters
 from consilium.kernel.errors import FailedPrecondition
 from consilium.kernel.hashing import domain_hash, sha256
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.transactions import Grade
 
 COMMITTEE_MIN = 4

@@ -5,10 +5,11 @@ In the kernel, because ledger, delegates and light clients all start from here.
 
 from consilium.kernel.apportionment import STRATA
 from consilium.kernel.certificates import COMMITTEE_MAX, WINDOW_MAX, Committee, Elector, Electorate
-from consilium.kernel.chain import Genesis, Parameters
+from consilium.kernel.chain import Genesis
 from consilium.kernel.election import COMMITTEE_MIN, Candidate, draw_committee
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.transactions import MemberProfile
 
 TERM_BLOCKS_MIN = 2

@@ -179,7 +179,7 @@ class Keeper:
         if not self.chain.certified_height:
             return since_came
         header = decode(Header, self.chain.block(self.chain.certified_height).header, self.chain.chain_id)
-        differ_ms = self.chain.genesis.parameters.clock_skew_max_ms
+        differ_ms = self.chain.tip.outlook.parameters.clock_skew_max_ms
         return max(since_came, time.time_ns() // 1_000_000 - header.time_ms - differ_ms)
 
     async def read(self, question: Callable[[Chain], Answer]) -> Answer:

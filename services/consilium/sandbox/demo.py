@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from consilium.kernel.chain import Parameters
 from consilium.kernel.errors import Conflict
+from consilium.kernel.parameters import Parameters
 from consilium.sandbox.acts_refusing import delete_fragments, refuse_stranger, revoke
 from consilium.sandbox.acts_report import report
 from consilium.sandbox.acts_sharing import enrol, found, grant, open_elsewhere, store

@@ -11,9 +11,9 @@ from pathlib import Path
 from consilium.identity import founding
 from consilium.identity.files import write_atomically
 from consilium.identity.settings import IdentitySettings
-from consilium.kernel.chain import Parameters
 from consilium.kernel.errors import Conflict, FailedPrecondition
 from consilium.kernel.membership import SERVICES
+from consilium.kernel.parameters import Parameters
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.settings import FILE_VARIABLE, load
 from consilium.sandbox.founders import Founder, found

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from consilium.consensus.keys import REVEALS_MAX
 from consilium.identity.files import write_atomically
-from consilium.kernel.chain import Genesis, Parameters
+from consilium.kernel.chain import Genesis
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Ed25519Signer
 from consilium.kernel.transactions import Grade, MemberProfile
 

@@ -20,9 +20,10 @@ from types import MappingProxyType
 
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
-from consilium.kernel.chain import Genesis, Parameters
+from consilium.kernel.chain import Genesis
 from consilium.kernel.errors import NotFound
 from consilium.kernel.membership import SERVICES
+from consilium.kernel.parameters import Parameters
 from consilium.runtime.channels import Channel, Limits, Peer, typed
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.tls import Tls

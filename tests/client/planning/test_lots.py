@@ -13,9 +13,9 @@ from consilium.client.planning.forecast import Forecast
 from consilium.client.planning.lots import Lots
 from consilium.client.planning.scenario import Scenario
 from consilium.kernel.apportionment import Apportionment
-from consilium.kernel.chain import Parameters
 from consilium.kernel.election import draw_committee
 from consilium.kernel.hashing import sha256
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.transactions import Grade
 from tests.client.planning.pools import every_draw, member, mixed, plan_of, scenario_of, tiered
 

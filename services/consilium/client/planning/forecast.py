@@ -15,9 +15,9 @@ from consilium.client.planning.lots import Lots
 from consilium.client.planning.scenario import STRATUM_NAMES, PlannedMember, Scenario
 from consilium.kernel.apportionment import STRATA, Apportionment, Room, apportion, faults_of, owner_cap_of
 from consilium.kernel.certificates import COMMITTEE_MAX
-from consilium.kernel.chain import Parameters
 from consilium.kernel.election import COMMITTEE_MIN, committee_size
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
+from consilium.kernel.parameters import Parameters
 
 TARGET = 0.99
 """The paper's figure: what warnings are measured by where no target is named."""

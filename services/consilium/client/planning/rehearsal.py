@@ -10,10 +10,10 @@ from random import Random
 
 from consilium.client.planning.chances import exact_interval
 from consilium.client.planning.forecast import Forecast
-from consilium.kernel.chain import Parameters
 from consilium.kernel.election import draw_committee
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.hashing import sha256
+from consilium.kernel.parameters import Parameters
 
 CONFIDENCE = 0.99
 """Of each interval: one in a hundred right calculations lies outside."""

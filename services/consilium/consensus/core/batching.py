@@ -30,14 +30,14 @@ QUEUED_BATCHES_MAX = 4
 
 def submit(state: State, transactions: tuple[bytes, ...]) -> None:
     """Take transactions in from outside; raises ResourceExhausted while too many of this member's wait already."""
-    if state.pending_bytes > QUEUED_BATCHES_MAX * state.identity.parameters.batch_bytes_max:
+    if state.pending_bytes > QUEUED_BATCHES_MAX * state.parameters.batch_bytes_max:
         raise ResourceExhausted("QUEUE_FULL", "Too many transactions wait to be ordered; send them again later.", "C4")
     queue(state, transactions)
 
 
 def queue(state: State, transactions: tuple[bytes, ...]) -> None:
     """Queue transactions for this member's next batches; a full one leaves at once, the rest after the wait."""
-    parameters = state.identity.parameters
+    parameters = state.parameters
     for transaction in transactions:
         if not state.pending:
             state.effects.append(SetTimer(Timer.BATCH, _wait_ms(state)))
@@ -51,7 +51,7 @@ def queue(state: State, transactions: tuple[bytes, ...]) -> None:
 def _wait_ms(state: State) -> int:
     """How long the first of a batch waits for others: longer while an own batch is not ordered yet, for many come then."""
     is_busy = state.pool.is_loaded(state.identity.member_id)
-    return state.identity.parameters.batch_wait_ms * (BUSY_WAITS if is_busy else 1)
+    return state.parameters.batch_wait_ms * (BUSY_WAITS if is_busy else 1)
 
 
 def cut_when_ordered(state: State) -> None:
@@ -65,7 +65,7 @@ def cut_batch(state: State) -> None:
     while state.pending and state.pool.has_room(state.identity.member_id):
         _cut_one(state)
     if state.pending:
-        state.effects.append(SetTimer(Timer.BATCH, state.identity.parameters.view_timeout_ms // 4))
+        state.effects.append(SetTimer(Timer.BATCH, state.parameters.view_timeout_ms // 4))
 
 
 def _cut_one(state: State) -> None:
@@ -84,7 +84,7 @@ def _next_transactions(state: State) -> list[bytes]:
     size = 0
     for transaction in state.pending[:BATCH_TRANSACTIONS_MAX]:
         size += len(transaction)
-        if chosen and size > state.identity.parameters.batch_bytes_max:
+        if chosen and size > state.parameters.batch_bytes_max:
             break
         chosen.append(transaction)
     return chosen

@@ -91,7 +91,7 @@ def on_checkpoint(state: State, message: Checkpoint, sender: str) -> None:
     """Count a delegate's result; with a quorum equal to ours the block is final."""
     result = message.result
     committee = state.committee if result.epoch == state.outlook.epoch else state.previous_committee
-    bound = state.tip.height + 2 * state.identity.parameters.window_blocks
+    bound = state.tip.height + 2 * state.parameters.window_blocks
     if committee is None or committee.epoch != result.epoch or not state.stable_height < result.height <= bound:
         return
     index = committee.index_of(sender)
@@ -125,7 +125,7 @@ def stabilise(state: State, certificate: ResultCertificate) -> None:
     rewrites = height // _rewrite_every(state) > state.stable_height // _rewrite_every(state)
     adopt(state, certificate)
     state.effects.append(Deliver(certificate))
-    state.pool.prune(height - 2 * state.identity.parameters.window_blocks)
+    state.pool.prune(height - 2 * state.parameters.window_blocks)
     state.results = {each: result for each, result in state.results.items() if each > height}
     keep = {height, state.outlook.epoch_start - 1}
     state.blocks = {each: block for each, block in state.blocks.items() if each > height or each in keep}
@@ -145,7 +145,7 @@ def adopt(state: State, certificate: ResultCertificate) -> None:
 
 
 def _rewrite_every(state: State) -> int:
-    return max(1, state.identity.parameters.window_blocks // 2)
+    return max(1, state.parameters.window_blocks // 2)
 
 
 def _what_remains(state: State) -> tuple[Record, ...]:
@@ -182,6 +182,7 @@ def enter_epoch(state: State, outlook: Outlook) -> None:
     state.take_seat()
     state.log, state.calls = MessageLog(outlook.committee), ViewChanges(outlook.committee)
     state.turnover = Turnover(outlook.electorate)
+    state.pool.set_bounds(outlook.parameters)
     state.view, state.entered, state.new_view = 0, True, None
     state.attempts, state.calls_complete_at = 0, None
     state.view_entered_at, state.heartbeat_due, state.handover_offered = state.now_ms, False, False
@@ -224,5 +225,5 @@ def accuse(state: State, member_id: str, body: EvidenceBody) -> None:
 
 def _submit_own(state: State, body: EvidenceBody | HandoverBody) -> None:
     identity = state.identity
-    expiry = state.tip.height + identity.parameters.expiry_blocks_max // 2
+    expiry = state.tip.height + state.parameters.expiry_blocks_max // 2
     queue(state, (own_transaction(body, identity.member_signer, expiry, identity.chain_id),))

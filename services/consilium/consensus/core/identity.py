@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from consilium.consensus.core.events import Record
 from consilium.kernel.certificates import CommitCertificate, Committee, Result, ResultCertificate
-from consilium.kernel.chain import Header, Parameters
+from consilium.kernel.chain import Header
 from consilium.kernel.signing import Signer
 
 
@@ -13,7 +13,6 @@ class Identity:
     """Who this replica is. The incarnation (a count) rises and the session (16 bytes) is drawn at every start."""
 
     chain_id: bytes
-    parameters: Parameters
     member_id: str
     consensus_signer: Signer
     member_signer: Signer

@@ -37,7 +37,7 @@ def on_pre_prepare(state: State, message: PrePrepare, batches: Sequence[OpenedBa
     current = state.entered and vote.view == state.view and vote.epoch == state.outlook.epoch
     if not current or not state.low < vote.height <= state.high or state.log.slot(vote.height, vote.view):
         return
-    judge_time(header, state.now_ms, state.identity.parameters.clock_skew_max_ms)
+    judge_time(header, state.now_ms, state.parameters.clock_skew_max_ms)
     for opened in batches:
         if opened.digest in header.batch_digests:
             take(state, opened, limited=False)
@@ -209,13 +209,13 @@ def _is_worth_a_block(state: State, height: int, entries: Sequence[Entry]) -> bo
     """
     if height == state.tip.height + 1:
         return bool(entries)
-    full = state.identity.parameters.batch_bytes_max // FULL_BLOCK_SHARE
+    full = state.parameters.batch_bytes_max // FULL_BLOCK_SHARE
     return sum(len(each.opened.data) for each in entries) >= full
 
 
 def _may_propose(state: State, height: int) -> bool:
     """Within the watermarks and the pipeline, past no barrier, and on a certified end of the last epoch (C3, C7)."""
-    depth = state.identity.parameters.pipeline_blocks
+    depth = state.parameters.pipeline_blocks
     founded = state.stable_height >= state.outlook.epoch_start - 1
     return founded and height <= min(state.high, state.tip.height + depth) and not state.barred(height)
 
@@ -258,4 +258,4 @@ def _parent_commits(state: State, height: int) -> int:
 def arm_heartbeat(state: State) -> None:
     """An idle primary proposes an empty block at the next beat (L7)."""
     if state.is_primary:
-        state.effects.append(SetTimer(Timer.HEARTBEAT, state.identity.parameters.heartbeat_ms))
+        state.effects.append(SetTimer(Timer.HEARTBEAT, state.parameters.heartbeat_ms))

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from consilium.consensus.core.messages import StoredCertificate
 from consilium.kernel.certificates import QuorumSignature
-from consilium.kernel.chain import BATCHES_MAX, Parameters
+from consilium.kernel.chain import BATCHES_MAX
 from consilium.kernel.errors import ResourceExhausted
 from consilium.kernel.opening import OpenedBatch
+from consilium.kernel.parameters import Parameters
 
 INLINE_BYTES_TOTAL_MAX = 1_048_576
 """The most bytes of batches a proposal carries inline."""
@@ -36,8 +37,7 @@ class Pool:
     """The batches this replica holds, in the order they came."""
 
     def __init__(self, parameters: Parameters) -> None:
-        self._inline_max = parameters.inline_bytes_max
-        self._quota = parameters.ingress_batches_max
+        self.set_bounds(parameters)
         self._entries: dict[bytes, Entry] = {}
         self._waiting: dict[bytes, Entry] = {}
         self._ordered: dict[bytes, int] = {}
@@ -45,6 +45,11 @@ class Pool:
         # The answer of `eligible_since`, which is asked for at every input; stale once the batches waiting have changed.
         self._oldest: int | None = None
         self._is_stale = False
+
+    def set_bounds(self, parameters: Parameters) -> None:
+        """Go by the numbers of another epoch; what waits already stays."""
+        self._inline_max = parameters.inline_bytes_max
+        self._quota = parameters.ingress_batches_max
 
     def add(self, opened: OpenedBatch, now_ms: int, *, own: bool, limited: bool = True) -> bool:
         """Take a batch in; False when it was known or ordered already. Raises ResourceExhausted over the quota (C4)."""
@@ -150,6 +155,8 @@ class Pool:
             entry.answers, entry.certificate = {}, None
             if not self.is_small(entry.opened):
                 entry.eligible_since = None
+            elif entry.eligible_since is None:  # it is small by the bound that is new
+                entry.eligible_since = entry.said_at
 
     def prune(self, height: int) -> None:
         """Let go of batches ordered at or below this height."""

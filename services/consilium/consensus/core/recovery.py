@@ -30,7 +30,7 @@ def recover(identity: Identity, outlook: Outlook, tip: Tip, recovered: Recovered
     """The state to start with: the ledger's tip, and what the vote log fixes above it."""
     state = _at_tip(identity, outlook, tip)
     if recovered.lost:
-        state.silence = Silence(outlook.committee.quorum, identity.parameters.window_blocks)
+        state.silence = Silence(outlook.committee.quorum, outlook.parameters.window_blocks)
     for record in recovered.records:
         _apply_standing(state, record)
     for header in tip.recent:
@@ -61,7 +61,7 @@ def _at_tip(identity: Identity, outlook: Outlook, tip: Tip) -> State:
         outlook,
         parent,
         MessageLog(outlook.committee),
-        Pool(identity.parameters),
+        Pool(outlook.parameters),
         ViewChanges(outlook.committee),
         Turnover(outlook.electorate),
     )

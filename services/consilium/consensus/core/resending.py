@@ -21,7 +21,7 @@ REPEATED_MAX = 4
 
 def resend(state: State) -> None:
     """Repeat what is unfinished if nothing moved since the last beat."""
-    state.effects.append(SetTimer(Timer.RESEND, max(1, state.identity.parameters.view_timeout_ms // 4)))
+    state.effects.append(SetTimer(Timer.RESEND, max(1, state.parameters.view_timeout_ms // 4)))
     if state.silence is not None and state.silence.ends_at is None:
         state.broadcast(StatusRequest(state.outlook.epoch))
     if state.turnover.own is not None:
@@ -31,7 +31,7 @@ def resend(state: State) -> None:
     if state.height_at_resend == state.tip.height:
         _repeat(state)
     else:
-        _repeat_batches(state, state.identity.parameters.view_timeout_ms // 2)
+        _repeat_batches(state, state.parameters.view_timeout_ms // 2)
     state.height_at_resend = state.tip.height
 
 
@@ -109,5 +109,5 @@ def _deadline(state: State) -> int | None:
     unfinished = state.log.top(state.view) > state.tip.height
     if waiting_since is not None:
         return max(waiting_since, state.view_entered_at) + timeout
-    idle = 0 if unfinished else state.identity.parameters.heartbeat_ms
+    idle = 0 if unfinished else state.parameters.heartbeat_ms
     return max(state.progress_at, state.view_entered_at) + idle + timeout

@@ -27,6 +27,7 @@ from consilium.kernel.certificates import (
 )
 from consilium.kernel.chain import Outlook
 from consilium.kernel.encoding import encode
+from consilium.kernel.parameters import Parameters
 
 
 @dataclass(slots=True)
@@ -83,6 +84,11 @@ class State:
         return self.outlook.committee
 
     @property
+    def parameters(self) -> Parameters:
+        """The numbers in force in this epoch."""
+        return self.outlook.parameters
+
+    @property
     def votes(self) -> bool:
         """Whether this replica may speak as a delegate now: it is one, and not silenced (C5)."""
         return self.index is not None and self.silence is None
@@ -103,11 +109,11 @@ class State:
     @property
     def high(self) -> int:
         """The high watermark."""
-        return self.low + self.identity.parameters.window_blocks
+        return self.low + self.parameters.window_blocks
 
     def timeout_ms(self) -> int:
         """How long to wait for progress: doubled at every failed view, up to the cap (C2)."""
-        parameters = self.identity.parameters
+        parameters = self.parameters
         return min(parameters.view_timeout_ms << min(self.attempts, 16), parameters.view_timeout_max_ms)
 
     def barred(self, height: int) -> bool:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from consilium.kernel.certificates import MEMBERS_MAX, Committee, Electorate, Result
-from consilium.kernel.chain import Genesis, Outlook, Parameters
+from consilium.kernel.chain import Genesis, Outlook
 from consilium.kernel.election import Candidate, draw_committee
 from consilium.kernel.encoding import AtMost, Digest, MemberId
 from consilium.kernel.errors import FailedPrecondition
 from consilium.kernel.founding import FIRST_MIX, candidate, first_committee, first_electorate
 from consilium.kernel.hashing import domain_hash
+from consilium.kernel.parameters import Parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def outlook(terms: Terms, parameters: Parameters) -> Outlook:
         terms.next_committee,
         mix,
         terms.electorate,
-        parameters.term_blocks,
+        parameters,
     )
 
 

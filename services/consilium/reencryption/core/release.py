@@ -8,10 +8,10 @@ key fragments (the store).
 
 from dataclasses import dataclass
 
-from consilium.kernel.chain import Parameters
 from consilium.kernel.codes import Code
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from consilium.kernel.light_client import VerifiedTransaction
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.state_values import GrantState
 from consilium.kernel.transactions import GrantTerms, RequestBody
 
