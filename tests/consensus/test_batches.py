@@ -365,6 +365,74 @@ def test_an_offer_that_was_lost_is_made_again(*, busy: bool) -> None:
     assert cluster.seats[BACKUP].state.view == 0
 
 
+# --- said again ---
+
+
+def receivers_of(seat: Seat, kind: type[Message]) -> list[str]:
+    """To whom a member has sent messages of a kind, in order; what was said until now is then forgotten."""
+    receivers = [to for to, message in seat.sent if isinstance(message, kind)]
+    seat.sent.clear()
+    return receivers
+
+
+def test_a_waiting_batch_is_relayed_to_the_primary_and_once_to_all() -> None:
+    """C4, and the paper's section 4.1: a backup that holds another's batch does not shout it about at every beat."""
+    cluster = Cluster()
+    cluster.arrives = lambda _sender, _to, _message: False
+    cluster.deliver_message(THIRD, BACKUP, BatchOffer(make_batch(THIRD, 1).data))
+    backup, heard = cluster.seats[BACKUP], []
+    for _ in range(4):
+        cluster.ring(BACKUP, Timer.RESEND)
+        heard.append(receivers_of(backup, BatchOffer))
+    assert heard == [[PRIMARY], [PRIMARY, SECOND, THIRD], [PRIMARY], [PRIMARY]]
+
+
+def test_after_a_view_change_the_new_primary_is_relayed_to() -> None:
+    """C2, C4: what the primary left lying is brought to its successor, and again once to all."""
+    cluster = Cluster()
+    cluster.arrives = lambda _sender, _to, message: not isinstance(message, PrePrepare | BatchOffer)
+    cluster.submit(THIRD, make_record(THIRD, 1))
+    cluster.deliver_message(THIRD, SECOND, BatchOffer(next(iter(cluster.seats[THIRD].state.pool.waiting())).opened.data))
+    cluster.ring_all(Timer.PROGRESS, [SECOND, THIRD])
+    assert {seat.state.view for seat in cluster.seats.values()} == {1}
+    second, heard = cluster.seats[SECOND], []
+    receivers_of(second, BatchOffer)
+    for _ in range(3):
+        cluster.ring(SECOND, Timer.RESEND)
+        heard.append(receivers_of(second, BatchOffer))
+    assert heard == [[BACKUP], [PRIMARY, BACKUP, THIRD], [BACKUP]]
+
+
+def test_the_ingress_goes_on_telling_all_by_turns() -> None:
+    """C4: as long as a batch waits its ingress brings it to the others; a primary need not be told of its own."""
+    cluster = Cluster()
+    cluster.arrives = lambda _sender, _to, _message: False
+    for name in (PRIMARY, SECOND):
+        cluster.submit(name, make_record(name, 1))
+        receivers_of(cluster.seats[name], BatchOffer)
+    heard = []
+    for _ in range(4):
+        cluster.ring_all(Timer.RESEND, [PRIMARY, SECOND])
+        heard.append(receivers_of(cluster.seats[SECOND], BatchOffer))
+    assert heard == 2 * [[PRIMARY], [PRIMARY, BACKUP, THIRD]]
+    assert receivers_of(cluster.seats[PRIMARY], BatchOffer) == []
+
+
+def test_a_large_batch_that_is_ready_is_relayed_by_its_answers() -> None:
+    """C4: who holds the 2f+1 answers passes them on to a primary that may have missed them, and not the batch."""
+    cluster = Cluster(parameters=TINY)
+    cluster.arrives = lambda _sender, to, message: to != PRIMARY or not isinstance(message, BatchReady)
+    cluster.submit(THIRD, *large(THIRD, 1))
+    backup = cluster.seats[BACKUP]
+    backup.sent.clear()
+    cluster.ring(BACKUP, Timer.RESEND)
+    assert [to for to, message in backup.sent if isinstance(message, BatchReady)] == [PRIMARY]
+    assert not backup.said(BatchOffer)
+    cluster.arrives = lambda _sender, _to, _message: True
+    cluster.ring(BACKUP, Timer.RESEND)
+    assert cluster.heights == [1, 1, 1, 1]
+
+
 # --- once, and long enough ---
 
 

@@ -34,7 +34,7 @@ def filled(*batches: OpenedBatch, now_ms: int = 10) -> Pool:
     """A pool that holds these."""
     pool = Pool(PARAMETERS)
     for each in batches:
-        assert pool.add(each, now_ms, own=False)
+        assert pool.add(each, now_ms, ingress=False)
     return pool
 
 
@@ -82,9 +82,9 @@ def test_a_batch_is_known_by_its_digest() -> None:
     """C4: the second copy is nothing new; nor is one that was ordered."""
     first = batch(1)
     pool = filled(first)
-    assert not pool.add(first, 20, own=False)
+    assert not pool.add(first, 20, ingress=False)
     pool.mark_ordered([first.digest], 7)
-    assert not pool.add(first, 20, own=False)
+    assert not pool.add(first, 20, ingress=False)
     assert pool.ordered_at(first.digest) == 7
 
 
@@ -92,12 +92,12 @@ def test_the_quota_counts_what_waits_by_member() -> None:
     """C4: an ordered batch frees its place; what comes with a proposal is let in over the quota and still counted."""
     pool = Pool(replace(PARAMETERS, ingress_batches_max=2))
     for number in (1, 2):
-        pool.add(batch(number), 0, own=False)
+        pool.add(batch(number), 0, ingress=False)
     with pytest.raises(ResourceExhausted, match="INGRESS_QUOTA"):
-        pool.add(batch(3), 0, own=False)
+        pool.add(batch(3), 0, ingress=False)
     assert not pool.has_room("member-1")
-    assert pool.add(batch(4, member="member-2"), 0, own=False)
-    assert pool.add(batch(5), 0, own=False, limited=False)
+    assert pool.add(batch(4, member="member-2"), 0, ingress=False)
+    assert pool.add(batch(5), 0, ingress=False, limited=False)
     pool.mark_ordered([batch(1).digest], 1)
     assert not pool.has_room("member-1")
     pool.mark_ordered([batch(2).digest, batch(2).digest], 1)
@@ -116,7 +116,7 @@ def test_inline_bytes_are_bounded() -> None:
     """C4: a proposal carries so much inline and no more; the rest goes into the next."""
     pool = Pool(replace(PARAMETERS, inline_bytes_max=10_000))
     for number in range(200):
-        pool.add(batch(number, size=10_000), 1, own=False)
+        pool.add(batch(number, size=10_000), 1, ingress=False)
     total = len(chosen(pool)) * 10_000
     assert INLINE_BYTES_TOTAL_MAX - 10_000 < total <= INLINE_BYTES_TOTAL_MAX
 
@@ -145,7 +145,7 @@ def test_a_handover_ends_its_block() -> None:
 def test_the_longest_waiting_batch_counts() -> None:
     """C2: request ageing is by the oldest, so that ordering all but one helps no censor."""
     pool = filled(batch(1), now_ms=10)
-    pool.add(batch(2), 20, own=False)
+    pool.add(batch(2), 20, ingress=False)
     assert pool.eligible_since() == 10
     pool.mark_ordered([batch(1).digest], 1)
     assert pool.eligible_since() == 20
@@ -155,7 +155,7 @@ def test_a_new_epoch_forgets_answers_and_strangers() -> None:
     """C4, L2: the old committee's answers prove nothing to the new one; nor are batches of former members taken any more."""
     large, small, gone = batch(1, size=1_001), batch(2), batch(3, member="member-9")
     pool = filled(large, small)
-    pool.add(gone, 3, own=False)
+    pool.add(gone, 3, ingress=False)
     pool.make_ready(ready(large), 5)
     assert pool.eligible_since() == 3
     pool.keep_only({"member-1": bytes(32)})
@@ -167,7 +167,7 @@ def test_a_new_epoch_forgets_answers_and_strangers() -> None:
     assert entry is not None
     assert (entry.answers, entry.certificate, entry.eligible_since) == ({}, None, None)
     assert pool.get(gone.digest) is None
-    assert pool.add(gone, 9, own=False), "should it be admitted again, it starts anew"
+    assert pool.add(gone, 9, ingress=False), "should it be admitted again, it starts anew"
 
 
 def test_prune_lets_go_of_what_was_ordered_long_ago() -> None:

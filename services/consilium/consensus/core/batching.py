@@ -74,7 +74,7 @@ def _cut_one(state: State) -> None:
     state.pending = state.pending[len(chosen) :]
     state.pending_bytes -= sum(map(len, chosen))
     opened = open_batch(form_batch(identity.member_id, identity.member_signer, chosen, identity.chain_id), identity.chain_id)
-    if state.pool.add(opened, state.now_ms, own=True):
+    if state.pool.add(opened, state.now_ms, ingress=True):
         state.persist(BatchRecord(opened.data))
         offer(state, opened)
 
@@ -109,6 +109,7 @@ def on_offer(state: State, event: Received, opened: OpenedBatch) -> None:
         return
     is_new = take(state, opened, limited=not _is_wanted(state, opened.digest))
     if state.committee.index_of(event.sender) is None:
+        state.pool.bring(opened.digest)
         if is_new or _is_unanswered(state, opened.digest):
             offer(state, opened)
     elif state.votes and not state.pool.is_small(opened):
@@ -128,7 +129,7 @@ def _is_unanswered(state: State, digest: bytes) -> bool:
 
 def take(state: State, opened: OpenedBatch, *, limited: bool) -> bool:
     """Keep a batch, durably; what comes inside a proposal is bounded by it and not by the quota."""
-    is_new = state.pool.add(opened, state.now_ms, own=False, limited=limited)
+    is_new = state.pool.add(opened, state.now_ms, ingress=False, limited=limited)
     if is_new:
         state.persist(BatchRecord(opened.data))
     return is_new
@@ -163,10 +164,28 @@ def on_fetch(state: State, event: Received, message: FetchBatches) -> None:
 def reoffer(state: State, entry: Entry) -> None:
     """Say again what may have been lost of a batch that waits."""
     entry.said_at = state.now_ms
-    if entry.certificate is not None:
-        state.broadcast(BatchReady(entry.certificate))
-    elif entry.own or state.pool.is_small(entry.opened) or entry.answers:
+    is_small, collects = state.pool.is_small(entry.opened), entry.ingress and entry.certificate is None
+    if collects and (state.index is None or not is_small):
         offer(state, entry.opened)
+    elif is_small or entry.certificate is not None:
+        _relay(state, entry)
+
+
+def _relay(state: State, entry: Entry) -> None:
+    """Pass a batch that may be ordered on to the primary, as a backup of the paper does (section 4.1).
+
+    The second time in a view it goes to all: who is about to leave the view for its sake must not leave alone. The ingress
+    goes on like that, by turns; the others have done enough.
+    """
+    primary = state.committee.primary(state.view)
+    if not state.entered or state.index is None or primary == state.identity.member_id:
+        return
+    if entry.relayed_in != state.view:
+        entry.relayed_in, entry.relays = state.view, 0
+    entry.relays += 1
+    to_all = entry.relays == 2 or (entry.ingress and entry.relays % 2 == 0)
+    message = BatchReady(entry.certificate) if entry.certificate is not None else BatchOffer(entry.opened.data)
+    state.broadcast(message, state.peers() if to_all else (primary,))
 
 
 def _stored(state: State, digest: bytes) -> QuorumSignature:

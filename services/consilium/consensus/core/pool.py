@@ -23,12 +23,18 @@ BLOCK_BYTES_MAX = 32 * 1024 * 1024
 
 @dataclass(slots=True)
 class Entry:
-    """One batch: what was stored of it, since when (milliseconds) it may be ordered, and when it was last spoken of."""
+    """One batch: since when (milliseconds) it may be ordered, when it was last spoken of, and what was stored of it.
+
+    `ingress`: this replica brings it to the others, as its member or for a member without a vote. `relays` counts how often
+    the batch of another ingress was passed on in the view `relayed_in`.
+    """
 
     opened: OpenedBatch
-    own: bool
+    ingress: bool
     eligible_since: int | None
     said_at: int
+    relayed_in: int = -1
+    relays: int = 0
     answers: dict[int, QuorumSignature] = field(default_factory=dict)
     certificate: StoredCertificate | None = None
 
@@ -51,7 +57,7 @@ class Pool:
         self._inline_max = parameters.inline_bytes_max
         self._quota = parameters.ingress_batches_max
 
-    def add(self, opened: OpenedBatch, now_ms: int, *, own: bool, limited: bool = True) -> bool:
+    def add(self, opened: OpenedBatch, now_ms: int, *, ingress: bool, limited: bool = True) -> bool:
         """Take a batch in; False when it was known or ordered already. Raises ResourceExhausted over the quota (C4)."""
         if opened.digest in self._entries or opened.digest in self._ordered:
             return False
@@ -59,10 +65,16 @@ class Pool:
         if limited and not self.has_room(member):
             raise ResourceExhausted("INGRESS_QUOTA", f"{member} has {self._quota} batches waiting already.", "C4")
         self._load[member] = self._load.get(member, 0) + 1
-        entry = Entry(opened, own, now_ms if self.is_small(opened) else None, now_ms)
+        entry = Entry(opened, ingress, now_ms if self.is_small(opened) else None, now_ms)
         self._entries[opened.digest] = self._waiting[opened.digest] = entry
         self._is_stale = True
         return True
+
+    def bring(self, digest: bytes) -> None:
+        """This replica is the ingress of a batch from now on."""
+        entry = self._waiting.get(digest)
+        if entry is not None:
+            entry.ingress = True
 
     def has_room(self, member_id: str) -> bool:
         """Whether this member may have one more batch waiting (C4)."""
@@ -152,7 +164,7 @@ class Pool:
         """A new epoch: "stored" answers and certificates of the old committee count no longer (C4)."""
         self._is_stale = True
         for entry in self._waiting.values():
-            entry.answers, entry.certificate = {}, None
+            entry.answers, entry.certificate, entry.relayed_in = {}, None, -1
             if not self.is_small(entry.opened):
                 entry.eligible_since = None
             elif entry.eligible_since is None:  # it is small by the bound that is new

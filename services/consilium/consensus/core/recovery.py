@@ -87,7 +87,8 @@ def _apply_standing(state: State, record: Record) -> None:
         case BatchRecord(batch=data):
             opened = open_batch(data, state.identity.chain_id)
             if any(each.member_id == opened.batch.member_id for each in state.outlook.electorate.electors):
-                state.pool.add(opened, 0, own=True, limited=False)
+                is_own = opened.batch.member_id == state.identity.member_id
+                state.pool.add(opened, 0, ingress=is_own, limited=False)
         case _:
             pass
 
