@@ -55,6 +55,9 @@ class Code(IntEnum):
     AUTHOR_NOT_HOLDER = 64
     RECORD_EXISTS = 65
     CAPSULE_EXISTS = 66
+    RECORD_ERASED = 67
+    RECORD_HELD = 68
+    RECORD_NOT_HELD = 69
 
     # Grants and revocations.
     GRANT_EXISTS = 80
@@ -117,6 +120,9 @@ RULES: dict[Code, str] = {
     Code.AUTHOR_NOT_HOLDER: "S3",
     Code.RECORD_EXISTS: "S3",
     Code.CAPSULE_EXISTS: "S3",
+    Code.RECORD_ERASED: "S8",
+    Code.RECORD_HELD: "S8",
+    Code.RECORD_NOT_HELD: "S8",
     Code.GRANT_EXISTS: "S3",
     Code.KEY_CLOSED: "S6",
     Code.KEY_FULL: "S3",

@@ -1,4 +1,4 @@
-"""What the authenticated map holds: members, grants, closed keys, electorates (rule L4).
+"""What the authenticated map holds: members, grants, closed keys, erasures, electorates (rule L4).
 
 The ledger writes these values, holders and light clients read them under a state proof, so they live in the kernel. Every
 key begins with the name of its kind of thing; the map itself is `kernel.state_map`.
@@ -67,6 +67,23 @@ class GrantState:
     dead_height: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class RetentionState:
+    """A record that is erased for ever or under a legal hold; a record without an entry is neither (S8).
+
+    One of the two heights is set: when the hold was placed, or when the record was erased.
+    """
+
+    DOMAIN: ClassVar[str] = "consilium.retention-state"
+    held_height: int | None
+    erased_height: int | None
+
+
+def is_erased(retention: RetentionState | None) -> bool:
+    """Whether the record is gone for ever."""
+    return retention is not None and retention.erased_height is not None
+
+
 def member_entry(member_id: str) -> bytes:
     """The map's key of a `MemberState`."""
     return b"member/" + member_id.encode()
@@ -80,6 +97,11 @@ def grant_entry(grant_id: bytes) -> bytes:
 def closed_entry(delegating_pk: bytes) -> bytes:
     """The map's key of a closed delegating key; the value is its successor, 33 bytes: the key directory of S6."""
     return b"closed/" + sha256(delegating_pk)
+
+
+def retention_entry(record_id: bytes) -> bytes:
+    """The map's key of a record's `RetentionState`."""
+    return b"erasure/" + record_id
 
 
 def electorate_entry(epoch: int) -> bytes:

@@ -1,6 +1,6 @@
-"""Every kind of transaction, and what it carries (rules L2, S3 to S6, C6 to C8).
+"""Every kind of transaction, and what it carries (rules L2, S3 to S6, S8, C6 to C8).
 
-The numbers of the kinds never change. Votes, scores, quorum-loss recovery, erasure and break-glass have their numbers
+The numbers of the kinds never change. Votes, scores, quorum-loss recovery and break-glass have their numbers
 reserved here, so that the formats need not move when they come.
 """
 
@@ -75,6 +75,14 @@ class Purpose(IntEnum):
     OPERATIONS = 3
     RESEARCH = 4
     PUBLIC_HEALTH = 5
+
+
+class RetentionAct(IntEnum):
+    """What a record's home does to its keeping (S8)."""
+
+    ERASE = 1
+    HOLD = 2
+    LIFT = 3
 
 
 class ReceiptKind(IntEnum):
@@ -251,6 +259,19 @@ class EvidenceBody:
     proof: Equivocation | Amnesia
 
 
+@dataclass(frozen=True, slots=True)
+class ErasureBody:
+    """Erase a record for ever, or place or lift a legal hold that forbids it; its home's act (S8).
+
+    The digest is of the paper behind it: the owner's order, a court's; its words stay off the ledger (promise 7).
+    """
+
+    KIND: ClassVar[int] = Kind.ERASURE
+    record_id: Identifier
+    act: RetentionAct
+    evidence_digest: Digest
+
+
 Body = (
     MemberBody
     | GradeBody
@@ -262,6 +283,7 @@ Body = (
     | ReceiptBody
     | HandoverBody
     | EvidenceBody
+    | ErasureBody
 )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from consilium.kernel.codes import Code
 from consilium.kernel.consent import owner_commitment
 from consilium.kernel.opening import OpenedTransaction
-from consilium.kernel.state_values import GrantState
+from consilium.kernel.state_values import GrantState, is_erased
 from consilium.kernel.transactions import ReceiptBody, ReceiptKind, RequestBody
 from consilium.ledger.core.block_scope import BlockScope
 from consilium.ledger.core.state import LedgerState
@@ -52,6 +52,7 @@ def _judge_request(state: LedgerState, author: bytes, body: RequestBody, scope: 
         (not terms.not_before_ms <= scope.time_ms < terms.not_after_ms, Code.OUTSIDE_PERIOD),
         # Closing a key revokes every grant under it, so this covers closed keys too (S6).
         (grant.revoked_height is not None, Code.GRANT_REVOKED),
+        (is_erased(state.retention(body.record_id)), Code.RECORD_ERASED),
     )
     return next((code for holds, code in against if holds), Code.GRANTED)
 

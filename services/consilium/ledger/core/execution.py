@@ -17,6 +17,7 @@ from consilium.kernel.opening import OpenedBatch, OpenedBlock, OpenedTransaction
 from consilium.kernel.signing import Verifier
 from consilium.kernel.state_values import state_root
 from consilium.kernel.transactions import (
+    ErasureBody,
     EvidenceBody,
     GradeBody,
     GrantBody,
@@ -40,6 +41,7 @@ from consilium.ledger.core.elections import (
 )
 from consilium.ledger.core.governance import apply_evidence, apply_grade, apply_member
 from consilium.ledger.core.registration import apply_record
+from consilium.ledger.core.retention import apply_erasure
 from consilium.ledger.core.state import LedgerState
 from consilium.ledger.core.terms import outlook
 
@@ -56,6 +58,7 @@ _JUDGES: dict[type, _Judge] = {
     ReceiptBody: apply_receipt,
     HandoverBody: apply_handover,
     EvidenceBody: apply_evidence,
+    ErasureBody: apply_erasure,
 }
 
 NOT_JUDGED = (Code.EXPIRED, Code.EXPIRES_TOO_LATE, Code.DUPLICATE, Code.FOREIGN_VOUCHER, Code.TERM_EXHAUSTED)

@@ -17,10 +17,12 @@ from consilium.kernel.state_values import (
     GrantState,
     MemberState,
     MemberStatus,
+    RetentionState,
     closed_entry,
     electorate_entry,
     grant_entry,
     member_entry,
+    retention_entry,
 )
 from consilium.kernel.transactions import MemberProfile
 from consilium.ledger.core.tables import Disclosures, Records, RequestIds
@@ -43,6 +45,7 @@ class LedgerState:
         self._grants: dict[bytes, GrantState] = {}
         self._grants_by_key: dict[bytes, list[bytes]] = {}
         self._closed: dict[bytes, bytes] = {}
+        self._retentions: dict[bytes, RetentionState] = {}
         self._committees: dict[int, Committee] = {}
         self._terms_root: tuple[Terms, bytes] | None = None
         for profile in genesis.members:
@@ -107,6 +110,22 @@ class LedgerState:
         """Close a delegating key for good and name its successor in the key directory (S6)."""
         self._closed[delegating_pk] = successor_pk
         self._changes[closed_entry(delegating_pk)] = successor_pk
+
+    # --- erasures ---
+
+    def retention(self, record_id: bytes) -> RetentionState | None:
+        """Whether a record is erased or under a hold, None for neither (S8)."""
+        return self._retentions.get(record_id)
+
+    def put_retention(self, record_id: bytes, retention: RetentionState) -> None:
+        """Erase a record or place a hold on it."""
+        self._retentions[record_id] = retention
+        self._changes[retention_entry(record_id)] = encode(retention, self.chain_id)
+
+    def lift_hold(self, record_id: bytes) -> None:
+        """Take a hold away; nothing of it is left in the map."""
+        del self._retentions[record_id]
+        self._changes[retention_entry(record_id)] = None
 
     # --- terms ---
 
