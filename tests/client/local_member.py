@@ -18,8 +18,9 @@ from consilium.kernel.light_client import TrustedHistory
 from consilium.kernel.manifest import Manifest, StorageReceipt, StorageStatement, seal_shred_secret
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import open_block, open_transaction
+from consilium.kernel.retention import ErasureStatement, certify_erasure, verify_order
 from consilium.kernel.sealing import chunk_count
-from consilium.kernel.transactions import GrantBody, Payload, ReceiptBody, RequestBody, RevokeBody
+from consilium.kernel.transactions import ErasureBody, GrantBody, Payload, ReceiptBody, RequestBody, RevokeBody
 from consilium.kernel.umbral import Sealed
 from consilium.reencryption.core.proxy import grant_access, reencrypt_capsule, release_receipt, revoke_access
 from consilium.reencryption.core.release import LedgerView, judge_release
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from consilium.client.alliance import OutgoingObject, SignedQuery
     from consilium.kernel.consent import Release
     from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
+    from consilium.kernel.retention import ErasureCertificate, SignedErasureOrder
     from consilium.kernel.state_values import GrantState
-    from consilium.kernel.transactions import Body, GrantTerms
+    from consilium.kernel.transactions import Body, GrantTerms, RetentionAct
     from consilium.kernel.umbral import VerifiedKeyFrag
     from consilium.ledger.core.chain import Chain
 
@@ -173,6 +175,27 @@ class LocalMember:
         if (record_id, index) not in self.chunks:
             raise NotFound("UNKNOWN_CHUNK", "Not here.", "S2")
         return self.chunks[record_id, index]
+
+    async def sign_retention(
+        self, record_id: bytes, act: RetentionAct, order: SignedErasureOrder | None, evidence: bytes
+    ) -> bytes:
+        """Signed for whoever owns the record."""
+        self._answer()
+        entry = self._chain.record(record_id)
+        assert entry is not None
+        if order is not None:
+            verify_order(order, entry.body, self._chain.chain_id)
+        signer = self.alliance.scribe.alliance.keys[self.name].member
+        return self.alliance.scribe.signed(signer, ErasureBody(record_id, act, evidence or bytes(32)))
+
+    async def erase_object(self, record_id: bytes, height: int) -> tuple[ErasureCertificate, list[ErasureCertificate]]:
+        """Out of memory."""
+        self._answer()
+        manifest = self.manifests.pop(record_id)
+        del self.shred_secrets[record_id]
+        said = ErasureStatement(self.name, record_id, manifest.ciphertext_root, height, True, (), ())  # noqa: FBT003
+        signer = self.alliance.scribe.alliance.keys[self.name].member
+        return certify_erasure(said, signer, self._chain.chain_id), []
 
     # --- re-encryption ---
 

@@ -70,7 +70,8 @@ ADMITTED = {
     "GetObject": Admitted(f"{DESK} storage", f"{DESK} storage"),
     "GetManifest": Admitted(DESK, DESK),
     "ReplicateObject": Admitted("storage", "storage"),
-    "EraseObject": Admitted(f"{DESK} storage", "storage"),
+    "SignRetention": Admitted(PEOPLE),
+    "EraseObject": Admitted(f"{PEOPLE} storage", "storage"),
     "GetScrubState": Admitted(DESK),
     # Re-encryption: owners and recipients are at other members.
     "GrantAccess": Admitted(PEOPLE, PEOPLE),
@@ -92,6 +93,7 @@ WRITES = frozenset(
         "ExecuteBlock",
         "PutObject",
         "ReplicateObject",
+        "SignRetention",
         "EraseObject",
         "GrantAccess",
         "RevokeAccess",
@@ -117,6 +119,8 @@ REPEATED = {
     "ExecuteBlock": "same",
     "PutObject": "same",
     "ReplicateObject": "same",
+    # Signed anew; the ledger takes one.
+    "SignRetention": "done",
     "EraseObject": "done",
     "GrantAccess": "same",
     "RevokeAccess": "same",

@@ -23,7 +23,7 @@ from tests.contract.refusals import clean
 from tests.contract.story import AWAY, HOME, SHRED_SECRET
 from tests.identity.hospital import Person
 from tests.identity.papers import endorsement, evidence_of, signature
-from tests.stores.objects import ONE_CHUNK, make_chunks
+from tests.stores.objects import ONE_CHUNK, make_chunks, make_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -131,9 +131,23 @@ async def copy(world: World) -> Frames:
     )
 
 
+async def retention(world: World) -> Frames:
+    record_id, hold = world.story.manifest.record_id, storage_pb2.RETENTION_ACT_HOLD
+    return (storage_pb2.SignRetentionRequest(record_id=record_id, act=hold, evidence_digest=bytes(32)),)
+
+
 async def erasure(world: World) -> Frames:
-    await answer(world, "PutObject", *await put(world))
-    return (storage_pb2.EraseObjectRequest(record_id=world.story.manifest.record_id),)
+    """Of an object that no record names: another one takes an act on the ledger first (S8)."""
+    chunks = make_chunks("unnamed", ONE_CHUNK)
+    manifest = make_manifest("unnamed", ONE_CHUNK, chunks)
+    finish = storage_pb2.PutFinish(manifest=encode(manifest, world.chain.chain_id), shred_secret=SHRED_SECRET)
+    await answer(
+        world, "PutObject",
+        storage_pb2.PutObjectRequest(start=storage_pb2.PutStart(record_id=manifest.record_id, size_class=ONE_CHUNK)),
+        storage_pb2.PutObjectRequest(chunk=storage_pb2.Chunk(data=chunks[0])),
+        storage_pb2.PutObjectRequest(finish=finish),
+    )  # fmt: skip
+    return (storage_pb2.EraseObjectRequest(record_id=manifest.record_id),)
 
 
 async def fragment(world: World) -> Frames:
@@ -180,6 +194,7 @@ REQUESTS: dict[str, Callable[[World], Awaitable[Any]]] = {
     "ExecuteBlock": block,
     "PutObject": put,
     "ReplicateObject": copy,
+    "SignRetention": retention,
     "EraseObject": erasure,
     "GrantAccess": fragment,
     "RevokeAccess": receipt,

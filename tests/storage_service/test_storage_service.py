@@ -12,10 +12,9 @@ import pytest
 
 from consilium.api.storage.v1 import storage_pb2 as pb
 from consilium.kernel.chain import Genesis
-from consilium.kernel.encoding import decode, encode
+from consilium.kernel.encoding import encode
 from consilium.kernel.errors import (
     BadSignature,
-    Conflict,
     ConsiliumError,
     FailedPrecondition,
     InvalidArgument,
@@ -37,7 +36,6 @@ from consilium.runtime.names import PeerIdentity, Role
 from consilium.runtime.proven_ledger import ProvenLedger
 from consilium.runtime.tls import Tls
 from consilium.storage import wire
-from consilium.storage.core.erasure import ErasureCertificate
 from tests.alliance import record_body
 from tests.runtime.authority import ALLIANCE
 from tests.storage_service.chain_ledger import serving_chain
@@ -297,33 +295,6 @@ def test_put_without_its_copies_is_not_acknowledged(tmp_path: Path) -> None:
             manifest = make_manifest("scan", TWO_CHUNKS, chunks)
             sent = frames(manifest, chunks, SECRET, chain_of(world))
             await refused(world.application(station).PutObject(sent), ResourceExhausted, "NO_COPY")
-
-    play(tmp_path, scene)
-
-
-def test_erase_object_ends_it_everywhere(tmp_path: Path) -> None:
-    """Promise 6: the secret is destroyed, the copies go, a certificate says so, and the record never comes back."""
-
-    async def scene(world: World) -> None:
-        async with world.storage(KEEPER) as keeper, world.storage(HOME, {KEEPER: keeper.address}) as station:
-            sharing, stub = world.sharing(station), world.application(station)
-            reference, grant = await sharing.shared(SCAN)
-            asked = await sharing.request(reference, grant)
-            erase = pb.EraseObjectRequest(record_id=reference.record_id)
-            elsewhere = world.stub(station, world.authorities[STRANGER].service("storage"))
-            await refused(elsewhere.EraseObject(erase), PermissionDenied, "NOT_THE_HOME")
-            encoded = (await stub.EraseObject(erase)).encoded
-            certificate = decode(ErasureCertificate, encoded, chain_of(world))
-            said = certificate.statement
-            assert (said.shred_secret_destroyed, said.copies_deleted, said.copies_left) == (True, (KEEPER,), ())
-            key = world.local.scribe.alliance.keys[HOME].profile.member_key
-            Ed25519Verifier().verify(key, encode(said, chain_of(world)), certificate.signature)
-            wanted = pb.GetManifestRequest(record_id=reference.record_id, access_request_hash=asked)
-            reader = world.application(station, RECIPIENT)
-            await refused(reader.GetManifest(wanted), NotFound, "NO_SUCH_OBJECT")
-            assert keeper.driver.stores.objects.record_ids() == []
-            again = [start(reference.record_id, TWO_CHUNKS)]
-            await refused(stub.PutObject(iter(again)), Conflict, "ERASED")
 
     play(tmp_path, scene)
 

@@ -25,7 +25,7 @@ from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Purpose
 from consilium.runtime.channels import Channel, Peer, typed
 from consilium.runtime.names import Role
-from consilium.runtime.proven_ledger import LedgerEvent
+from consilium.runtime.proven_ledger import LedgerEvent, LedgerTip
 from consilium.runtime.server import serving
 from consilium.runtime.standing import Standing
 from consilium.runtime.tls import Tls
@@ -33,10 +33,11 @@ from consilium.storage import wire
 from consilium.storage.__main__ import described, limits_of, open_stores
 from consilium.storage.core.admission import admitted
 from consilium.storage.driver import Driver
+from consilium.storage.erasing import Erasing
 from consilium.storage.peers import GrpcStorages
 from consilium.storage.scrubbing import Scrub
 from consilium.storage.settings import StorageSettings
-from tests.alliance import GRADES
+from tests.alliance import GRADES, PARAMETERS
 from tests.client.local_member import LocalAlliance, LocalMember
 from tests.runtime.authority import ALLIANCE, Authority, Issued
 from tests.storage_service.chain_ledger import ChainLedger
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consilium.client.sharing import PreparedGrant, RecordReference
+    from consilium.kernel.retention import ErasureCertificate, SignedErasureOrder
+    from consilium.kernel.transactions import RetentionAct
 
 WHY = sha256(b"why")
 PERMISSION = Permission(Purpose.TREATMENT, sha256(b"a doctor"), 0, 4_000_000_000_000)
@@ -61,6 +64,7 @@ class Station:
     member_id: str
     address: str
     driver: Driver
+    erasing: Erasing
     scrub: Scrub
     standing: Standing
 
@@ -88,7 +92,7 @@ class World:
 
     def ledger(self) -> ChainLedger:
         """The own ledger of a member."""
-        return ChainLedger(self.local.scribe, LedgerEvent)
+        return ChainLedger(self.local.scribe, LedgerEvent, LedgerTip)
 
     @asynccontextmanager
     async def storage(self, member_id: str, others: dict[str, str] | None = None, **changed: Any) -> AsyncIterator[Station]:
@@ -110,13 +114,14 @@ class World:
             driver = Driver(
                 member_id, keys[member_id].member, chain_id, stores, ledger, storages, standing.member, limits_of(settings)
             )
-            scrub = Scrub(driver, settings.scrub_chunks_per_s)
-            offered = [described(driver, scrub)]
+            erasing = Erasing(driver, keys[member_id].member, PARAMETERS.expiry_blocks_max)
+            scrub = Scrub(driver, erasing, settings.scrub_chunks_per_s)
+            offered = [described(driver, erasing, scrub)]
             running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
-            following = asyncio.get_running_loop().create_task(standing.follow())
-            stack.callback(following.cancel)
+            for each in (standing.follow(), erasing.follow()):
+                stack.callback(asyncio.get_running_loop().create_task(each).cancel)
             await standing.loaded.wait()
-            yield Station(member_id, f"127.0.0.1:{running.port}", driver, scrub, standing)
+            yield Station(member_id, f"127.0.0.1:{running.port}", driver, erasing, scrub, standing)
 
     def stub(self, station: Station, issued: Issued) -> Stub:
         """The service as the bearer of a certificate calls it."""
@@ -152,6 +157,22 @@ class WireMember(LocalMember):
         with typed():
             response = await self._writer.PutObject(frames(manifest, chunks, shred_secret, self._chain_id))
         return wire.receipt(response.receipt, self._chain_id)
+
+    async def sign_retention(
+        self, record_id: bytes, act: RetentionAct, order: SignedErasureOrder | None, evidence: bytes
+    ) -> bytes:
+        encoded = b"" if order is None else encode(order, self._chain_id)
+        request = pb.SignRetentionRequest(
+            record_id=record_id, act=pb.RetentionAct.ValueType(act), order=encoded, evidence_digest=evidence
+        )
+        with typed():
+            return bytes((await self._writer.SignRetention(request)).transaction.encoded)
+
+    async def erase_object(self, record_id: bytes, height: int) -> tuple[ErasureCertificate, list[ErasureCertificate]]:
+        with typed():
+            response = await self._writer.EraseObject(pb.EraseObjectRequest(record_id=record_id, erased_height=height))
+        copies = [wire.erasure(each, self._chain_id) for each in response.copies]
+        return wire.erasure(response.encoded, self._chain_id), copies
 
     async def get_manifest(self, record_id: bytes, request_hash: bytes) -> StoredManifest:
         request = pb.GetManifestRequest(record_id=record_id, access_request_hash=request_hash)

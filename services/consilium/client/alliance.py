@@ -13,7 +13,8 @@ from consilium.kernel.consent import Release
 from consilium.kernel.executions import GrantHistoryQuery
 from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
 from consilium.kernel.manifest import Manifest, StorageReceipt
-from consilium.kernel.transactions import Endorsement
+from consilium.kernel.retention import ErasureCertificate, SignedErasureOrder
+from consilium.kernel.transactions import Endorsement, RetentionAct
 from consilium.kernel.umbral import Sealed
 
 
@@ -106,6 +107,14 @@ class MemberGateway(Protocol):
 
     def get_object(self, record_id: bytes, request_hash: bytes, first: int) -> AsyncGenerator[bytes, None]:
         """The sealed chunks from the one of index `first` on, to a granted request."""
+
+    async def sign_retention(
+        self, record_id: bytes, act: RetentionAct, order: SignedErasureOrder | None, evidence: bytes
+    ) -> bytes:
+        """An erasure or hold of a record of this member's own, signed by it, to be handed in (S8)."""
+
+    async def erase_object(self, record_id: bytes, height: int) -> tuple[ErasureCertificate, Sequence[ErasureCertificate]]:
+        """Destroy the object of a record that the ledger has erased at a height; its certificate and those of copies."""
 
     # --- re-encryption ---
 

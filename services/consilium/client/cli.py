@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from consilium.client.commands import members, patients, recipients, records, shares
+from consilium.client.commands import members, patients, recipients, records, shares, stores
 from consilium.client.commands.audits import audit
 from consilium.client.commands.desk import AsJson, Options, SettingsFile, finish
 from consilium.client.commands.plan import PlanCommand, plan
@@ -34,7 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (members, patients, recipients, records, shares):
+for group in (members, patients, recipients, records, shares, stores):
     app.add_typer(group.app)
 app.command(epilog=examples("consilium audit", "consilium audit --json", "consilium audit --member"))(audit)
 app.command(epilog=examples("consilium status", "consilium status --watch", "consilium status --json"))(status)

@@ -1,4 +1,4 @@
-"""What a patient does, on a device or through a custodian: write, share, revoke, look (rules S1 to S6; promise 8)."""
+"""What a patient does, on a device or through a custodian: write, share, revoke, look (rules S1 to S6, S8; promise 8)."""
 
 import secrets
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from consilium.client.outgoing import OutgoingRecord, Progress, ignore, length_o
 from consilium.client.placement import CollusionBudget, HolderChoice, choose_holders, share_plan
 from consilium.client.records import ENTROPY_BYTES, RecordPlace, RecordWriter, verify_open_key
 from consilium.client.report import PatientReport, patient_report
+from consilium.client.retention import ErasedRecord, erase_record
 from consilium.client.session import Fault, Session, require
 from consilium.client.sharing import Owner, Permission, PreparedGrant, Recipient, RecordReference, told_of
 from consilium.kernel.encoding import encode
@@ -67,6 +68,14 @@ class PatientClient:
         verify_storage_receipt(receipt, written.manifest, home, session.chain_id, session.verifier)
         require(await session.register(written.body, receipt))
         return RecordReference(record_id, holder, place.salt)
+
+    async def erase(self, record_id: bytes) -> ErasedRecord:
+        """Erase a record of this scope and epoch for ever: on the ledger, then at its home and wherever copies are (S8).
+
+        What a recipient has read stays read. Raises PermissionDenied NOT_THE_OWNER for a record of another key, NOT_THE_HOME
+        for one whose home is another member; FailedPrecondition UNDER_HOLD; Conflict ERASED is no fault: it asks again.
+        """
+        return await erase_record(self._session, record_id, self.owner.erase(record_id), b"")
 
     # --- sharing ---
 

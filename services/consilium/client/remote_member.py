@@ -28,7 +28,9 @@ from consilium.kernel.errors import FailedPrecondition, NotFound, Unavailable
 from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
 from consilium.kernel.manifest import Manifest, StorageReceipt
 from consilium.kernel.merkle import leaf_hash
+from consilium.kernel.retention import ERASURE_BYTES_MAX, ErasureCertificate, SignedErasureOrder
 from consilium.kernel.sealing import CHUNK_BYTES
+from consilium.kernel.transactions import RetentionAct
 from consilium.kernel.umbral import Sealed
 from consilium.runtime.channels import Channel, typed
 
@@ -250,6 +252,31 @@ class RemoteMember:
                     yield response.chunk.data
         finally:
             call.cancel()
+
+    async def sign_retention(
+        self, record_id: bytes, act: RetentionAct, order: SignedErasureOrder | None, evidence: bytes
+    ) -> bytes:
+        """An erasure or hold, signed by the member."""
+        request = storage_pb2.SignRetentionRequest(
+            record_id=record_id,
+            act=storage_pb2.RetentionAct.ValueType(act),
+            order=b"" if order is None else encode(order, self._chain_id),
+            evidence_digest=evidence,
+        )
+        with typed():
+            response = await self._storage.SignRetention(request)
+        return response.transaction.encoded
+
+    async def erase_object(self, record_id: bytes, height: int) -> tuple[ErasureCertificate, Sequence[ErasureCertificate]]:
+        """Destroy what the ledger has erased."""
+        request = storage_pb2.EraseObjectRequest(record_id=record_id, erased_height=height)
+        with typed():
+            response = await self._storage.EraseObject(request)
+        own, *copies = (
+            decode(ErasureCertificate, each, self._chain_id, ERASURE_BYTES_MAX)
+            for each in (response.encoded, *response.copies)
+        )
+        return own, copies
 
     # --- re-encryption ---
 

@@ -211,6 +211,11 @@ class Session:
         await self.home.register(transaction, receipt)
         return await self._final(transaction, payload.expiry_height)
 
+    async def hand_in(self, transaction: bytes, expiry_height: int) -> VerifiedTransaction:
+        """Hand in what another has signed, and wait until it is final. Raises DeadlineExceeded as `perform`."""
+        await self.home.submit(transaction)
+        return await self._final(transaction, expiry_height)
+
     async def _payload(self, body: Body, author: bytes) -> Payload:
         """The act with a fresh request id, to be done soon or never (L6)."""
         await self.member(self.home_id)  # where the chain is now: what was seen last may be long ago

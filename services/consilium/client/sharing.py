@@ -12,6 +12,7 @@ from consilium.client.placement import HolderChoice
 from consilium.kernel.consent import Release, verify_release
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import Conflict, ConsiliumError, DeadlineExceeded, FailedPrecondition, NotFound, Unavailable
+from consilium.kernel.retention import ErasureOrder, SignedErasureOrder
 from consilium.kernel.signing import Verifier
 from consilium.kernel.transactions import (
     GrantBody,
@@ -102,6 +103,12 @@ class Owner:
     def grant(self, grant_id: bytes, recipient: Recipient, permission: Permission, choice: HolderChoice) -> PreparedGrant:
         """A grant of this epoch's records (S3, S4)."""
         return self._grant(grant_id, recipient, permission, choice, self.epoch)
+
+    def erase(self, record_id: bytes) -> SignedErasureOrder:
+        """The order to erase a record of this epoch; it opens the salt, so it is for the record's home alone (S8)."""
+        delegating = self._keys.delegating(self.scope, self.epoch)
+        order = ErasureOrder(record_id, delegating.public_key, self._keys.salt(record_id))
+        return SignedErasureOrder(order, prove_ownership(delegating, encode(order, self._chain_id)))
 
     def revoke(self, grant_id: bytes) -> RevokeBody:
         """End one grant and leave the epoch open: for one that was made by mistake (S6)."""

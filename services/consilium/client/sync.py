@@ -22,6 +22,7 @@ from consilium.client.placement import CollusionBudget, HolderChoice
 from consilium.client.recipient import OpenedRecord
 from consilium.client.recipient import RecipientClient as AsyncRecipientClient
 from consilium.client.report import PatientReport
+from consilium.client.retention import ErasedRecord
 from consilium.client.session import Session as AsyncSession
 from consilium.client.settings import ClientSettings
 from consilium.client.sharing import Permission, PreparedGrant, Recipient, RecordReference
@@ -193,6 +194,10 @@ class PatientClient:
     def write(self, source: bytes | Path, media_class: int = 0, progress: Progress = ignore) -> RecordReference:
         """As `patient.PatientClient.write`; `progress` is called in the loop's thread."""
         return self._loop.run(self._patient.write(source, media_class, progress))
+
+    def erase(self, record_id: bytes) -> ErasedRecord:
+        """As `patient.PatientClient.erase`."""
+        return self._loop.run(self._patient.erase(record_id))
 
     def plan(
         self, recipient_member: str, grant_id: bytes, *, allow_weaker: bool = False

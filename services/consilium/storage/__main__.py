@@ -25,6 +25,7 @@ from consilium.runtime.standing import Standing
 from consilium.runtime.tls import Tls
 from consilium.storage.core.admission import admitted
 from consilium.storage.driver import Driver, Limits, Stores
+from consilium.storage.erasing import Erasing
 from consilium.storage.holdings import Holdings
 from consilium.storage.peers import GrpcStorages
 from consilium.storage.scrubbing import Scrub
@@ -71,16 +72,19 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     driver = Driver(
         settings.member_id, signer, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings)
     )
-    scrub = Scrub(driver, settings.scrub_chunks_per_s)
-    ended = await stack.enter_async_context(background(standing.follow(), scrub.run(settings.scrub_interval_s)))
-    running = await stack.enter_async_context(serving(settings, [described(driver, scrub)], standing.authorise, tls))
+    erasing = Erasing(driver, signer, genesis.parameters.expiry_blocks_max)
+    scrub = Scrub(driver, erasing, settings.scrub_chunks_per_s)
+    work = (standing.follow(), erasing.follow(), scrub.run(settings.scrub_interval_s))
+    ended = await stack.enter_async_context(background(*work))
+    offered = [described(driver, erasing, scrub)]
+    running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
     return RunningService(driver, standing, running), ended
 
 
-def described(driver: Driver, scrub: Scrub) -> Service:
+def described(driver: Driver, erasing: Erasing, scrub: Scrub) -> Service:
     """The contract with its servicer."""
     contract = storage_pb2.DESCRIPTOR.services_by_name["StorageService"]
-    return Service(contract, add_StorageServiceServicer_to_server, StorageServicer(driver, scrub))
+    return Service(contract, add_StorageServiceServicer_to_server, StorageServicer(driver, erasing, scrub))
 
 
 def open_stores(folder: Path, chain_id: bytes, stack: contextlib.AsyncExitStack) -> Stores:
@@ -96,10 +100,12 @@ def open_stores(folder: Path, chain_id: bytes, stack: contextlib.AsyncExitStack)
     stack.callback(objects.close)
     rows = (DatabaseRows.create if is_new else DatabaseRows.open)(folder / "shred-secrets.db")
     stack.callback(rows.close)
+    escrows = (DatabaseRows.create if is_new else DatabaseRows.open)(folder / "escrows.db")
+    stack.callback(escrows.close)
     holdings = (Holdings.create if is_new else Holdings.open)(folder / "holdings.db")
     stack.callback(holdings.close)
     objects.sweep([each.record_id for each in holdings.drafts(2**62)])
-    return Stores(objects, ShredSecretStore(rows), holdings)
+    return Stores(objects, ShredSecretStore(rows), escrows, holdings)
 
 
 def limits_of(settings: StorageSettings) -> Limits:

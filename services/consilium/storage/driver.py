@@ -1,4 +1,4 @@
-"""What the storage service does between its border and its stores: puts, copies, reads that repair, erasure (rule S2).
+"""What the storage service does between its border and its stores: puts, copies, reads that repair (rules S2, S8).
 
 Disk work happens in threads, a bounded number at once; a stream holds one chunk and asks for the next only when that one is
 with the operating system, so a slow disk slows the sender and never fills memory.
@@ -33,15 +33,17 @@ from consilium.kernel.manifest import (
 )
 from consilium.kernel.sealing import CHUNK_BYTES, chunk_count, sealed_chunk_bytes
 from consilium.kernel.signing import Ed25519Verifier, Signer
-from consilium.kernel.state_values import GrantState, MemberState, grant_entry
+from consilium.kernel.state_values import GrantState, MemberState, RetentionState, grant_entry, retention_entry
+from consilium.kernel.transactions import MemberProfile
 from consilium.kernel.umbral import Sealed
 from consilium.runtime.names import PeerIdentity, Role
 from consilium.runtime.proven_ledger import LedgerReader, contradiction
+from consilium.runtime.shreddable import ShreddableRows
 from consilium.runtime.threads import run_to_end
 from consilium.storage.core.copies import copy_order
-from consilium.storage.core.erasure import ErasureCertificate, ErasureStatement, certify_erasure
 from consilium.storage.core.manifest import check_manifest, chunks_of_range, ciphertext_bytes
 from consilium.storage.core.reading import granted_body, judge_read, judge_repair
+from consilium.storage.core.retention import refuse_erased
 from consilium.storage.holdings import Holding, Holdings, HoldingState
 from consilium.storage.peers import OtherStorages
 from consilium.storage.shredding import ShredSecretStore
@@ -59,6 +61,7 @@ class Stores:
 
     objects: ObjectStore
     secrets: ShredSecretStore
+    escrows: ShreddableRows
     holdings: Holdings
 
 
@@ -92,7 +95,7 @@ class Driver:
     ) -> None:  # fmt: skip
         self.member_id, self.chain_id, self.ledger, self.others = member_id, chain_id, ledger, others
         self.stores, self.limits = stores, limits
-        self._signer, self._member_of, self._verifier = signer, member_of, Ed25519Verifier()
+        self._signer, self._member_of, self.verifier = signer, member_of, Ed25519Verifier()
         self._jobs = asyncio.Semaphore(limits.disk_jobs_max)
         self._streams = 0
 
@@ -113,11 +116,26 @@ class Driver:
         finally:
             self._streams -= 1
 
+    def profile_of(self, member_id: str) -> MemberProfile:
+        """Another member's keys. Raises PermissionDenied: NOT_ANOTHER_MEMBER."""
+        member = self._member_of(member_id)
+        if member is None or member_id == self.member_id:
+            raise PermissionDenied("NOT_ANOTHER_MEMBER", f"{member_id} is no other member of the alliance.", "S2")
+        return member.profile
+
+    async def retention(self, record_id: bytes, least_height: int = 0) -> RetentionState | None:
+        """What the ledger says of a record's erasure or hold, None for neither (S8).
+
+        Raises FailedPrecondition: NOT_FINAL.
+        """
+        state = await self.ledger.read_state(retention_entry(record_id), least_height)
+        return None if state.value is None else decode(RetentionState, state.value, self.chain_id)
+
     # --- writing ---
 
     async def begin_put(self, record_id: bytes, size_class: int, writer: PeerIdentity) -> Holding:
         """Begin or resume a put of this member's own; raises as `Holdings.begin`, and OBJECT_TOO_LARGE, BAD_SIZE_CLASS."""
-        wanted = self._draft(record_id, size_class, self.member_id, _named(writer))
+        wanted = self._draft(record_id, size_class, self.member_id, named(writer))
         return await self.work(self.stores.holdings.begin, wanted, None)
 
     async def begin_copy(self, manifest: Manifest, receipt: StorageReceipt, caller: PeerIdentity) -> Holding:
@@ -125,13 +143,11 @@ class Driver:
 
         Raises as `begin_put`, and BadSignature, Conflict (OTHER_OBJECT, OTHER_RECORD) when the home has not signed for it.
         """
-        home = self._member_of(caller.member_id)
-        if home is None or caller.member_id == self.member_id:
-            raise PermissionDenied("NOT_ANOTHER_MEMBER", "A copy is kept for another member of the alliance.", "S2")
+        home = self.profile_of(caller.member_id)
         check_manifest(manifest)
-        verify_storage_receipt(receipt, manifest, home.profile, self.chain_id, self._verifier)
+        verify_storage_receipt(receipt, manifest, home, self.chain_id, self.verifier)
         await self._check_registered(manifest, caller.member_id)
-        wanted = self._draft(manifest.record_id, manifest.size_class, caller.member_id, _named(caller))
+        wanted = self._draft(manifest.record_id, manifest.size_class, caller.member_id, named(caller))
         return await self.work(self.stores.holdings.begin, wanted, self.limits.foreign_bytes_max)
 
     async def put_chunk(self, holding: Holding, index: int, data: bytes) -> None:
@@ -176,7 +192,7 @@ class Driver:
         Raises NotFound: NO_SUCH_OBJECT; PermissionDenied: OTHER_WRITER.
         """
         holding = await self.work(self.stores.holdings.read, record_id)
-        if holding.writer != _named(caller):
+        if holding.writer != named(caller):
             raise PermissionDenied("OTHER_WRITER", "Somebody else puts the object of this record.", "S2")
         if holding.state is HoldingState.COMPLETE:
             manifest = await self.work(self.stores.objects.read_manifest, record_id)
@@ -192,9 +208,13 @@ class Driver:
         return Holding(record_id, home, writer, size_class, size, int(time.time()))
 
     async def _check_registered(self, manifest: Manifest, home: str) -> None:
-        """Raise Conflict (OTHER_RECORD) when the ledger knows the record as another; it may not know it yet."""
+        """Raise Conflict (OTHER_RECORD) when the ledger knows the record as another; it may not know it yet.
+
+        Raises NotFound (ERASED) as well: what comes back from a backup or a copy is not taken in.
+        """
         record = await self.ledger.read_record(manifest.record_id)
         if record is not None:
+            refuse_erased(await self.retention(manifest.record_id))
             verify_manifest(manifest, record)
             if record.holder != home:
                 raise PermissionDenied("NOT_THE_HOME", f"The record's home is {record.holder}.", "S2")
@@ -209,7 +229,7 @@ class Driver:
                 continue
             try:
                 word = await self.others.replicate(name, manifest, receipt, self.stores.objects.read_chunk)
-                verify_storage_receipt(word, manifest, keeper.profile, self.chain_id, self._verifier, is_copy=True)
+                verify_storage_receipt(word, manifest, keeper.profile, self.chain_id, self.verifier, is_copy=True)
             except ConsiliumError:  # out of reach, full, or not to be believed: the next one may do it
                 continue
             holding = replace(holding, keepers=(*holding.keepers, name))
@@ -226,7 +246,7 @@ class Driver:
     async def permit(self, record_id: bytes, request_hash: bytes, caller: PeerIdentity) -> GrantState:
         """The grant behind a request, once that is final; waits a while for it.
 
-        Raises PermissionDenied as `core.reading`; FailedPrecondition: NOT_FINAL.
+        Raises PermissionDenied as `core.reading`; NotFound: ERASED; FailedPrecondition: NOT_FINAL.
         """
         request = await self._until_final(request_hash)
         body = granted_body(request, record_id)
@@ -235,6 +255,7 @@ class Driver:
             raise contradiction("grant")
         grant = decode(GrantState, state.value, self.chain_id)
         judge_read(request, grant, caller.member_id)
+        refuse_erased(await self.retention(record_id, request.height))
         return grant
 
     async def get_manifest(
@@ -309,6 +330,7 @@ class Driver:
         if caller.role is not Role.SERVICE or caller.name != "storage":
             raise PermissionDenied("NOT_GRANTED", "Reading takes an access request that was granted.", "S2")
         judge_repair(caller.member_id, holding.home, holding.keepers)
+        refuse_erased(await self.retention(record_id))
         return await self.work(self.stores.objects.read_manifest, record_id)
 
     async def _until_final(self, request_hash: bytes) -> VerifiedTransaction:
@@ -317,36 +339,6 @@ class Driver:
         except (NotFound, FailedPrecondition) as error:
             raise FailedPrecondition("NOT_FINAL", "The request is not final at this member; ask again.", "S2") from error
 
-    # --- erasing ---
-
-    async def erase(self, record_id: bytes, caller: PeerIdentity) -> ErasureCertificate:
-        """Destroy what is here, and have the copies deleted (promise 6). Raises NotFound; PermissionDenied: NOT_THE_HOME."""
-        holding = await self.work(self.stores.holdings.read, record_id)
-        if caller.member_id != holding.home:
-            raise PermissionDenied("NOT_THE_HOME", f"Only {holding.home} may have this object erased.", "S2")
-        is_home = holding.home == self.member_id
-        if is_home:
-            await self.work(self.stores.secrets.destroy, record_id)
-        await self.work(self.stores.holdings.write, replace(holding, state=HoldingState.ERASED))
-        await self.work(self.stores.objects.delete, record_id)
-        left = await self.erase_copies(replace(holding, state=HoldingState.ERASED))
-        deleted = tuple(each for each in holding.keepers if each not in left)
-        root = holding.root or bytes(32)
-        statement = ErasureStatement(self.member_id, record_id, root, is_home, deleted, left)
-        return certify_erasure(statement, self._signer, self.chain_id)
-
-    async def erase_copies(self, holding: Holding) -> tuple[str, ...]:
-        """Have the copies of an erased object deleted; the members that could not be reached, for the next time."""
-        left = []
-        for name in holding.keepers:
-            try:
-                await self.others.erase(name, holding.record_id)
-            except ConsiliumError:
-                left.append(name)
-        if tuple(left) != holding.keepers:
-            await self.work(self.stores.holdings.write, replace(holding, keepers=tuple(left)))
-        return tuple(left)
-
 
 def _check_draft(holding: Holding, manifest: Manifest) -> None:
     """Raise Conflict unless the manifest is of the object that was begun."""
@@ -354,6 +346,6 @@ def _check_draft(holding: Holding, manifest: Manifest) -> None:
         raise InvalidArgument("OTHER_MANIFEST", "The manifest is of another record or size class than the put.", "S2")
 
 
-def _named(peer: PeerIdentity) -> str:
+def named(peer: PeerIdentity) -> str:
     """Who may go on with a put."""
     return f"{peer.member_id}/{peer.role}/{peer.name}"

@@ -26,6 +26,12 @@ class HoldingState(IntEnum):
     DRAFT = 1
     COMPLETE = 2
     ERASED = 3
+    """Here; copies may be left elsewhere."""
+    GONE = 4
+    """Here and at every member that kept a copy."""
+
+
+ERASED_STATES = (HoldingState.ERASED, HoldingState.GONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class Holdings:
         Raises Conflict: ERASED, OTHER_SIZE; PermissionDenied: OTHER_WRITER; ResourceExhausted: QUOTA.
         """
         with self._lock:
-            kept = self._find(wanted.record_id)
+            kept = self.find(wanted.record_id)
             if kept is not None:
                 _check_same(kept, wanted)
                 return kept
@@ -85,10 +91,16 @@ class Holdings:
 
     def read(self, record_id: bytes) -> Holding:
         """What is kept of a record. Raises NotFound: NO_SUCH_OBJECT."""
-        kept = self._find(record_id)
+        kept = self.find(record_id)
         if kept is None:
             raise NotFound("NO_SUCH_OBJECT", f"Nothing of record {record_id.hex()} is kept here.", "S2")
         return kept
+
+    def find(self, record_id: bytes) -> Holding | None:
+        """What is kept of a record, None for nothing."""
+        query = f"SELECT {_COLUMNS} FROM holdings WHERE record_id = ?"  # noqa: S608
+        rows = self._database.rows(query, record_id)
+        return _holding(rows[0]) if rows else None
 
     def write(self, holding: Holding) -> None:
         """Replace a row."""
@@ -106,24 +118,19 @@ class Holdings:
         return [_holding(row) for row in self._database.rows(query, HoldingState.DRAFT, begun_before_s)]
 
     def erased(self) -> list[Holding]:
-        """The erased records of which copies are left elsewhere."""
-        query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND keepers <> ''"  # noqa: S608
+        """The erased records of which copies may be left elsewhere."""
+        query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ?"  # noqa: S608
         return [_holding(row) for row in self._database.rows(query, HoldingState.ERASED)]
 
     def bytes_of(self, home: str) -> int:
         """How many bytes a member has here, unfinished copies included."""
-        query = "SELECT coalesce(sum(bytes), 0) FROM holdings WHERE home = ? AND state <> ?"
-        [(total,)] = self._database.rows(query, home, HoldingState.ERASED)
+        query = "SELECT coalesce(sum(bytes), 0) FROM holdings WHERE home = ? AND state NOT IN (?, ?)"
+        [(total,)] = self._database.rows(query, home, *ERASED_STATES)
         return int(total)
 
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
-
-    def _find(self, record_id: bytes) -> Holding | None:
-        query = f"SELECT {_COLUMNS} FROM holdings WHERE record_id = ?"  # noqa: S608
-        rows = self._database.rows(query, record_id)
-        return _holding(rows[0]) if rows else None
 
     def _write(self, each: Holding) -> None:
         row = (
@@ -136,7 +143,7 @@ class Holdings:
 
 def _check_same(kept: Holding, wanted: Holding) -> None:
     """Raise unless the put may be gone on with: one record, one writer, one size, and never after an erasure."""
-    if kept.state is HoldingState.ERASED:
+    if kept.state in ERASED_STATES:
         raise Conflict("ERASED", "The object of this record was erased for ever; use a new record.", "S2")
     if (kept.home, kept.writer) != (wanted.home, wanted.writer):
         raise PermissionDenied("OTHER_WRITER", "Somebody else puts the object of this record.", "S2")

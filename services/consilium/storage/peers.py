@@ -11,6 +11,7 @@ from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceStub
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import DataLoss, NotFound
 from consilium.kernel.manifest import Manifest, StorageReceipt
+from consilium.kernel.retention import ErasureCertificate
 from consilium.runtime.channels import Channel, Peer, typed
 from consilium.runtime.threads import ahead
 from consilium.runtime.tls import Tls
@@ -34,8 +35,11 @@ class OtherStorages(Protocol):
     async def fetch_chunk(self, member_id: str, record_id: bytes, index: int) -> bytes:
         """One chunk of an object both keep."""
 
-    async def erase(self, member_id: str, record_id: bytes) -> None:
-        """Have a member delete its copy; again is no fault."""
+    async def erase(self, member_id: str, record_id: bytes, erased_height: int) -> ErasureCertificate:
+        """Have a member destroy its copy of what the ledger erased at a height; its word that it has.
+
+        Raises NotFound where it keeps nothing of it.
+        """
 
 
 ReadChunk = Callable[[bytes, int], bytes]
@@ -72,13 +76,12 @@ class GrpcStorages:
             raise DataLoss("OTHER_CHUNK", f"{member_id} has sent other chunks than the one asked for.", "S2")
         return chunks[0][1]
 
-    async def erase(self, member_id: str, record_id: bytes) -> None:
-        """Delete a copy."""
-        try:
-            with typed():
-                await self._stub(member_id).EraseObject(pb.EraseObjectRequest(record_id=record_id))
-        except NotFound:
-            return
+    async def erase(self, member_id: str, record_id: bytes, erased_height: int) -> ErasureCertificate:
+        """Have a copy destroyed."""
+        request = pb.EraseObjectRequest(record_id=record_id, erased_height=erased_height)
+        with typed():
+            response = await self._stub(member_id).EraseObject(request)
+        return wire.erasure(response.encoded, self._chain_id)
 
     async def close(self) -> None:
         """Close the channels."""

@@ -13,6 +13,7 @@ from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, NotFound
 from consilium.kernel.manifest import Manifest, verify_manifest
 from consilium.runtime.logs import Log
 from consilium.storage.driver import Driver
+from consilium.storage.erasing import Erasing
 
 _log = Log("consilium.storage.scrubbing")
 
@@ -32,9 +33,9 @@ class ScrubState:
 class Scrub:
     """Reads everything back, `chunks_per_s` chunks a second."""
 
-    def __init__(self, driver: Driver, chunks_per_s: int) -> None:
+    def __init__(self, driver: Driver, erasing: Erasing, chunks_per_s: int) -> None:
         self.state = ScrubState()
-        self._driver, self._pause_s = driver, 1 / chunks_per_s
+        self._driver, self._erasing, self._pause_s = driver, erasing, 1 / chunks_per_s
 
     async def run(self, interval_s: int) -> None:
         """One round after the other, for ever."""
@@ -52,8 +53,7 @@ class Scrub:
         for each in await driver.work(stores.holdings.drafts, int(time.time()) - driver.limits.draft_s):
             await driver.work(stores.holdings.drop_draft, each.record_id)
             await driver.work(stores.objects.delete, each.record_id)
-        for each in await driver.work(stores.holdings.erased):
-            await driver.erase_copies(each)
+        await self._erasing.tidy()
 
     async def round(self) -> None:
         """Read every object back once."""
@@ -62,6 +62,8 @@ class Scrub:
         state.chunks_read = state.chunks_total = 0
         orphans = 0
         for record_id in record_ids:
+            if await self._erasing.obey(record_id):
+                continue
             try:
                 manifest = await driver.work(driver.stores.objects.read_manifest, record_id)
             except NotFound:  # erased meanwhile

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from consilium.api.chain.v1 import chain_pb2
 from consilium.api.storage.v1 import storage_pb2 as pb
 from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceServicer
 from consilium.kernel.encoding import encode
@@ -13,6 +14,7 @@ from consilium.kernel.manifest import Manifest
 from consilium.runtime import calls
 from consilium.storage import wire
 from consilium.storage.driver import Driver
+from consilium.storage.erasing import Erasing
 from consilium.storage.holdings import Holding
 from consilium.storage.scrubbing import Scrub
 
@@ -22,8 +24,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class StorageServicer(StorageServiceServicer):
     """The storage service of one member."""
 
-    def __init__(self, driver: Driver, scrub: Scrub) -> None:
-        self._driver, self._scrub, self._chain_id = driver, scrub, driver.chain_id
+    def __init__(self, driver: Driver, erasing: Erasing, scrub: Scrub) -> None:
+        self._driver, self._erasing, self._scrub, self._chain_id = driver, erasing, scrub, driver.chain_id
 
     # --- writing ---
 
@@ -102,10 +104,18 @@ class StorageServicer(StorageServiceServicer):
 
     # --- keeping ---
 
+    async def SignRetention(self, request: pb.SignRetentionRequest, _: Context) -> pb.SignRetentionResponse:
+        """Sign an erasure, or a hold's beginning or end, for the caller to submit."""
+        record_id, order = wire.record_id(request.record_id), wire.order(request.order, self._chain_id)
+        signed = await self._erasing.sign(record_id, wire.act(request.act), order, request.evidence_digest, calls.peer())
+        return pb.SignRetentionResponse(transaction=chain_pb2.Transaction(encoded=signed))
+
     async def EraseObject(self, request: pb.EraseObjectRequest, _: Context) -> pb.EraseObjectResponse:
-        """Destroy an object."""
-        certificate = await self._driver.erase(wire.record_id(request.record_id), calls.peer())
-        return wire.erasure_message(certificate, self._chain_id)
+        """Destroy an object that the ledger has erased."""
+        record_id = wire.record_id(request.record_id)
+        erased = await self._erasing.erase(record_id, request.erased_height, calls.peer())
+        copies = [encode(each, self._chain_id) for each in erased.copies]
+        return pb.EraseObjectResponse(encoded=encode(erased.certificate, self._chain_id), copies=copies)
 
     async def GetScrubState(self, _request: pb.GetScrubStateRequest, _: Context) -> pb.GetScrubStateResponse:
         """What the scrub has found."""

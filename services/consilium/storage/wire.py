@@ -5,9 +5,10 @@ from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import Malformed
 from consilium.kernel.hashing import DIGEST_BYTES
 from consilium.kernel.manifest import Manifest, StorageReceipt
+from consilium.kernel.retention import ERASURE_BYTES_MAX, ErasureCertificate, SignedErasureOrder
 from consilium.kernel.sealing import CHUNK_BYTES, KEY_BYTES
+from consilium.kernel.transactions import RetentionAct
 from consilium.kernel.umbral import CAPSULE_BYTES, CIPHERTEXT_BYTES_MAX, Sealed
-from consilium.storage.core.erasure import ErasureCertificate
 
 RECORD_ID_BYTES = 16
 
@@ -66,9 +67,22 @@ def sealed(given: pb.SealedSecret) -> Sealed:
     return Sealed(_exactly(given.capsule, CAPSULE_BYTES, "A capsule"), given.ciphertext)
 
 
-def erasure_message(certificate: ErasureCertificate, chain_id: bytes) -> pb.EraseObjectResponse:
-    """The certificate of an erasure."""
-    return pb.EraseObjectResponse(encoded=encode(certificate, chain_id))
+def act(given: int) -> RetentionAct:
+    """What a record's home is to do. Raises Malformed: BAD_FIELD."""
+    try:
+        return RetentionAct(given)
+    except ValueError as error:
+        raise Malformed("BAD_FIELD", f"{given} is no act: 1 erases, 2 places a hold, 3 lifts it.", "L1") from error
+
+
+def order(data: bytes, chain_id: bytes) -> SignedErasureOrder | None:
+    """The owner's order, where there is one. Raises Malformed."""
+    return decode(SignedErasureOrder, data, chain_id, ERASURE_BYTES_MAX) if data else None
+
+
+def erasure(data: bytes, chain_id: bytes) -> ErasureCertificate:
+    """A member's certificate. Raises Malformed."""
+    return decode(ErasureCertificate, data, chain_id, ERASURE_BYTES_MAX)
 
 
 def _exactly(data: bytes, length: int, what: str) -> bytes:

@@ -37,6 +37,7 @@ from consilium.client.notebook import KeptRecord
 from consilium.client.outgoing import length_of
 from consilium.client.private_files import private_in_progress
 from consilium.client.recipient import OpenedRecord, RecipientClient
+from consilium.client.retention import ErasedRecord
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound
 from consilium.kernel.hashing import sha256
 from consilium.kernel.sealing import padded_bytes
@@ -140,6 +141,47 @@ def get(
         return Told(facts, (facts_table("Opened and checked", shown), *late))
 
     at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
+
+
+@app.command(epilog=examples("consilium record erase scan.dcm --yes", "consilium record erase 5f0c --yes --json"))
+def erase(
+    record: Annotated[str, typer.Argument(help="What you call it, its id, or how the id begins.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="You mean it: nobody can bring it back.")] = False,
+    name: SeedName = None,
+    passphrase_file: PassphraseFile = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a record for ever: on the ledger, then its keys and its ciphertext, at home and wherever copies are kept (S8).
+
+    Each member signs for what it has destroyed. Members that could not be reached are named; what they keep is opaque bytes,
+    and they delete it by themselves once their ledger tells them. Who has read the record keeps what was read. Exit code 1
+    while copies are left.
+    """
+
+    async def work(desk: PersonDesk) -> Told:
+        kept = desk.person.notebook.read().record_named(record)
+        if not yes:
+            raise FailedPrecondition("NOT_CONFIRMED", f"Say --yes to erase {kept.label!r} for ever; nothing was done.")
+        erased = await (await open_patient(desk, kept.scope, kept.epoch)).erase(kept.record_id)
+        return told_of_erasure(kept.record_id, erased)
+
+    at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
+
+
+def told_of_erasure(record_id: bytes, erased: ErasedRecord) -> Told:
+    """What went where, and what is left."""
+    facts = {
+        "record": record_id.hex(),
+        "height": erased.height,
+        "home": erased.statement.member_id,
+        "shred_secret_destroyed": erased.statement.shred_secret_destroyed,
+        "copies_deleted": list(erased.copies_deleted),
+        "copies_left": list(erased.copies_left),
+    }
+    shown = {key: ", ".join(value) if isinstance(value, list) else str(value) for key, value in facts.items()}
+    return Told(facts, (facts_table("Erased", shown),), UNTRUE if erased.copies_left else DONE)
 
 
 async def _put(desk: PersonDesk, file: Path, label: str, scope: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ ADMITTED = {
     "GetObject": (*_RECIPIENTS, _OTHER_STORAGE),
     "GetManifest": _RECIPIENTS,
     "ReplicateObject": (_OTHER_STORAGE,),
-    "EraseObject": (*_HOME_WORKING, _OTHER_STORAGE),
+    "SignRetention": _HOME_PEOPLE,
+    "EraseObject": (*_HOME_PEOPLE, _OTHER_STORAGE),
     "GetScrubState": _HOME_WORKING,
 }
 """By the method's name."""
