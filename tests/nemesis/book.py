@@ -1,12 +1,21 @@
-"""What the alliance has acknowledged to its clients, as they write it down: nothing of it may ever be lost (promise 5)."""
+"""What the alliance has acknowledged to its clients, as they write it down: nothing of it may ever be lost (promise 5).
+
+Beside it stands when each act on a grant began and ended, how it was answered, and what was read of grants at which height:
+the one is judged as a history (`linearizable`), the other against the chain (`replay`).
+"""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from consilium.client.session import Session
+from consilium.kernel.encoding import decode
+from consilium.kernel.state_values import GrantState, grant_entry
+from consilium.kernel.transactions import Body, GrantBody, ReceiptKind, RequestBody, RevokeBody
+from tests.nemesis.linearizable import UNHEARD, Act, Call, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,9 +24,14 @@ if TYPE_CHECKING:
     from consilium.kernel.chain import Genesis
     from consilium.kernel.codes import Code
     from consilium.kernel.consent import Release
-    from consilium.kernel.light_client import TransactionProof, VerifiedTransaction
+    from consilium.kernel.light_client import TransactionProof, VerifiedState, VerifiedTransaction
     from consilium.kernel.manifest import StorageReceipt
-    from consilium.kernel.signing import Verifier
+    from consilium.kernel.signing import Signer, Verifier
+
+ACTS = {GrantBody: Act.GRANT, RevokeBody: Act.REVOKE, RequestBody: Act.ASK}
+GRANTS = grant_entry(b"")
+Receipt = tuple[ReceiptKind, str, bytes]
+"""What kind of receipt, whose, and about which request or grant."""
 
 
 class Place(NamedTuple):
@@ -25,6 +39,14 @@ class Place(NamedTuple):
 
     height: int
     code: Code
+
+
+class Read(NamedTuple):
+    """A grant as a member proved it under the certificate of a height."""
+
+    grant_id: bytes
+    height: int
+    standing: Standing
 
 
 class Fragment(NamedTuple):
@@ -48,6 +70,12 @@ class Book:
     """Key fragments a holder has deleted and signed for."""
     releases: list[Release] = field(default_factory=list)
     """What holders have released."""
+    calls: dict[bytes, list[Call]] = field(default_factory=dict)
+    """Every act on a grant, by grant."""
+    reads: set[Read] = field(default_factory=set)
+    """What was read of grants."""
+    excused: set[Receipt] = field(default_factory=set)
+    """Receipts that a holder owed when its disk was wiped, fragments and all."""
     done: Counter[str] = field(default_factory=Counter)
     """Acts of clients that were acknowledged, by name."""
     failed: Counter[str] = field(default_factory=Counter)
@@ -57,6 +85,17 @@ class Book:
         """A transaction is final; another place than the one noted before contradicts it at once."""
         place = Place(found.height, found.code)
         assert self.final.setdefault(found.transaction_hash, place) == place, "one transaction in two places"
+
+    def receipts_owed(self) -> set[Receipt]:
+        """The receipts that holders have to see onto the ledger for what they have answered."""
+        releases = [each.statement for each in self.releases]
+        owed: set[Receipt] = {(ReceiptKind.RELEASE, each.holder, each.request_hash) for each in releases}
+        return (owed | {(ReceiptKind.DELETION, holder, grant_id) for grant_id, holder in self.deleted}) - self.excused
+
+    def forgive(self, member_id: str) -> None:
+        """A holder's disk is gone: it has no fragments to use, and cannot see to receipts any more."""
+        self.excused |= {each for each in self.receipts_owed() if each[1] == member_id}
+        self.taken = {each for each in self.taken if each.holder != member_id}
 
 
 class NotingSession(Session):
@@ -73,6 +112,33 @@ class NotingSession(Session):
         found = await super().verified(proof)
         self._book.note_final(found)
         return found
+
+    async def perform(self, body: Body, signer: Signer) -> VerifiedTransaction:
+        act = ACTS.get(type(body))
+        if act is None or not isinstance(body, GrantBody | RevokeBody | RequestBody):
+            return await super().perform(body, signer)
+        calls = self._book.calls.setdefault(_grant_id_of(body), [])
+        place, started_s = len(calls), time.monotonic()
+        calls.append(Call(self.home_id, act, started_s, UNHEARD, None))
+        found = await super().perform(body, signer)
+        calls[place] = Call(self.home_id, act, started_s, time.monotonic(), found.code)
+        return found
+
+    async def state(self, key: bytes, least_height: int = 0) -> VerifiedState:
+        found = await super().state(key, least_height)
+        if key.startswith(GRANTS):
+            self._book.reads.add(Read(key.removeprefix(GRANTS), found.height, _standing(found.value, self.chain_id)))
+        return found
+
+
+def _grant_id_of(body: GrantBody | RevokeBody | RequestBody) -> bytes:
+    return body.terms.grant_id if isinstance(body, GrantBody) else body.grant_id
+
+
+def _standing(value: bytes | None, chain_id: bytes) -> Standing:
+    if value is None:
+        return Standing.ABSENT
+    return Standing.ACTIVE if decode(GrantState, value, chain_id).revoked_height is None else Standing.REVOKED
 
 
 class NotingGateway:

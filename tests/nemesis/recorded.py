@@ -5,34 +5,48 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from consilium.consensus.core.messages import Envelope
 from consilium.kernel.encoding import decode
+from consilium.kernel.membership import SERVICES
+from consilium.sandbox.foundation import write_settings
 from consilium.sandbox.founders import FIVE
-from consilium.sandbox.local import NOTHING, SANDBOX_PARAMETERS, SandboxAlliance, opened
+from consilium.sandbox.layout import Layout
+from consilium.sandbox.local import NOTHING, SANDBOX_PARAMETERS, SandboxAlliance, SandboxMember, opened
 from consilium.sandbox.processes import SandboxService
 from tests.nemesis import recording
 from tests.simulation.observed import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from consilium.kernel.parameters import Parameters
+    from tests.nemesis.network import Network
 
 
 @dataclass(slots=True, kw_only=True)
-class RecordedConsensus(SandboxService):
-    """A consensus service that writes down what it says; `fault` is one of `recording`, "" for none."""
+class StagedService(SandboxService):
+    """A service in its member's own network, where there is one; `script` is run in its place, where it is named."""
 
-    records: Path
-    fault: str = ""
+    network: Network | None
+    script: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
-        script = str(Path(recording.__file__))
-        return [sys.executable, "-P", script, str(os.getpid()), str(self.records), *([self.fault] if self.fault else [])]
+        plain = [sys.executable, "-P", *self.script] if self.script else SandboxService.command(self)
+        return plain if self.network is None else self.network.command(self.member_id, plain)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkedLayout(Layout):
+    """A sandbox whose members have an address each."""
+
+    hosts: Mapping[str, str]
+
+    def host(self, member_id: str) -> str:
+        return self.hosts[member_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +62,29 @@ class Recorded:
 
 
 @contextmanager
-def recorded(folder: Path, parameters: Parameters = SANDBOX_PARAMETERS, fault: str = "") -> Iterator[Recorded]:
-    """A new alliance in a folder, nothing started; whatever runs at the end is killed."""
+def recorded(
+    folder: Path, parameters: Parameters = SANDBOX_PARAMETERS, fault: str = "", network: Network | None = None
+) -> Iterator[Recorded]:
+    """A new alliance in a folder, nothing started; whatever runs at the end is killed.
+
+    `fault` is one of `recording`, "" for none. Without a network all are on loopback.
+    """
     with opened(folder / "alliance", FIVE, parameters, NOTHING) as alliance:
-        words = folder / "words"
-        for name, member in alliance.members.items():
-            consensus = RecordedConsensus(alliance.layout, name, "consensus", records=words / name, fault=fault)
-            alliance.members[name] = replace(member, services={**member.services, "consensus": consensus})
-        yield Recorded(alliance, words)
+        found = Recorded(alliance, folder / "words")
+        if network is not None:
+            layout = alliance.layout
+            alliance.layout = NetworkedLayout(layout.folder, layout.genesis, layout.first_port, network.hosts)
+            write_settings(alliance.layout, NOTHING)
+        for name in alliance.members:
+            services = {each: _staged(found, name, each, fault, network) for each in SERVICES}
+            alliance.members[name] = SandboxMember(alliance.layout, name, services)
+        yield found
+
+
+def _staged(found: Recorded, member_id: str, name: str, fault: str, network: Network | None) -> StagedService:
+    spoken = (recording.__file__, str(os.getpid()), str(found.words / member_id), *([fault] if fault else []))
+    script = tuple(map(str, spoken)) if name == "consensus" else ()
+    return StagedService(found.alliance.layout, member_id, name, network=network, script=script)
 
 
 def words_in(folder: Path, chain_id: bytes) -> list[Envelope]:

@@ -17,12 +17,13 @@ from consilium.kernel.codes import is_refusal
 from consilium.kernel.founding import first_committee
 from consilium.kernel.opening import open_block
 from consilium.kernel.signing import Ed25519Verifier
-from consilium.kernel.transactions import EvidenceBody, ReceiptBody, ReceiptKind
+from consilium.kernel.transactions import EvidenceBody, GrantBody, ReceiptBody, ReceiptKind, RevokeBody
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.disk import OsDisk
 from consilium.sandbox.audit import replay
 from tests.nemesis.book import Place
+from tests.nemesis.linearizable import Standing, check_linearizable
 from tests.simulation.checkers import (
     Agreement,
     Ballots,
@@ -45,11 +46,8 @@ if TYPE_CHECKING:
     from consilium.kernel.certificates import CommitCertificate, Committee, ResultCertificate
     from consilium.kernel.chain import Genesis
     from consilium.kernel.signing import Verifier
-    from tests.nemesis.book import Book
+    from tests.nemesis.book import Book, Receipt
     from tests.nemesis.recorded import Recorded
-
-
-Receipt = tuple[ReceiptKind, str, bytes]
 
 
 class Sum(NamedTuple):
@@ -91,6 +89,8 @@ def judge(run: Recorded, book: Book) -> Sum:
     longest = max(executions.values(), key=len)
     judge_book(book, executions, certificates)
     judge_receipts(book, longest, watching)
+    judge_reads(book, longest)
+    check_linearizable(book.calls)
     return Sum(len(longest), sum(len(each.codes) for each in longest), sum(map(len, envelopes.values())))
 
 
@@ -214,10 +214,37 @@ def judge_book(
                 raise Violation("durability", f"{member} has {name.hex()} at {places.get(name)}, proven at {place}.")
 
 
+def judge_reads(book: Book, blocks: Sequence[Execution]) -> None:
+    """What was proven of a grant at a height is what the chain made of it up to there (promise 8)."""
+    granted, ended = spans_of(blocks)
+    for each in book.reads:
+        is_there = granted.get(each.grant_id, each.height + 1) <= each.height
+        is_over = ended.get(each.grant_id, each.height + 1) <= each.height
+        stands = Standing.REVOKED if is_over else Standing.ACTIVE if is_there else Standing.ABSENT
+        if stands is not each.standing:
+            sentence = f"Grant {each.grant_id.hex()} is {stands.value} at {each.height}, proven {each.standing.value}."
+            raise Violation("reads", sentence)
+
+
+def spans_of(blocks: Sequence[Execution]) -> tuple[dict[bytes, int], dict[bytes, int]]:
+    """At which height each grant took effect, and at which it was revoked."""
+    granted, ended = dict[bytes, int](), dict[bytes, int]()
+    for block in blocks:
+        for _, transaction, code in block.outcomes():
+            body = transaction.payload.body
+            if is_refusal(code):
+                continue
+            if isinstance(body, GrantBody):
+                granted[body.terms.grant_id] = block.height
+            elif isinstance(body, RevokeBody):
+                ended[body.grant_id] = block.height
+    return granted, ended
+
+
 def judge_receipts(book: Book, blocks: Sequence[Execution], watching: Sequence[Checker]) -> None:
     """Every release and every deletion a holder has answered for is on the ledger, and consent allowed it (promise 2)."""
     there = {receipt_of(each) for each in receipts_in(blocks)}
-    for kind, holder, about in receipts_owed(book):
+    for kind, holder, about in book.receipts_owed():
         if (kind, holder, about) not in there:
             raise Violation("no receipt, no key", f"The ledger has no receipt {kind.name} of {holder} about {about.hex()}.")
     for release in book.releases:
@@ -226,13 +253,6 @@ def judge_receipts(book: Book, blocks: Sequence[Execution], watching: Sequence[C
             checker.released(
                 Released(it.holder, it.grant_id, it.request_hash, it.request_height, it.released_height, now_ms=0)
             )
-
-
-def receipts_owed(book: Book) -> set[Receipt]:
-    """The receipts that holders have to see onto the ledger for what they have answered."""
-    releases = [each.statement for each in book.releases]
-    owed: set[Receipt] = {(ReceiptKind.RELEASE, each.holder, each.request_hash) for each in releases}
-    return owed | {(ReceiptKind.DELETION, holder, grant_id) for grant_id, holder in book.deleted}
 
 
 def receipt_of(body: ReceiptBody) -> Receipt:

@@ -17,8 +17,9 @@ from consilium.kernel.umbral import CFRAG_BYTES
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.disk import OsDisk
 from tests.alliance import Alliance, Scribe, id_of, opened, seed_of
-from tests.nemesis.book import Book, Fragment, Place
+from tests.nemesis.book import Book, Fragment, Place, Read
 from tests.nemesis.kills import kept_height
+from tests.nemesis.linearizable import Standing
 from tests.nemesis.recorded import words_in
 from tests.nemesis.recording import LENGTH
 from tests.nemesis.replay import (
@@ -28,6 +29,7 @@ from tests.nemesis.replay import (
     judge_book,
     judge_commits,
     judge_executions,
+    judge_reads,
     judge_receipts,
     judge_words,
 )
@@ -81,6 +83,7 @@ class History:
         judge_commits(self.executions, self.words)
         judge_book(self.book, self.executions, self.certificates)
         judge_receipts(self.book, self.executions["anshan"], watching)
+        judge_reads(self.book, self.executions["anshan"])
 
     def watching(self) -> list[Checker]:
         return checkers(self.scribe.alliance.genesis, self.scribe.verifier)
@@ -110,6 +113,16 @@ def test_a_member_where_it_is_not_final(history: History) -> None:
 def test_a_transaction_that_ended_otherwise(history: History) -> None:
     history.book.final = dict.fromkeys(history.book.final, Place(2, Code.EXPIRED))
     with pytest.raises(Violation, match="durability: anshan has"):
+        history.judge()
+
+
+@pytest.mark.parametrize("standing", list(Standing))
+def test_a_read_of_a_grant_that_never_was(history: History, standing: Standing) -> None:
+    history.book.reads.add(Read(id_of("a grant"), 2, standing))
+    if standing is Standing.ABSENT:
+        history.judge()
+        return
+    with pytest.raises(Violation, match=f"reads: Grant .* is absent at 2, proven {standing.value}"):
         history.judge()
 
 

@@ -17,7 +17,7 @@ from tests.nemesis.kills import draw_kills
 from tests.nemesis.recorded import recorded
 from tests.nemesis.recording import FORGETFUL
 from tests.nemesis.replay import judge
-from tests.nemesis.run import PARAMETERS, run
+from tests.nemesis.run import PARAMETERS, Plan, run
 from tests.simulation.observed import Violation
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ PATIENT = replace(PARAMETERS, heartbeat_ms=200, view_timeout_ms=12_000)
 @pytest.mark.slow
 def test_kills_in_mid_work_lose_nothing(tmp_path: Path) -> None:
     """Promises 1, 2 and 5: what was acknowledged is at every member, nobody said two things, all hold one chain."""
-    report = run(tmp_path, seed=8, count=6, tell=lambda _: None)
+    report = run(tmp_path, Plan(seed=8, kills=6), tell=lambda _: None)
     assert {"open", "share", "write"} <= report.book.done.keys()
     assert report.proofs >= 5 * len(report.book.stored) > 0
     assert report.looked_at.envelopes > 0

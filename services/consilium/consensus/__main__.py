@@ -118,11 +118,15 @@ def open_log(settings: ConsensusSettings) -> FileVoteLog:
     disk, path = OsDisk(), settings.votes
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        return (FileVoteLog.open if path.exists() else FileVoteLog.create)(disk, path)
+        if path.exists():
+            return FileVoteLog.open(disk, path)
+        if settings.begin_again_above < 0:
+            return FileVoteLog.create(disk, path)
     except (DataLoss, Conflict):
         if settings.begin_again_above < 0:
             raise
-        return FileVoteLog.begin_again(disk, path, settings.begin_again_above)
+    # On a disk that is empty too: a first log would speak as incarnation 1, and could say other things than before.
+    return FileVoteLog.begin_again(disk, path, settings.begin_again_above)
 
 
 @contextlib.asynccontextmanager

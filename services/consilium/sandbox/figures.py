@@ -14,7 +14,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from consilium.runtime.names import server_name
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
-from consilium.sandbox.layout import HOST
 from consilium.sandbox.local import ALLIANCE, SandboxAlliance, SandboxMember
 from consilium.sandbox.processes import SandboxService
 from consilium.sandbox.stage import HOME, Stage
@@ -42,8 +41,8 @@ def fetch_page(member: SandboxMember, service: SandboxService) -> str:
     context = ssl.create_default_context(cafile=member.administrator / AUTHORITIES)
     context.load_cert_chain(member.administrator / CERTIFICATE, member.administrator / KEY)
     name = server_name(ALLIANCE, member.member_id, service.name)
-    connection = http.client.HTTPConnection(HOST, service.metrics_port)
-    with socket.create_connection((HOST, service.metrics_port), ANSWER_S) as plain:
+    connection = http.client.HTTPConnection(service.host, service.metrics_port)
+    with socket.create_connection((service.host, service.metrics_port), ANSWER_S) as plain:
         connection.sock = context.wrap_socket(plain, server_hostname=name)
         connection.request("GET", "/metrics", headers={"Host": name})
         page = connection.getresponse().read().decode()

@@ -33,7 +33,7 @@ def open_sandbox(folder: Path, founders: tuple[Founder, ...], parameters: Parame
     folder = folder.resolve()
     if (folder / MARK).exists():
         layout = _come_back(folder)
-        _write_settings(layout, changed)
+        write_settings(layout, changed)
         return layout
     if folder.exists() and any(each.name != LOCK for each in folder.iterdir()):
         raise Conflict("NOT_EMPTY", f"{folder} holds no whole sandbox but other things; name a folder that is empty or new.")
@@ -44,7 +44,7 @@ def _found(folder: Path, founders: tuple[Founder, ...], parameters: Parameters, 
     genesis = found(folder, parameters, time.time_ns() // 1_000_000, founders)
     layout = Layout(folder, genesis, free_ports(ports_for(len(founders))))
     layout.authorities.mkdir(mode=0o700)
-    _write_settings(layout, changed)
+    write_settings(layout, changed)
     identities = [_identity(layout, each) for each in layout.member_ids]
     for make in (founding.found, founding.publish):
         for each in identities:
@@ -71,7 +71,7 @@ def _identity(layout: Layout, member_id: str) -> IdentitySettings:
     return load(IdentitySettings, {FILE_VARIABLE: str(layout.settings_path(member_id))})
 
 
-def _write_settings(layout: Layout, changed: Tables) -> None:
+def write_settings(layout: Layout, changed: Tables) -> None:
     """Every member's two files of settings, and the folders that nobody else makes."""
     says = "Written at every start of the sandbox; changes made here do not stay."
     for member_id in layout.member_ids:

@@ -64,9 +64,13 @@ class Layout:
         place = self.member_ids.index(member_id) * len(SERVICES) + SERVICES.index(service)
         return self.first_port + place * PORTS_EACH
 
+    def host(self, member_id: str) -> str:  # noqa: ARG002  a network of more machines overrides it
+        """Where a member's services listen."""
+        return HOST
+
     def address(self, member_id: str, service: str) -> str:
         """Where a service answers."""
-        return f"{HOST}:{self.port(member_id, service)}"
+        return f"{self.host(member_id)}:{self.port(member_id, service)}"
 
     def settings_path(self, member_id: str) -> Path:
         """The file with the tables of the member's five services."""
@@ -102,6 +106,7 @@ class Layout:
         port = self.port(member_id, service)
         return {
             "member_id": member_id,
+            "host": self.host(member_id),
             "port": port,
             "health_port": port + 1,
             "metrics_port": port + 2,

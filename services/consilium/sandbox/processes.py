@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from consilium.kernel.errors import FailedPrecondition
 from consilium.runtime.server import READINESS
-from consilium.sandbox.layout import HOST, Layout
+from consilium.sandbox.layout import Layout
 from consilium.sandbox.ports import is_free
 from consilium.sandbox.settings import environment_for
 
@@ -50,6 +50,11 @@ class SandboxService:
     def port(self) -> int:
         """The port for calls over mutual TLS."""
         return self.layout.port(self.member_id, self.name)
+
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return self.layout.host(self.member_id)
 
     @property
     def health_port(self) -> int:
@@ -123,7 +128,7 @@ class SandboxService:
             if not is_free(port):
                 raise FailedPrecondition(
                     "PORT_TAKEN",
-                    f"Port {port} of {HOST}, which is the {self.name} service's of {self.member_id} in "
+                    f"Port {port} of {self.host}, which is the {self.name} service's of {self.member_id} in "
                     f"{self.layout.folder}, is held by another process; end that one, or found a sandbox in another folder.",
                 )
 
@@ -141,7 +146,7 @@ class SandboxService:
 
     async def _until_serving(self) -> None:
         request = health_pb2.HealthCheckRequest(service=READINESS)
-        async with grpc.aio.insecure_channel(f"{HOST}:{self.health_port}", options=_HEALTH_OPTIONS) as channel:
+        async with grpc.aio.insecure_channel(f"{self.host}:{self.health_port}", options=_HEALTH_OPTIONS) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             watch = stub.Watch(request, wait_for_ready=True)
             try:
