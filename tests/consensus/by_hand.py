@@ -24,6 +24,7 @@ from consilium.kernel.certificates import (
     SignedVote,
     ViewChange,
     Vote,
+    call_of,
 )
 from consilium.kernel.chain import Outlook
 from consilium.kernel.encoding import Encodable, encode
@@ -118,7 +119,7 @@ def make_call(
 ) -> SignedViewChange:
     """A delegate's call for a view."""
     change = ViewChange(committee.epoch, view, stable, tuple(proofs))
-    return SignedViewChange(change, index, signer(committee.delegates[index].member_id).sign(encode(change, CHAIN_ID)))
+    return SignedViewChange(change, index, signer(committee.delegates[index].member_id).sign(call_of(change, CHAIN_ID)))
 
 
 def make_new_view(outlook: Outlook, view: int, calls: Sequence[SignedViewChange]) -> NewView:

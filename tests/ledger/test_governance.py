@@ -15,6 +15,7 @@ from consilium.kernel.certificates import (
     SignedVote,
     ViewChange,
     Vote,
+    call_of,
 )
 from consilium.kernel.chain import Header
 from consilium.kernel.codes import Code
@@ -201,7 +202,8 @@ def test_nobody_is_framed(scribe: Scribe, offender: MemberKeys) -> None:
 def amnesia(scribe: Scribe, keys: MemberKeys, change: ViewChange) -> Amnesia:
     """A commit at (view 2, height 3), and this view change."""
     commit = vote(scribe, keys, "a")
-    return Amnesia(keys.profile.member_id, commit, change, signed(scribe, keys, change))
+    signature = keys.consensus.sign(call_of(change, scribe.alliance.chain_id))
+    return Amnesia(keys.profile.member_id, commit, change, signature)
 
 
 def prepared(scribe: Scribe, view: int, height: int) -> PreparedCertificate:

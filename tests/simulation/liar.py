@@ -23,7 +23,7 @@ from consilium.consensus.core.messages import (
     SignedViewChange,
     StatusReply,
 )
-from consilium.kernel.certificates import CommitCertificate, SignedVote
+from consilium.kernel.certificates import CommitCertificate, SignedVote, call_of
 from consilium.kernel.chain import Batch, Header
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.hashing import sha256
@@ -133,7 +133,7 @@ class Liar(Dropper):
         change = message.view_change
         hidden = replace(change, prepared=change.prepared[: self._lies.randrange(2)])
         odd = self._lies.choice((hidden, replace(change, stable=None, prepared=()), *self._inventions(me, change)))
-        return replace(message, view_change=odd, signature=me.consensus_signer.sign(encode(odd, me.chain_id)))
+        return replace(message, view_change=odd, signature=me.consensus_signer.sign(call_of(odd, me.chain_id)))
 
     def _inventions(self, me: Identity, change: ViewChange) -> list[ViewChange]:
         """View changes that show a checkpoint, or a prepared block, that never was."""

@@ -15,11 +15,10 @@ from consilium.identity.enrolment import Enrolment, wall_ms
 from consilium.identity.keeping import FileKeeper
 from consilium.identity.store import IdentityStore, Known
 from consilium.kernel.chain import Genesis
-from consilium.kernel.election import SCORE_START
 from consilium.kernel.errors import ConsiliumError, FailedPrecondition, NotFound
+from consilium.kernel.founding import founder
 from consilium.kernel.membership import judge_caller
 from consilium.kernel.state_values import MemberState, MemberStatus
-from consilium.kernel.transactions import MemberProfile
 from consilium.runtime import standing
 from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity
@@ -41,7 +40,7 @@ class Members(standing.Members):
     def __init__(self, genesis: Genesis, ledger: ProvenLedger, store: IdentityStore) -> None:
         self._store, self._known, self._tip_of = store, store.known(), ledger.read_tip
         super().__init__(genesis.chain_id, self._known.member_ids, ledger, self._known.cursor)
-        self._states |= {each.member_id: founding_state(each) for each in genesis.members}
+        self._states |= {each.member_id: founder(each) for each in genesis.members}
         self.changed = asyncio.Event()
 
     def states(self) -> dict[str, MemberState]:
@@ -165,8 +164,3 @@ class Driver:
         async with self.writes:
             await run_to_end(self.enrolment.store.put_proposal, ended)
         return ended
-
-
-def founding_state(profile: MemberProfile) -> MemberState:
-    """A founder before the first block (L5)."""
-    return MemberState(profile, MemberStatus.ACTIVE, None, profile.reveal_anchor, SCORE_START, 0, tombstoned=False)

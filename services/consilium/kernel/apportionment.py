@@ -17,7 +17,7 @@ is exceeded needlessly, and as n never exceeds the members, it always ends.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 STRATA = 4
@@ -61,12 +61,25 @@ class Relaxation:
 
 
 @dataclass(frozen=True, slots=True)
+class Award:
+    """One seat: the index of the stratum it went to, of those that could take it, and the stratum cap by then."""
+
+    stratum: int
+    contenders: tuple[int, ...]
+    cap: int
+
+
+@dataclass(frozen=True, slots=True)
 class Apportionment:
-    """Seats per stratum, the owner cap they can be filled under, and the caps that gave way (mostly none)."""
+    """Seats per stratum, the owner cap they can be filled under, and the caps that gave way (mostly none).
+
+    `awards` are the seats in the order they were awarded.
+    """
 
     seats: tuple[int, ...]
     owner_cap: int
     relaxations: tuple[Relaxation, ...]
+    awards: tuple[Award, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,25 +168,27 @@ def apportion(pools: Sequence[Mapping[str, int]], shares: Sequence[int], size: i
     assert len(pools) == len(shares) == STRATA
     assert sum(sum(pool.values()) for pool in pools) >= size
     owner_cap = owner_cap_of(size)
-    while (seats := _award(Room(pools, owner_cap), shares, size)) is None:
+    while (awards := _award(Room(pools, owner_cap), shares, size)) is None:
         owner_cap += 1
-    return Apportionment(seats, owner_cap, _relaxations(size, max(seats), owner_cap))
+    seats = tuple([sum(each.stratum == s for each in awards) for s in range(STRATA)])
+    return Apportionment(seats, owner_cap, _relaxations(size, max(seats), owner_cap), awards)
 
 
-def _award(room: Room, shares: Sequence[int], size: int) -> tuple[int, ...] | None:
+def _award(room: Room, shares: Sequence[int], size: int) -> tuple[Award, ...] | None:
     """All seats, the stratum cap raised where it must be; None if the owner cap leaves some empty even so."""
-    seats = [0] * STRATA
+    seats, awards = [0] * STRATA, list[Award]()
     cap = stratum_cap_of(size)
-    while sum(seats) < size:
+    while len(awards) < size:
         can_fill = [s for s in range(STRATA) if room.fits([n + (s == i) for i, n in enumerate(seats)])]
         if not can_fill:
             return None
         within = [s for s in can_fill if seats[s] < cap]
         if within:
-            seats[_next_stratum(within, seats, shares)] += 1
+            awards.append(Award(_next_stratum(within, seats, shares), tuple(within), cap))
+            seats[awards[-1].stratum] += 1
         else:
             cap += 1
-    return tuple(seats)
+    return tuple(awards)
 
 
 def _next_stratum(strata: Sequence[int], seats: Sequence[int], shares: Sequence[int]) -> int:

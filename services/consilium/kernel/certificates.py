@@ -214,6 +214,45 @@ class ViewChange:
     prepared: Annotated[tuple[PreparedCertificate, ...], AtMost(WINDOW_MAX)]
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a delegate signs to leave all views below one: the digest stands for its `ViewChange`.
+
+    So that a quorum of calls, without what they carry, is a short proof that the view was left (C6).
+    """
+
+    DOMAIN: ClassVar[str] = "consilium.call"
+    epoch: int
+    view: int
+    view_change: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """One delegate's call, shortened: its place, the digest of its view change, its signature."""
+
+    index: int
+    view_change: Digest
+    signature: Signature
+
+
+def call_of(change: ViewChange, chain_id: bytes) -> bytes:
+    """The bytes that a delegate signs for its view change."""
+    return encode(Call(change.epoch, change.view, sha256(encode(change, chain_id))), chain_id)
+
+
+def verify_departures(
+    committee: Committee, view: int, departures: Sequence[Departure], chain_id: bytes, verifier: Verifier
+) -> None:
+    """Raise BadSignature unless a quorum of different delegates called for this view (C6)."""
+    indexes = [each.index for each in departures]
+    if indexes != sorted(set(indexes)) or len(indexes) < committee.quorum or indexes[-1] >= len(committee.delegates):
+        raise BadSignature("SHORT_QUORUM", "Fewer than 2f+1 different delegates called for this view.", "C6")
+    for each in departures:
+        call = encode(Call(committee.epoch, view, each.view_change), chain_id)
+        verifier.verify(committee.delegates[each.index].consensus_key, call, each.signature)
+
+
 def verify_vote(committee: Committee, index: int, signed: SignedVote, chain_id: bytes, verifier: Verifier) -> None:
     """Raise BadSignature unless the delegate at `index` signed the vote on this chain."""
     if not 0 <= index < len(committee.delegates):

@@ -50,6 +50,14 @@ class Code(IntEnum):
     HANDOVER_NOT_DUE = 53
     HANDOVER_OTHER_RESULT = 54
     HANDOVER_SHORT = 55
+    NOT_A_MEMBER = 56
+    CANDIDATE_UNKNOWN = 57
+    OWN_CANDIDATE = 58
+    TOO_MANY_POINTS = 59
+    ONE_STRATUM = 60
+    ATTENDANCE_EARLY = 61
+    ATTENDANCE_REPEATED = 62
+    BAD_ATTENDANCE = 63
 
     # Records.
     AUTHOR_NOT_HOLDER = 64
@@ -91,6 +99,10 @@ class Code(IntEnum):
     NOT_REVOKED = 115
     BAD_HEIGHT = 116
 
+    # Views left.
+    VIEW_COUNTED = 120
+    BAD_DEPARTURES = 121
+
 
 RULES: dict[Code, str] = {
     Code.APPLIED: "L8",
@@ -117,6 +129,14 @@ RULES: dict[Code, str] = {
     Code.HANDOVER_NOT_DUE: "C7",
     Code.HANDOVER_OTHER_RESULT: "C7",
     Code.HANDOVER_SHORT: "C7",
+    Code.NOT_A_MEMBER: "C6",
+    Code.CANDIDATE_UNKNOWN: "C6",
+    Code.OWN_CANDIDATE: "C6",
+    Code.TOO_MANY_POINTS: "C6",
+    Code.ONE_STRATUM: "C6",
+    Code.ATTENDANCE_EARLY: "C6",
+    Code.ATTENDANCE_REPEATED: "C6",
+    Code.BAD_ATTENDANCE: "C6",
     Code.AUTHOR_NOT_HOLDER: "S3",
     Code.RECORD_EXISTS: "S3",
     Code.CAPSULE_EXISTS: "S3",
@@ -149,6 +169,8 @@ RULES: dict[Code, str] = {
     Code.RECEIPT_REPEATED: "S5",
     Code.NOT_REVOKED: "S6",
     Code.BAD_HEIGHT: "S5",
+    Code.VIEW_COUNTED: "C6",
+    Code.BAD_DEPARTURES: "C6",
 }
 """The rule behind every code, as docs/protocol.md numbers them."""
 

@@ -2,14 +2,16 @@
 
 Integers only; in the kernel, because the ledger draws with it, and delegates, clients and auditors check it.
 
-1. Eligible: an active member with a score of at least 200 that is not jailed in the epoch it would serve in.
+1. Eligible: an active member with a score of at least 200 that is not jailed in the epoch it would serve in, and gave a
+   sign of life in the last term (`ledger.core.conduct`).
 2. n = the largest 3f+1 that is at most min(eligible members, target); below 4 there is no election.
 3. Seats per stratum: `kernel.apportionment`.
 4. Weight of member i: G * score * (1000 + B) // 1000, with G the grade's number (ungraded counts as 1) and
    B = min(1000, 1000 * votes_i // mean votes of the stratum's eligible members); where nobody voted, B = 0.
 5. seed = domain_hash("consilium.election", chain id, epoch as 8 bytes, mix).
 6. Stratum by stratum, 1 to 4: lot k = 0, 1, ... of stratum s is x = SHA-256(seed | s as 1 byte | k as 4
-   bytes) mod the weights of those still waiting, who stand sorted by id; x falls on one, who stops waiting.
+   bytes) mod the weights of those still waiting, who stand sorted by id; x falls on one, who stops waiting. Who has
+   served three terms running waits until all others of the stratum had their lot: it serves only for want of a substitute.
    That member takes a seat, unless its owner group is at its cap, or the seats that are left could then not
    all be filled within the owner cap. So luck never decides whether a committee can be filled.
 7. The order in which delegates are primary: the delegates sorted by id, then shuffled (Durstenfeld 1964): for
@@ -35,6 +37,8 @@ SCORE_START = 700
 """The conduct score, 0 to 1000, that a member starts with (election.md section 5, point 9)."""
 SCORE_MIN = 200
 """The lowest score with which a member may be drawn (election.md section 5, point 10)."""
+TERMS_RUNNING_MAX = 3
+"""How many terms a member serves without a break while its stratum has a substitute (election.md section 5, point 4)."""
 BONUS_MAX = 1_000
 """The most that votes add to a weight, in thousandths: at most double it (election.md section 5)."""
 
@@ -47,7 +51,8 @@ class Candidate:
     """An active member as the draw sees it.
 
     `score` is 0 to 1000; `votes` are points; `jailed_until` is the first epoch it may serve in again, 0 if
-    it was never jailed.
+    it was never jailed. `terms_running` are the terms it has served without a break, the present one included; a `silent`
+    member gave no sign of life in the last term.
     """
 
     member_id: str
@@ -57,16 +62,46 @@ class Candidate:
     score: int = SCORE_START
     votes: int = 0
     jailed_until: int = 0
+    terms_running: int = 0
+    silent: bool = False
+
+    @property
+    def is_tired(self) -> bool:
+        """Whether it has served so long that others come first."""
+        return self.terms_running >= TERMS_RUNNING_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """One lot of a stratum: its number, the weights it was drawn among, on whom it fell, and whether that member sits."""
+
+    stratum: int
+    number: int
+    value: int
+    weight_sum: int
+    member_id: str
+    is_seated: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Election:
-    """A drawn committee, and for each stratum its seats and the ids of its eligible members."""
+    """A drawn committee and how it came about: the seats and eligible members of each stratum, the seed, every lot."""
 
     committee: Committee
-    seats: tuple[int, ...]
+    apportionment: Apportionment
     strata: tuple[tuple[str, ...], ...]
-    relaxations: tuple[Relaxation, ...]
+    seed: bytes
+    lots: tuple[Lot, ...]
+
+    @property
+    def seats(self) -> tuple[int, ...]:
+        """The seats of each stratum."""
+        return self.apportionment.seats
+
+    @property
+    def relaxations(self) -> tuple[Relaxation, ...]:
+        """The caps that gave way."""
+        return self.apportionment.relaxations
 
 
 def draw_committee(
@@ -81,9 +116,12 @@ def draw_committee(
     owners = [Counter(candidate.owner_group for candidate in pool) for pool in pools]
     plan = apportion(owners, parameters.seat_shares, size)
     seed = domain_hash("consilium.election", chain_id, epoch.to_bytes(8, "big"), mix)
-    delegates = _shuffled(seed, _delegates(seed, pools, plan, Room(owners, plan.owner_cap)))
+    lots = _lots(seed, pools, plan, Room(owners, plan.owner_cap))
+    keys = {candidate.member_id: candidate.consensus_key for candidate in candidates}
+    seated = sorted(lot.member_id for lot in lots if lot.is_seated)
+    delegates = _shuffled(seed, [Delegate(name, keys[name]) for name in seated])
     strata = tuple(tuple(candidate.member_id for candidate in pool) for pool in pools)
-    return Election(Committee(epoch, delegates), plan.seats, strata, plan.relaxations)
+    return Election(Committee(epoch, delegates), plan, strata, seed, tuple(lots))
 
 
 def stratum_of(grade: Grade) -> int:
@@ -109,8 +147,18 @@ def committee_size(eligible: int, target: int) -> int:
 
 
 def is_eligible(candidate: Candidate, epoch: int) -> bool:
-    """Whether an active member may serve in `epoch`: by its score, and not jailed (C6)."""
-    return candidate.score >= SCORE_MIN and candidate.jailed_until <= epoch
+    """Whether an active member may serve in `epoch` (C6)."""
+    return not bars(candidate, epoch)
+
+
+def bars(candidate: Candidate, epoch: int) -> tuple[str, ...]:
+    """What keeps an active member from serving in `epoch`, in words: score, jail, silence; mostly nothing (C6)."""
+    reasons = (
+        (candidate.score < SCORE_MIN, f"score {candidate.score} is below {SCORE_MIN}"),
+        (candidate.jailed_until > epoch, f"jailed until epoch {candidate.jailed_until}"),
+        (candidate.silent, "no sign of life in the last term"),
+    )
+    return tuple(words for holds, words in reasons if holds)
 
 
 def weights(pool: Sequence[Candidate]) -> list[int]:
@@ -134,34 +182,46 @@ def _pools(candidates: Sequence[Candidate], epoch: int) -> list[list[Candidate]]
     return pools
 
 
-def _delegates(seed: bytes, pools: Sequence[Sequence[Candidate]], plan: Apportionment, room: Room) -> list[Delegate]:
-    """Fill every seat from the lots of its stratum; sorted by id."""
+def _lots(seed: bytes, pools: Sequence[Sequence[Candidate]], plan: Apportionment, room: Room) -> list[Lot]:
+    """Fill every seat from the lots of its stratum; all the lots that took, in order."""
     left = list(plan.seats)
-    chosen: list[Delegate] = []
+    drawn: list[Lot] = []
     for stratum, pool in enumerate(pools):
-        lots = _in_order_of_lots(seed, stratum + 1, pool)
+        falls = _in_order_of_lots(seed, stratum + 1, pool)
         while left[stratum]:
-            candidate = next(lots)
+            number, value, weight_sum, candidate = next(falls)
             after = [seats - (s == stratum) for s, seats in enumerate(left)]
-            if room.take(stratum, candidate.owner_group, after):
-                left = after
-                chosen.append(Delegate(candidate.member_id, candidate.consensus_key))
-    return sorted(chosen, key=lambda delegate: delegate.member_id)
+            is_seated = room.take(stratum, candidate.owner_group, after)
+            left = after if is_seated else left
+            drawn.append(Lot(stratum + 1, number, value, weight_sum, candidate.member_id, is_seated))
+    return drawn
 
 
-def _in_order_of_lots(seed: bytes, number: int, pool: Sequence[Candidate]) -> Iterator[Candidate]:
-    """The members of stratum `number` in the order in which the lots fall on them."""
-    waiting = list(zip(pool, weights(pool), strict=True))
-    weight_sum = sum(weight for _, weight in waiting)
-    for k in range(len(pool)):
-        x = _lot(seed, number, k, weight_sum)
-        place = 0
-        while x >= waiting[place][1]:
-            x -= waiting[place][1]
-            place += 1
-        candidate, weight = waiting.pop(place)
-        weight_sum -= weight
-        yield candidate
+def _in_order_of_lots(seed: bytes, stratum: int, pool: Sequence[Candidate]) -> Iterator[tuple[int, int, int, Candidate]]:
+    """The members of a stratum in the order in which the lots fall on them, the tired ones last.
+
+    With each come its lot's number, its value, and the sum of the weights it was drawn among.
+    """
+    weighted = list(zip(pool, weights(pool), strict=True))
+    number = 0
+    for tired in (False, True):
+        waiting = [pair for pair in weighted if pair[0].is_tired is tired]
+        weight_sum = sum(weight for _, weight in waiting)
+        while waiting:
+            value = _lot(seed, stratum, number, weight_sum)
+            candidate, weight = waiting.pop(_place_of(value, [weight for _, weight in waiting]))
+            yield number, value, weight_sum, candidate
+            weight_sum -= weight
+            number += 1
+
+
+def _place_of(value: int, weights: Sequence[int]) -> int:
+    """On whom a value below the sum of the weights falls."""
+    place = 0
+    while value >= weights[place]:
+        value -= weights[place]
+        place += 1
+    return place
 
 
 def _shuffled(seed: bytes, delegates: Sequence[Delegate]) -> tuple[Delegate, ...]:

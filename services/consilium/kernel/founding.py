@@ -6,10 +6,11 @@ In the kernel, because ledger, delegates and light clients all start from here.
 from consilium.kernel.apportionment import STRATA
 from consilium.kernel.certificates import COMMITTEE_MAX, WINDOW_MAX, Committee, Elector, Electorate
 from consilium.kernel.chain import Genesis
-from consilium.kernel.election import COMMITTEE_MIN, Candidate, draw_committee
+from consilium.kernel.election import COMMITTEE_MIN, SCORE_START, Candidate, draw_committee
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.parameters import Parameters
+from consilium.kernel.state_values import MemberState, MemberStatus
 from consilium.kernel.transactions import MemberProfile
 
 TERM_BLOCKS_MIN = 2
@@ -38,6 +39,11 @@ def first_committee(genesis: Genesis) -> Committee:
 def candidate(profile: MemberProfile) -> Candidate:
     """A founder as the draw sees it."""
     return Candidate(profile.member_id, profile.owner_group, profile.grade, profile.consensus_key)
+
+
+def founder(profile: MemberProfile) -> MemberState:
+    """A member as it joins: active, with the score everybody starts with, its grade without end."""
+    return MemberState(profile, MemberStatus.ACTIVE, None, profile.reveal_anchor, SCORE_START, 0, tombstoned=False)
 
 
 def verify_genesis(genesis: Genesis) -> None:

@@ -10,7 +10,10 @@ from typing import Annotated, ClassVar
 
 from consilium.kernel.encoding import AtMost, Digest, MemberId, PublicKey
 from consilium.kernel.hashing import domain_hash, sha256
-from consilium.kernel.transactions import Grade, GrantTerms, MemberProfile
+from consilium.kernel.transactions import CANDIDATES_MAX, Grade, GrantTerms, MemberProfile, Points
+
+DUTIES_KEPT = 50
+"""Over how many of its last duties a member may be jailed (C6; election.md section 5, point 10)."""
 
 
 class MemberStatus(IntEnum):
@@ -22,12 +25,36 @@ class MemberStatus(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Conduct:
+    """How a member has served, as of the last term's end; from the chain alone (C6).
+
+    Bit i of `missed` says that it missed the duty i before its newest, of the last 50. `jailed_until` is the first epoch it
+    may be drawn for again, `jailed_since` the epoch in which it was jailed. `terms_running` counts the terms it has served
+    without a break, the one that goes on included. A `silent` member gave no sign of life in the term before.
+    """
+
+    missed: int = 0
+    jailed_since: int = 0
+    jailed_until: int = 0
+    terms_running: int = 0
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CastVote:
+    """A member's newest vote, and the epoch it was cast in, from which its age counts (C6)."""
+
+    epoch: int
+    points: Annotated[tuple[Points, ...], AtMost(CANDIDATES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
 class MemberState:
     """A member as the ledger knows it.
 
     `grade_expires_height` is the last height the profile's grade counts at, None for no end. `reveal_anchor` moves down the
     member's hash chain with every reveal. `score` is 0 to 1000. A tombstoned member is never drawn again under its
-    consensus key (C8; election.md section 5, point 9).
+    consensus key (C8).
     """
 
     DOMAIN: ClassVar[str] = "consilium.member-state"
@@ -38,6 +65,8 @@ class MemberState:
     score: int
     evidence_count: int
     tombstoned: bool
+    conduct: Conduct = Conduct()
+    vote: CastVote | None = None
 
     @property
     def is_active(self) -> bool:

@@ -1,20 +1,23 @@
 """Every kind of transaction, and what it carries (rules L2, S3 to S6, S8, C6 to C8).
 
-The numbers of the kinds never change. Votes, scores, quorum-loss recovery and break-glass have their numbers
-reserved here, so that the formats need not move when they come.
+The numbers of the kinds never change. Quorum-loss recovery and break-glass have their numbers reserved here, so that the
+formats need not move when they come.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, ClassVar
 
-from consilium.kernel.certificates import AllianceCertificate, SignedVote, ViewChange
+from consilium.kernel.certificates import COMMITTEE_MAX, AllianceCertificate, Departure, SignedVote, ViewChange
 from consilium.kernel.encoding import AtMost, Digest, Exactly, Identifier, MemberId, PublicKey, Signature
 
 PAYLOAD_BYTES_MAX = 65_536
 """The most bytes a payload may have; the largest kind is a handover that carries an alliance certificate."""
 ENDORSEMENTS_MAX = 512
 """The most signatures one transaction may carry: more than two thirds of the largest alliance, with room."""
+
+CANDIDATES_MAX = 5
+"""How many members one vote may give points to (C6)."""
 
 UmbralPublicKey = Annotated[bytes, Exactly(33)]
 """A secp256k1 point in compressed form, as Umbral writes it."""
@@ -40,6 +43,8 @@ class Kind(IntEnum):
     ERASURE = 13
     BREAK_GLASS = 14
     PARAMETERS = 15
+    ATTENDANCE = 18
+    LEFT_VIEW = 19
 
 
 class Grade(IntEnum):
@@ -272,6 +277,53 @@ class ErasureBody:
     evidence_digest: Digest
 
 
+@dataclass(frozen=True, slots=True)
+class Points:
+    """What a vote gives to one candidate."""
+
+    member_id: MemberId
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoteBody:
+    """A member's points for those it wants as delegates; a new vote replaces the last, an empty one withdraws it (C6)."""
+
+    KIND: ClassVar[int] = Kind.VOTE
+    points: Annotated[tuple[Points, ...], AtMost(CANDIDATES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """What one delegate missed of another in a term, up to the election height.
+
+    `count` is on how many blocks it saw a quorum vote, and not the other. Bit i of `recent` says so of the block i below the
+    election height, for the last 50.
+    """
+
+    count: int
+    recent: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttendanceBody:
+    """A member's sign of life, once a term; from a delegate with what it missed of all delegates, in their order (C6)."""
+
+    KIND: ClassVar[int] = Kind.ATTENDANCE
+    epoch: int
+    absences: Annotated[tuple[Absence, ...], AtMost(COMMITTEE_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftViewBody:
+    """A quorum of delegates has called for a view: the primary of the view before it missed its proposal (C6)."""
+
+    KIND: ClassVar[int] = Kind.LEFT_VIEW
+    epoch: int
+    view: int
+    departures: Annotated[tuple[Departure, ...], AtMost(COMMITTEE_MAX)]
+
+
 Body = (
     MemberBody
     | GradeBody
@@ -284,6 +336,9 @@ Body = (
     | HandoverBody
     | EvidenceBody
     | ErasureBody
+    | VoteBody
+    | AttendanceBody
+    | LeftViewBody
 )
 
 

@@ -33,6 +33,7 @@ from consilium.kernel.certificates import (
     QuorumSignature,
     SignedVote,
     ViewChange,
+    call_of,
     verify_commit_certificate,
     verify_prepared_certificate,
     verify_quorum,
@@ -187,7 +188,7 @@ class _Judge:
         if not 0 <= message.index < len(committee.delegates):
             raise BadSignature("UNKNOWN_SIGNER", f"The committee has no place {message.index}.", "C1")
         key = committee.delegates[message.index].consensus_key
-        self.verifier.verify(key, encode(change, self.chain_id), message.signature)
+        self.verifier.verify(key, call_of(change, self.chain_id), message.signature)
         self.view_change_proofs(change, committee)
 
     def view_change_proofs(self, change: ViewChange, committee: Committee) -> None:

@@ -1,5 +1,6 @@
 """After execution: results, stable checkpoints, the ends of terms, and the next epoch (rules L3, C5, C7, C8)."""
 
+from consilium.consensus.core.attendance import Attendance
 from consilium.consensus.core.batching import queue
 from consilium.consensus.core.events import (
     BatchRecord,
@@ -13,7 +14,7 @@ from consilium.consensus.core.events import (
     StableRecord,
     ViewRecord,
 )
-from consilium.consensus.core.forming import own_transaction
+from consilium.consensus.core.forming import OwnBody, own_transaction
 from consilium.consensus.core.message_log import MessageLog
 from consilium.consensus.core.messages import AllianceVote, Checkpoint
 from consilium.consensus.core.proposals import Parent
@@ -21,9 +22,9 @@ from consilium.consensus.core.state import State
 from consilium.consensus.core.turnover import Turnover
 from consilium.consensus.core.view_change import ViewChanges
 from consilium.kernel.certificates import AllianceStatement, MemberSignature, Result, ResultCertificate
-from consilium.kernel.chain import Outlook
+from consilium.kernel.chain import Header, Outlook
 from consilium.kernel.encoding import encode
-from consilium.kernel.transactions import EvidenceBody, HandoverBody
+from consilium.kernel.transactions import AttendanceBody, EvidenceBody, HandoverBody
 
 
 def on_executed(state: State, event: Executed) -> None:
@@ -48,6 +49,7 @@ def on_executed(state: State, event: Executed) -> None:
     _stabilise_own(state, result)
     if state.stable is not None and state.stable.result == result:
         state.effects.append(Deliver(state.stable))
+    _show_life(state, header)
     if result.height == event.outlook.term_end:
         state.turnover.own = result
         sign_term_end(state)
@@ -124,6 +126,7 @@ def stabilise(state: State, certificate: ResultCertificate) -> None:
         return
     rewrites = height // _rewrite_every(state) > state.stable_height // _rewrite_every(state)
     adopt(state, certificate)
+    _report_attendance(state)
     state.effects.append(Deliver(certificate))
     state.pool.prune(height - 2 * state.parameters.window_blocks)
     state.results = {each: result for each, result in state.results.items() if each > height}
@@ -139,6 +142,8 @@ def adopt(state: State, certificate: ResultCertificate) -> None:
     """Vote on nothing at or below a stable checkpoint any more, even while this ledger has still to catch up with it."""
     height = certificate.result.height
     if height > state.stable_height:
+        state.attendance.harvest(state.log, state.blocks, state.low + 1, height)
+        state.attendance.forget(height - 2 * state.parameters.window_blocks)
         state.stable, state.stable_height = certificate, height
         state.log.truncate(height)
         state.checkpoints.truncate(height)
@@ -181,7 +186,7 @@ def enter_epoch(state: State, outlook: Outlook) -> None:
     state.previous_committee, state.outlook = state.committee, outlook
     state.take_seat()
     state.log, state.calls = MessageLog(outlook.committee), ViewChanges(outlook.committee)
-    state.turnover = Turnover(outlook.electorate)
+    state.turnover, state.attendance = Turnover(outlook.electorate), Attendance()
     state.pool.set_bounds(outlook.parameters)
     state.view, state.entered, state.new_view = 0, True, None
     state.attempts, state.calls_complete_at = 0, None
@@ -213,17 +218,41 @@ def hand_over(state: State) -> None:
     certificate = None if state.handover_offered or not state.votes else state.turnover.certificate()
     if certificate is not None:
         state.handover_offered = True
-        _submit_own(state, HandoverBody(certificate))
+        submit_own(state, HandoverBody(certificate))
 
 
 def accuse(state: State, member_id: str, body: EvidenceBody) -> None:
     """Bring proof of misbehaviour to the ledger, once a member and epoch (C8)."""
     if state.blamed.get(member_id) != state.outlook.epoch:
         state.blamed[member_id] = state.outlook.epoch
-        _submit_own(state, body)
+        submit_own(state, body)
 
 
-def _submit_own(state: State, body: EvidenceBody | HandoverBody) -> None:
+def _report_attendance(state: State) -> None:
+    """As a delegate, say what was missed of all, as soon as the election height is stable; and which views were left (C6).
+
+    Not while views change: then all that counts is that blocks are made again.
+    """
+    outlook, attendance = state.outlook, state.attendance
+    if not state.votes or state.stable_height < outlook.election_height:
+        return
+    if not attendance.is_reported:
+        attendance.is_reported = True
+        submit_own(state, AttendanceBody(outlook.epoch, attendance.absences(outlook)))
+    for body in attendance.left_views:
+        submit_own(state, body)
+    attendance.left_views.clear()
+
+
+def _show_life(state: State, header: Header) -> None:
+    """As a member without a vote, say half-way through the term that this one is there; not while catching up (C6)."""
+    outlook, is_fresh = state.outlook, state.now_ms - header.time_ms <= state.parameters.tip_age_max_ms
+    if state.index is None and is_fresh and header.height == outlook.epoch_start + outlook.term_blocks // 2:
+        submit_own(state, AttendanceBody(outlook.epoch, ()))
+
+
+def submit_own(state: State, body: OwnBody) -> None:
+    """Queue a transaction in the member's own name."""
     identity = state.identity
     expiry = state.tip.height + state.parameters.expiry_blocks_max // 2
     queue(state, (own_transaction(body, identity.member_signer, expiry, identity.chain_id),))

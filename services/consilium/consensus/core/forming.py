@@ -8,7 +8,10 @@ from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import sha256
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.signing import Signer
-from consilium.kernel.transactions import EvidenceBody, HandoverBody, Payload
+from consilium.kernel.transactions import AttendanceBody, EvidenceBody, HandoverBody, LeftViewBody, Payload
+
+OwnBody = EvidenceBody | HandoverBody | AttendanceBody | LeftViewBody
+"""What a replica writes by itself."""
 
 
 def form_batch(member_id: str, signer: Signer, transactions: Sequence[bytes], chain_id: bytes) -> bytes:
@@ -18,7 +21,7 @@ def form_batch(member_id: str, signer: Signer, transactions: Sequence[bytes], ch
     return encode(Batch(member_id, tuple(transactions), signature), chain_id)
 
 
-def own_transaction(body: EvidenceBody | HandoverBody, signer: Signer, expiry_height: int, chain_id: bytes) -> bytes:
+def own_transaction(body: OwnBody, signer: Signer, expiry_height: int, chain_id: bytes) -> bytes:
     """A transaction in the member's own name; its request id follows from its content, so it takes effect once (L6)."""
     draft = Payload(signer.public_key, bytes(16), 0, body)
     request_id = sha256(encode(draft, chain_id))[:16]

@@ -103,6 +103,15 @@ class MessageLog:
                 top = height
         return top
 
+    def voters(self, height: int, digest: bytes) -> int:
+        """The delegates that voted for a block in any phase and view, as bits of a number."""
+        found = 0
+        for phase in Phase:
+            for index, signed in self._votes.get((height, phase), {}).items():
+                if signed.vote.digest == digest:
+                    found |= 1 << index
+        return found
+
     def truncate(self, height: int) -> None:
         """Forget all at or below a stable checkpoint (paper, section 4.3)."""
         self.slots = {each: slot for each, slot in self.slots.items() if each > height}

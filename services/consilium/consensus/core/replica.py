@@ -163,10 +163,13 @@ class Replica:
     def _watch(self, signed: SignedVote, sender: str | None = None) -> None:
         """Keep a vote within the watermarks; a second, different one in its slot goes to the ledger as evidence (C8)."""
         state, vote = self.state, signed.vote
-        if vote.epoch != state.outlook.epoch or not state.low < vote.height <= state.high or state.index is None:
+        if vote.epoch != state.outlook.epoch or vote.height > state.high or state.index is None:
             return
         index = state.committee.index_of(sender or state.committee.primary(vote.view))
         if index is None or index == state.index:
+            return
+        if vote.height <= state.low:
+            state.attendance.note_late(index, vote)
             return
         proof = find_equivocation(state.log, state.committee, index, signed)
         if proof is not None:

@@ -6,6 +6,7 @@ The functions that change it stand beside, one file for each part of the protoco
 
 from dataclasses import dataclass, field
 
+from consilium.consensus.core.attendance import Attendance
 from consilium.consensus.core.checkpoints import Checkpoints
 from consilium.consensus.core.events import Broadcast, Effect, Persist, Record, Send
 from consilium.consensus.core.identity import Identity
@@ -66,6 +67,7 @@ class State:
     height_at_resend: int = -1
     asked_new_view: bool = False
     handover_offered: bool = False
+    attendance: Attendance = field(default_factory=Attendance)
     blamed: dict[str, int] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     index: int | None = field(init=False)

@@ -11,9 +11,11 @@ from consilium.consensus.core.messages import FetchNewView, NewView, NewViewStat
 from consilium.consensus.core.normal_case import arm_heartbeat
 from consilium.consensus.core.state import State
 from consilium.consensus.core.view_change import NewViewPlan, Reproposal, plan_new_view
-from consilium.kernel.certificates import Phase, SignedVote, ViewChange
+from consilium.kernel.certificates import Departure, Phase, SignedVote, ViewChange, call_of
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import InvalidArgument
+from consilium.kernel.hashing import sha256
+from consilium.kernel.transactions import LeftViewBody
 
 
 def call_for_view(state: State, view: int) -> None:
@@ -37,7 +39,7 @@ def own_call(state: State) -> SignedViewChange:
     floor = stable.result.height if stable else state.outlook.epoch_start - 1
     prepared = tuple(proof for height, proof in sorted(state.log.prepared.items()) if height > floor)
     change = ViewChange(state.outlook.epoch, state.view, stable, prepared)
-    return SignedViewChange(change, index, identity.consensus_signer.sign(encode(change, identity.chain_id)))
+    return SignedViewChange(change, index, identity.consensus_signer.sign(call_of(change, identity.chain_id)))
 
 
 def on_call(state: State, message: SignedViewChange, sender: str) -> None:
@@ -70,6 +72,13 @@ def consider_calls(state: State) -> None:
         message = _announce(state, calls, tuple(_propose_again(state, each) for each in plan.reproposals))
         _enter(state, message, plan)
         state.broadcast(message)
+        departures = tuple([_departure(state, each) for each in calls])
+        state.attendance.left_views.append(LeftViewBody(state.outlook.epoch, state.view, departures))
+
+
+def _departure(state: State, call: SignedViewChange) -> Departure:
+    """A call as the ledger takes it for proof that a view was left (C6)."""
+    return Departure(call.index, sha256(encode(call.view_change, state.identity.chain_id)), call.signature)
 
 
 def _announce(state: State, calls: tuple[SignedViewChange, ...], proposals: tuple[SignedVote, ...]) -> NewView:

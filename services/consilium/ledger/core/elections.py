@@ -10,6 +10,7 @@ from consilium.kernel.hashing import sha256
 from consilium.kernel.opening import OpenedTransaction
 from consilium.kernel.transactions import EvidenceBody, GradeBody, HandoverBody, MemberBody, RevealBody
 from consilium.ledger.core.block_scope import BlockScope
+from consilium.ledger.core.conduct import judge_term, note_alive, votes_by_candidate
 from consilium.ledger.core.state import LedgerState
 from consilium.ledger.core.terms import drawn, mixed, next_epoch, outlook
 
@@ -33,6 +34,7 @@ def apply_reveal(state: LedgerState, transaction: OpenedTransaction, body: Revea
         return Code.REVEAL_FOREIGN
     state.put_member(replace(member, reveal_anchor=body.preimage))
     state.terms = mixed(terms, member.profile.member_id, body.preimage)
+    note_alive(state, member.profile.member_id)
     return Code.APPLIED
 
 
@@ -48,6 +50,8 @@ def apply_handover(state: LedgerState, _: OpenedTransaction, body: HandoverBody,
     except BadSignature:
         return Code.HANDOVER_SHORT
     state.terms = replace(terms, handed_over=True)
+    for each in body.certificate.signatures:
+        note_alive(state, each.member_id)
     return Code.APPLIED
 
 
@@ -59,16 +63,18 @@ def is_exhausted(state: LedgerState, height: int) -> bool:
 
 
 def close_block(state: LedgerState, height: int) -> None:
-    """After a block's transactions: draw at the election height, open the next epoch after a handover (C6, C7)."""
+    """After a block's transactions: draw at the election height; after a handover judge the term, open the next (C6, C7)."""
     terms = state.terms
     if height == outlook(terms, state.parameters).election_height:
         state.terms = drawn(terms, state.parameters, state.chain_id)
     if terms.handed_over:
+        judge_term(state)
         state.open_epoch(next_epoch(terms, height + 1, _candidates(state, height), _electorate(state)))
 
 
 def _candidates(state: LedgerState, height: int) -> list[Candidate]:
     """The active members as the draw sees them; never one whose key equivocated (C8)."""
+    votes = votes_by_candidate(state, height)
     return [
         Candidate(
             each.profile.member_id,
@@ -76,6 +82,10 @@ def _candidates(state: LedgerState, height: int) -> list[Candidate]:
             each.grade_at(height),
             each.profile.consensus_key,
             each.score,
+            votes.get(each.profile.member_id, 0),
+            each.conduct.jailed_until,
+            each.conduct.terms_running,
+            each.conduct.silent,
         )
         for each in state.active_members()
         if not each.tombstoned

@@ -17,19 +17,23 @@ from consilium.kernel.opening import OpenedBatch, OpenedBlock, OpenedTransaction
 from consilium.kernel.signing import Verifier
 from consilium.kernel.state_values import state_root
 from consilium.kernel.transactions import (
+    AttendanceBody,
     ErasureBody,
     EvidenceBody,
     GradeBody,
     GrantBody,
     HandoverBody,
+    LeftViewBody,
     MemberBody,
     ReceiptBody,
     RecordBody,
     RequestBody,
     RevealBody,
     RevokeBody,
+    VoteBody,
 )
 from consilium.ledger.core.block_scope import BlockScope
+from consilium.ledger.core.conduct import apply_attendance, apply_left_view, apply_vote, note_alive
 from consilium.ledger.core.consent import apply_grant, apply_revoke
 from consilium.ledger.core.disclosure import apply_receipt, apply_request
 from consilium.ledger.core.elections import (
@@ -59,6 +63,9 @@ _JUDGES: dict[type, _Judge] = {
     HandoverBody: apply_handover,
     EvidenceBody: apply_evidence,
     ErasureBody: apply_erasure,
+    VoteBody: apply_vote,
+    AttendanceBody: apply_attendance,
+    LeftViewBody: apply_left_view,
 }
 
 NOT_JUDGED = (Code.EXPIRED, Code.EXPIRES_TOO_LATE, Code.DUPLICATE, Code.FOREIGN_VOUCHER, Code.TERM_EXHAUSTED)
@@ -126,9 +133,15 @@ def _execute_batch(state: LedgerState, batch: OpenedBatch, scope: BlockScope, *,
 
 
 def _is_vouched(state: LedgerState, batch: OpenedBatch) -> bool:
-    """Whether the batch's bare payloads stand under the present key of the active member that formed it (L2)."""
+    """Whether the batch's bare payloads stand under the present key of the active member that formed it (L2).
+
+    If so it is a sign of that member's life (C6).
+    """
     member = state.member(batch.batch.member_id)
-    return member is not None and member.is_active and member.profile.member_key == batch.voucher
+    if member is None or not member.is_active or member.profile.member_key != batch.voucher:
+        return False
+    note_alive(state, member.profile.member_id)
+    return True
 
 
 def _note_term_end(state: LedgerState, header: Header, result: Result) -> None:

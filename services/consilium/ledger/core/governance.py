@@ -6,12 +6,13 @@ no majority: it is signatures that only the offender's own key can have made.
 
 from dataclasses import replace
 
-from consilium.kernel.certificates import MEMBERS_MAX, Phase, Vote
+from consilium.kernel.certificates import MEMBERS_MAX, Phase, Vote, call_of
 from consilium.kernel.chain import Header
 from consilium.kernel.codes import Code
 from consilium.kernel.election import COMMITTEE_MIN
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, Malformed
+from consilium.kernel.founding import founder
 from consilium.kernel.opening import OpenedTransaction
 from consilium.kernel.state_values import MemberState, MemberStatus
 from consilium.kernel.transactions import (
@@ -24,7 +25,7 @@ from consilium.kernel.transactions import (
     MemberProfile,
 )
 from consilium.ledger.core.block_scope import BlockScope
-from consilium.ledger.core.state import LedgerState, founder
+from consilium.ledger.core.state import LedgerState
 
 
 def apply_member(state: LedgerState, transaction: OpenedTransaction, body: MemberBody, _: BlockScope) -> Code:
@@ -102,7 +103,8 @@ def _reinstate(state: LedgerState, member: MemberState, profile: MemberProfile) 
     buried = member.tombstoned and profile.consensus_key == member.profile.consensus_key
     fresh = founder(profile)
     score = 0 if buried else (fresh.score if member.tombstoned else member.score)
-    state.put_member(replace(fresh, score=score, evidence_count=member.evidence_count, tombstoned=buried))
+    known = replace(fresh, score=score, evidence_count=member.evidence_count, tombstoned=buried)
+    state.put_member(replace(known, conduct=member.conduct, vote=member.vote))
     return Code.APPLIED
 
 
@@ -158,7 +160,7 @@ def _verify_amnesia(state: LedgerState, member: MemberState, proof: Amnesia, sco
     if not forgets:
         raise BadSignature("NOT_EVIDENCE", "This view change hides nothing that the vote stands for.", "C8")
     _verify_signed(state, member, vote.epoch, encode(vote, state.chain_id), proof.commit.signature, scope)
-    _verify_signed(state, member, change.epoch, encode(change, state.chain_id), proof.signature, scope)
+    _verify_signed(state, member, change.epoch, call_of(change, state.chain_id), proof.signature, scope)
 
 
 def _verify_signed(

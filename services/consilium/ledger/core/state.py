@@ -9,14 +9,13 @@ from collections.abc import Sequence
 
 from consilium.kernel.certificates import Committee
 from consilium.kernel.chain import Genesis
-from consilium.kernel.election import SCORE_START
 from consilium.kernel.encoding import encode
+from consilium.kernel.founding import founder
 from consilium.kernel.hashing import domain_hash
 from consilium.kernel.state_map import StateMap
 from consilium.kernel.state_values import (
     GrantState,
     MemberState,
-    MemberStatus,
     RetentionState,
     closed_entry,
     electorate_entry,
@@ -24,7 +23,6 @@ from consilium.kernel.state_values import (
     member_entry,
     retention_entry,
 )
-from consilium.kernel.transactions import MemberProfile
 from consilium.ledger.core.tables import Disclosures, Records, RequestIds
 from consilium.ledger.core.terms import Terms, first_terms
 
@@ -159,8 +157,3 @@ class LedgerState:
         if self._terms_root is None or self._terms_root[0] is not self.terms:
             self._terms_root = (self.terms, domain_hash("consilium.terms", encode(self.terms, self.chain_id)))
         return self._terms_root[1]
-
-
-def founder(profile: MemberProfile) -> MemberState:
-    """A member as it joins: active, with the score everybody starts with, its grade without end."""
-    return MemberState(profile, MemberStatus.ACTIVE, None, profile.reveal_anchor, SCORE_START, 0, tombstoned=False)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-from consilium.kernel.certificates import MEMBERS_MAX, Committee, Electorate, Result
+from consilium.kernel.certificates import COMMITTEE_MAX, MEMBERS_MAX, Committee, Electorate, Result
 from consilium.kernel.chain import Genesis, Outlook
 from consilium.kernel.election import Candidate, draw_committee
 from consilium.kernel.encoding import AtMost, Digest, MemberId
@@ -16,6 +16,18 @@ from consilium.kernel.errors import FailedPrecondition
 from consilium.kernel.founding import FIRST_MIX, candidate, first_committee, first_electorate
 from consilium.kernel.hashing import domain_hash
 from consilium.kernel.parameters import Parameters
+from consilium.kernel.transactions import Absence
+
+LEFT_VIEWS_MAX = 512
+"""The most views counted as left in one epoch; a delegate's score is at nothing long before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one delegate says it missed of all, in the committee's order."""
+
+    member_id: MemberId
+    absences: Annotated[tuple[Absence, ...], AtMost(COMMITTEE_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +36,9 @@ class Terms:
 
     `drawn_mix` is the mix the sitting committee was drawn with; `mix` takes in every reveal until the draw seals it.
     `revealed` are the delegates that have revealed in this epoch. `term_result` is the result at the term's end, which the
-    alliance signs; `handed_over` is set by the handover in the epoch's last block.
+    alliance signs; `handed_over` is set by the handover in the epoch's last block. `alive` are the members that have given a
+    sign of life in this epoch, `reports` what its delegates missed of one another, `left_views` the views that a quorum left
+    the one before for (`conduct`).
     """
 
     DOMAIN: ClassVar[str] = "consilium.terms"
@@ -39,6 +53,9 @@ class Terms:
     electorate: Electorate
     term_result: Result | None
     handed_over: bool
+    alive: Annotated[tuple[MemberId, ...], AtMost(MEMBERS_MAX)] = ()
+    reports: Annotated[tuple[Report, ...], AtMost(COMMITTEE_MAX)] = ()
+    left_views: Annotated[tuple[int, ...], AtMost(LEFT_VIEWS_MAX)] = ()
 
 
 def first_terms(genesis: Genesis) -> Terms:
