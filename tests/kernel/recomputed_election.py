@@ -25,7 +25,7 @@ Seats = dict[int, int]
 
 
 class Person(NamedTuple):
-    """An active member; `jailed_until` is the first epoch it may serve in again."""
+    """An active member; `jailed_until` is the first epoch it may serve in again, `running` its terms without a break."""
 
     name: str
     owner: str
@@ -33,6 +33,8 @@ class Person(NamedTuple):
     score: int = 700
     votes: int = 0
     jailed_until: int = 0
+    running: int = 0
+    silent: bool = False
 
     @property
     def stratum(self) -> int:
@@ -127,6 +129,8 @@ def draw(seed: bytes, people: Sequence[Person], seats: Seats, owner_cap: int) ->
         k = 0
         while left[s]:
             here = [person for person in waiting if person.stratum == s]
+            # Those with three terms behind them are asked when nobody else is left.
+            here = [person for person in here if person.running < 3] or here
             # Votes count against the mean of the whole stratum, also of those already drawn.
             whole = sorted(person for person in people if person.stratum == s)
             weight_of = dict(zip(whole, weigh(whole), strict=True))
@@ -152,7 +156,7 @@ def recompute(
     members: Sequence[Person], target: int, shares: Sequence[int], chain_id: bytes, epoch: int, mix: bytes
 ) -> Outcome | None:
     """The committee of an epoch, or None where there is none."""
-    people = [person for person in members if person.score >= 200 and epoch >= person.jailed_until]
+    people = [each for each in members if each.score >= 200 and epoch >= each.jailed_until and not each.silent]
     sizes = [n for n in range(4, min(len(people), target) + 1) if n % 3 == 1]
     if not sizes:
         return None

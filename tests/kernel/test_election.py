@@ -17,6 +17,7 @@ from consilium.kernel.apportionment import Cap
 from consilium.kernel.election import (
     Candidate,
     Election,
+    bars,
     committee_size,
     draw_committee,
     is_eligible,
@@ -37,7 +38,7 @@ def candidate_of(person: text.Person) -> Candidate:
     """The same member in the product's words."""
     key = sha256(person.name.encode()).digest()
     grade = Grade(text.GRADES.index(person.grade))
-    return Candidate(person.name, person.owner, grade, key, person.score, person.votes, person.jailed_until)
+    return Candidate(person.name, person.owner, grade, key, *person[3:])
 
 
 def mix_of(number: int) -> bytes:
@@ -64,7 +65,7 @@ def outcome_of(election: Election) -> text.Outcome:
 
 @st.composite
 def alliances(draw: st.DrawFn, members_max: int = 30) -> list[text.Person]:
-    """Members of any grade, with owners of their own or shared across strata, some jailed or of low score."""
+    """Members of any grade, with owners of their own or shared, some jailed, silent, tired or of low score."""
     owners = draw(st.integers(1, members_max))
     person = st.tuples(
         st.integers(0, owners - 1).map(lambda number: f"owner-{number}"),
@@ -72,6 +73,8 @@ def alliances(draw: st.DrawFn, members_max: int = 30) -> list[text.Person]:
         st.sampled_from((700, 700, 700, 1_000, 200, 199, 0)),
         st.sampled_from((0, 0, 1, 5, 100)),
         st.sampled_from((0, 0, 0, 7, 8)),
+        st.sampled_from((0, 0, 1, 2, 3, 5)),
+        st.sampled_from((False, False, False, True)),
     )
     return [text.Person(f"m{i}", *each) for i, each in enumerate(draw(st.lists(person, min_size=3, max_size=members_max)))]
 
@@ -132,6 +135,8 @@ def test_c6_eligible_by_score_and_jail() -> None:
     assert not is_eligible(replace(member, score=199), 0)
     assert is_eligible(replace(member, jailed_until=5), 5)
     assert not is_eligible(replace(member, jailed_until=5), 4)
+    assert not is_eligible(replace(member, silent=True), 4)
+    assert len(bars(replace(member, score=0, jailed_until=5, silent=True), 4)) == 3
 
 
 def test_c6_the_demo_alliance() -> None:
@@ -261,12 +266,21 @@ def test_c6_the_caps_hold_unless_a_relaxation_is_recorded(
     n = len(chosen)
     f = election.committee.faults_max
     assert n == len(set(chosen)) == 3 * f + 1 <= target
-    assert all(person.score >= 200 and person.jailed_until <= epoch for person in chosen)
+    assert all(person.score >= 200 and person.jailed_until <= epoch and not person.silent for person in chosen)
+    _check_rest(chosen, [person for person in people if is_eligible(candidate_of(person), epoch)], election)
     granted = {each.cap: each.granted for each in election.relaxations}
     strata = Counter(person.stratum for person in chosen)
     assert [strata[s] for s in text.STRATA] == list(election.seats)
     assert max(strata.values()) <= granted.get(Cap.STRATUM, f if n < 16 else f - 1)
     assert max(Counter(person.owner for person in chosen).values()) <= granted.get(Cap.OWNER, max(1, f // 2))
+
+
+def _check_rest(chosen: list[text.Person], eligible: list[text.Person], election: Election) -> None:
+    """Who has served three terms running sits only where every other member of its stratum had its lot before."""
+    passed = {lot.member_id for lot in election.lots}
+    for tired in (person for person in chosen if person.running >= 3):
+        fresh = [each for each in eligible if each.stratum == tired.stratum and each.running < 3]
+        assert all(each in chosen or each.name in passed for each in fresh)
 
 
 @given(

@@ -35,6 +35,8 @@ CONDUCT = [
     Person(f"m{i:02}", f"o{i % 9}", GRADES[i % 11], 150 + 50 * (i % 18), i % 5, (0, 0, 0, 6)[i % 4]) for i in range(36)
 ]
 
+RESTING = [person._replace(running=i % 5, silent=i % 7 == 3) for i, person in enumerate(CONDUCT)]
+
 
 def case(name: str, people: list[Person], target: int = 13, epoch: int = 1) -> dict[str, Any]:
     """One election and what it gives."""
@@ -64,6 +66,7 @@ CASES = [
     case("one owner", [Person(f"m{i}", "all", grade) for i, grade in enumerate(GRADES[1:])], target=7),
     case("scores, votes and jail", CONDUCT, epoch=5),
     case("the same after the jail", CONDUCT, epoch=6),
+    case("rest after three terms, silence", RESTING, epoch=6),
 ]
 
 if __name__ == "__main__":

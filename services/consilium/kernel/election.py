@@ -3,7 +3,7 @@
 Integers only; in the kernel, because the ledger draws with it, and delegates, clients and auditors check it.
 
 1. Eligible: an active member with a score of at least 200 that is not jailed in the epoch it would serve in, and gave a
-   sign of life in the last term (`ledger.core.conduct`).
+   sign of life in the last term.
 2. n = the largest 3f+1 that is at most min(eligible members, target); below 4 there is no election.
 3. Seats per stratum: `kernel.apportionment`.
 4. Weight of member i: G * score * (1000 + B) // 1000, with G the grade's number (ungraded counts as 1) and

@@ -247,7 +247,7 @@ def _report_attendance(state: State) -> None:
 def _show_life(state: State, header: Header) -> None:
     """As a member without a vote, say half-way through the term that this one is there; not while catching up (C6)."""
     outlook, is_fresh = state.outlook, state.now_ms - header.time_ms <= state.parameters.tip_age_max_ms
-    if state.index is None and is_fresh and header.height == outlook.epoch_start + outlook.term_blocks // 2:
+    if state.index is None and is_fresh and header.height == outlook.epoch_start + state.parameters.term_blocks // 2:
         submit_own(state, AttendanceBody(outlook.epoch, ()))
 
 

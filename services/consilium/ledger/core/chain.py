@@ -13,6 +13,7 @@ from dataclasses import replace
 from consilium.kernel.certificates import Committee, ResultCertificate, verify_result_certificate
 from consilium.kernel.chain import CertifiedBlock, Genesis
 from consilium.kernel.codes import Code
+from consilium.kernel.election import Candidate
 from consilium.kernel.errors import BadSignature, Conflict, DataLoss, FailedPrecondition, NotFound
 from consilium.kernel.founding import verify_genesis
 from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
@@ -146,6 +147,11 @@ class Chain:
     def active_members(self) -> list[MemberState]:
         """The active members at the tip, sorted by id."""
         return self._state.active_members()
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The snapshot that the next draw is made from: the candidates as the sitting epoch began (C6)."""
+        return self._state.terms.candidates
 
     def record(self, record_id: bytes) -> RecordEntry | None:
         """A registered record, or None."""
