@@ -13,6 +13,7 @@ from consilium.consensus.core.events import (
     SetTimer,
     StableRecord,
     Timer,
+    ViewRecord,
 )
 from consilium.consensus.core.identity import Recovered
 from consilium.consensus.core.messages import (
@@ -343,27 +344,41 @@ def test_an_adopted_checkpoint_outlives_a_crash_before_anything_else() -> None:
 # --- a lost log ---
 
 
-def test_a_replica_that_lost_its_log_is_silent_until_it_can_contradict_nothing() -> None:
-    """C5: it asks 2f+1 for their highest block and waits for a stable checkpoint a window above; then it votes again."""
-    cluster = Cluster(parameters=SMALL)
+def test_a_replica_that_lost_its_log_is_silent_until_an_epoch_begins_above_all_it_could_have_signed() -> None:
+    """C5: it asks 2f+1 for their highest block, says nothing more in that epoch, and votes again in the next one."""
+    cluster = Cluster(parameters=replace(SMALL, term_blocks=10))
     cluster.order(3)
     start = len(cluster.spoken)
     backup = cluster.restart(BACKUP, lost=True)
     cluster.run()
     assert backup.said(StatusRequest) != []
     assert backup.state.silence is not None
-    assert backup.state.silence.ends_at == 3 + SMALL.window_blocks
-    for number in range(4, 8):
-        assert votes_after(cluster, BACKUP, start) == [], f"before block {number}"
+    assert backup.state.silence.signed_below == 3 + SMALL.window_blocks
+    for number in range(4, 11):
         cluster.order(1, first=number)
         cluster.catch_up(BACKUP, SECOND)
-        for name in (PRIMARY, SECOND, THIRD):
-            cluster.deliver_message(name, BACKUP, make_checkpoint(name, cluster.seats[name].ledger.results[-1]))
+        assert votes_after(cluster, BACKUP, start) == [], f"after block {number}"
+    cluster.heal(3_000)
+    assert backup.state.outlook.epoch == 1
     assert not backup.silent
-    cluster.order(1, first=8)
+    cluster.order(1, first=20)
     voted = [message for message in votes_after(cluster, BACKUP, start) if isinstance(message, Prepare)]
-    assert {message.signed.vote.height for message in voted} == {8}
+    assert {message.signed.vote.epoch for message in voted} == {1}
     check_said_once(cluster.spoken)
+
+
+def test_an_epoch_that_begins_within_a_window_of_the_loss_is_too_early() -> None:
+    """C5: it may have voted in it already, or called for a view of it, before its log was lost."""
+    cluster = Cluster(parameters=replace(SMALL, term_blocks=10))
+    cluster.order(8)
+    backup = cluster.restart(BACKUP, lost=True)
+    cluster.run()
+    for number in range(9, 11):
+        cluster.order(1, first=number)
+        cluster.catch_up(BACKUP, SECOND)
+    cluster.heal(3_000)
+    assert backup.state.outlook.epoch == 1
+    assert backup.silent
 
 
 def test_silence_outlives_a_restart() -> None:
@@ -381,17 +396,18 @@ def test_silence_outlives_a_restart() -> None:
 
 
 def test_the_end_of_silence_is_in_the_log() -> None:
-    """C5: with the checkpoint that ended the silence durable, a later restart votes on nothing below it."""
-    cluster = Cluster(parameters=SMALL)
+    """C5: the epoch that ended the silence is durable with its view; a later restart goes on speaking in it."""
+    cluster = Cluster(parameters=replace(SMALL, term_blocks=10))
     cluster.order(3)
-    backup = cluster.restart(BACKUP, lost=True)
+    cluster.restart(BACKUP, lost=True)
     cluster.run()
-    for number in range(4, 8):
+    for number in range(4, 11):
         cluster.order(1, first=number)
         cluster.catch_up(BACKUP, SECOND)
+    cluster.heal(3_000)
+    backup = cluster.restart(BACKUP)
     assert not backup.silent
-    stable = [record.certificate.result.height for record in backup.log if isinstance(record, StableRecord)]
-    assert stable[-1] == 7
+    assert [(record.epoch, record.view) for record in backup.log if isinstance(record, ViewRecord)] == [(1, 0)]
 
 
 def test_too_few_answers_end_no_silence() -> None:
@@ -402,7 +418,7 @@ def test_too_few_answers_end_no_silence() -> None:
     backup = cluster.restart(BACKUP, lost=True)
     cluster.run()
     assert backup.state.silence is not None
-    assert backup.state.silence.ends_at is None
+    assert backup.state.silence.signed_below is None
     cluster.ring(BACKUP, Timer.RESEND)
     assert backup.said(StatusRequest)[3:] != [], "so it asks again"
 
@@ -418,7 +434,7 @@ def test_a_claim_without_proof_counts_nothing() -> None:
     cluster.deliver_message(SECOND, BACKUP, StatusReply(0, replace(tip, height=1_000)))
     assert cluster.refusals[-1].reason == "BAD_SIGNATURE"
     assert backup.state.silence is not None
-    assert backup.state.silence.ends_at is None
+    assert backup.state.silence.signed_below is None
 
 
 def test_f_silent_replicas_do_not_stop_the_others() -> None:

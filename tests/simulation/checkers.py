@@ -53,9 +53,6 @@ class Checker:
     def restarted(self, endpoint: str, height: int, block_hash: bytes, result: Result | None) -> None:
         """An honest endpoint came back with this tip."""
 
-    def forgot(self, member_id: str) -> None:
-        """An honest member lost its vote log."""
-
     def released(self, released: Released) -> None:
         """An honest proxy released a fragment."""
 
@@ -194,8 +191,8 @@ class Ballots(Checker):
 class NoAmnesia(Checker):
     """S6: an honest member never signs two different messages in one slot, nor hides in a view change what it committed.
 
-    And once it has called for a view it takes no part in a lower one (paper, 4.4), whatever it forgot in a crash. Who has
-    lost its vote log counts among the faulty there until the epoch ends (C5).
+    And once it has called for a view it takes no part in a lower one (paper, 4.4), whatever it forgot: who has lost its vote
+    log says nothing more in that epoch (C5).
     """
 
     def __init__(self, chain_id: bytes) -> None:
@@ -220,9 +217,6 @@ class NoAmnesia(Checker):
                 self._say((who, "term end", result.epoch), encode(result, self._chain_id))
             case SignedViewChange():
                 self._left(who, speech.message)
-
-    def forgot(self, member_id: str) -> None:
-        self._called = {each: view for each, view in self._called.items() if each[0] != member_id}
 
     def _voted(self, who: str, vote: Vote) -> None:
         if vote.view < self._called.get((who, vote.epoch), 0):

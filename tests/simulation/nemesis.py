@@ -118,8 +118,6 @@ class Nemesis:
         if self._world.options.lost_log and not self._over and self._chance.random() < 0.5 and self._may_lose(member):
             self._hit("lost vote log", member.endpoint)
             member.log.wipe()
-            for hear in self._world.watchers.forgot:
-                hear(member.founder.member_id)
         member.start()
 
     def _may_lose(self, member: Member) -> bool:

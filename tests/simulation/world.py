@@ -60,7 +60,6 @@ class Watchers:
         self.first_executed = _listeners(checkers, "first_executed")
         self.certified = _listeners(checkers, "certified")
         self.restarted = _listeners(checkers, "restarted")
-        self.forgot = _listeners(checkers, "forgot")
         self.released = _listeners(checkers, "released")
 
 

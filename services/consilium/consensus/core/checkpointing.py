@@ -132,8 +132,6 @@ def stabilise(state: State, certificate: ResultCertificate) -> None:
     state.results = {each: result for each, result in state.results.items() if each > height}
     keep = {height, state.outlook.epoch_start - 1}
     state.blocks = {each: block for each, block in state.blocks.items() if each > height or each in keep}
-    if state.silence is not None and state.silence.ends_at is not None and height >= state.silence.ends_at:
-        state.silence, rewrites = None, True
     if rewrites:
         state.effects.append(Persist(_what_remains(state), replace=True))
 
@@ -185,6 +183,8 @@ def enter_epoch(state: State, outlook: Outlook) -> None:
     state.pool.keep_only({name: key for name, key in after.items() if before.get(name) == key})
     state.previous_committee, state.outlook = state.committee, outlook
     state.take_seat()
+    if state.silence is not None and state.silence.ends_with(outlook.epoch_start):
+        state.silence = None
     state.log, state.calls = MessageLog(outlook.committee), ViewChanges(outlook.committee)
     state.turnover, state.attendance = Turnover(outlook.electorate), Attendance()
     state.pool.set_bounds(outlook.parameters)

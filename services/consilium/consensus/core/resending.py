@@ -22,7 +22,7 @@ REPEATED_MAX = 4
 def resend(state: State) -> None:
     """Repeat what is unfinished if nothing moved since the last beat."""
     state.effects.append(SetTimer(Timer.RESEND, max(1, state.parameters.view_timeout_ms // 4)))
-    if state.silence is not None and state.silence.ends_at is None:
+    if state.silence is not None and state.silence.signed_below is None:
         state.broadcast(StatusRequest(state.outlook.epoch))
     if state.turnover.own is not None:
         sign_term_end(state)
