@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from consilium.client.alliance import OutgoingObject, SignedQuery
     from consilium.kernel.consent import Release
-    from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
+    from consilium.kernel.light_client import Hop, StateProof, TransactionProof
     from consilium.kernel.retention import ErasureCertificate, SignedErasureOrder
     from consilium.kernel.state_values import GrantState
     from consilium.kernel.transactions import Body, GrantTerms, RetentionAct
@@ -120,7 +120,7 @@ class LocalMember:
         proofs = [self._chain.prove_transaction(each) for each in found[place : place + 1]]
         return HistoryPage(proofs, str(place + 1) if place + 1 < len(found) else "")
 
-    async def epoch_hop(self, epoch: int) -> EpochHop:
+    async def epoch_hop(self, epoch: int) -> Hop:
         """From the chain."""
         self._answer()
         return self._chain.epoch_hop(epoch)

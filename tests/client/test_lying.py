@@ -24,6 +24,7 @@ from consilium.kernel.errors import (
     Unavailable,
 )
 from consilium.kernel.hashing import sha256
+from consilium.kernel.light_client import EpochHop
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.state_values import member_entry
 from tests.client.local_member import LocalMember
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from consilium.client.alliance import SignedQuery
-    from consilium.kernel.light_client import EpochHop, TransactionProof
+    from consilium.kernel.light_client import Hop, TransactionProof
 
 LIAR = "benxi"
 
@@ -155,8 +156,9 @@ def test_a_grant_is_found_under_the_key_that_made_it(world: World) -> None:
 class Misleading(LocalMember):
     """Gives the electorate of one hop with another."""
 
-    async def epoch_hop(self, epoch: int) -> EpochHop:
+    async def epoch_hop(self, epoch: int) -> Hop:
         hop = await super().epoch_hop(epoch)
+        assert isinstance(hop, EpochHop)
         return dataclasses.replace(hop, term_end_header=b"another")
 
 
@@ -165,7 +167,7 @@ def test_a_false_hop_is_passed_over(world: World) -> None:
 
     async def story() -> None:
         class Behind(LocalMember):
-            async def epoch_hop(self, epoch: int) -> EpochHop:
+            async def epoch_hop(self, epoch: int) -> Hop:
                 return await super().epoch_hop(epoch + 100)
 
         await world.shared(LETTER)

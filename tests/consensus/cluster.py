@@ -263,7 +263,7 @@ class Cluster:
             return
         envelope = decode(Envelope, data, CHAIN_ID)
         assert envelope.sender == sender
-        directory = Directory(seat.ledger.outlook, seat.ledger.previous_committee)
+        directory = Directory(seat.state.outlook, seat.state.previous_committee)
         try:
             event = admit(envelope, directory, CHAIN_ID, VERIFIER, self.now_ms)
         except ConsiliumError as error:

@@ -16,7 +16,7 @@ from consilium.kernel.certificates import (
     ResultCertificate,
     verify_alliance_certificate,
 )
-from consilium.kernel.chain import CertifiedBlock, Header, Outlook
+from consilium.kernel.chain import CertifiedBlock, Header, Outlook, recovered
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.hashing import domain_hash, sha256
@@ -55,6 +55,10 @@ class ToyLedger:
         header = decode(Header, block.header, self.chain_id)
         assert header.height == self.height + 1, "blocks are delivered in height order"
         block_hash = sha256(block.header)
+        if block.recovery is not None and header.height > block.recovery.statement.last_height:
+            self.previous_committee = self.outlook.committee
+            self.outlook = recovered(self.outlook, block.recovery.statement)
+        assert header.epoch == self.outlook.epoch
         roots = [domain_hash("toy", bytes([kind]), block_hash) for kind in range(3)]
         result = Result(self.outlook.epoch, header.height, block_hash, header.height, roots[0], roots[1], roots[2])
         self.blocks.append(block)

@@ -194,6 +194,8 @@ def test_a_hop_is_taken_in_order(scribe: Scribe, trusted: TrustedHistory) -> Non
 def test_a_forged_hop_teaches_nothing(scribe: Scribe, trusted: TrustedHistory) -> None:
     """C7, L5: fewer than two thirds, another header, committee, electorate or boundary."""
     hop, later = scribe.chain.epoch_hop(0), scribe.chain.epoch_hop(1)
+    assert isinstance(hop, EpochHop)
+    assert isinstance(later, EpochHop)
     alliance = hop.alliance
     heirs = replace(hop.next_committee, delegates=hop.next_committee.delegates[::-1])
     electors = decode(Electorate, hop.electorate.value or b"", scribe.alliance.chain_id)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from consilium.kernel.consent import Release
 from consilium.kernel.executions import GrantHistoryQuery
-from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
+from consilium.kernel.light_client import Hop, StateProof, TransactionProof
 from consilium.kernel.manifest import Manifest, StorageReceipt
 from consilium.kernel.retention import ErasureCertificate, SignedErasureOrder
 from consilium.kernel.transactions import Endorsement, RetentionAct
@@ -91,7 +91,7 @@ class MemberGateway(Protocol):
         Raises PermissionDenied NOT_THE_OWNER for somebody who has made no such grant.
         """
 
-    async def epoch_hop(self, epoch: int) -> EpochHop:
+    async def epoch_hop(self, epoch: int) -> Hop:
         """What a light client needs to cross from `epoch` into the next (L5). Raises NotFound."""
 
     async def member_ids(self) -> Sequence[str]:

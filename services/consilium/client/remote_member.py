@@ -25,7 +25,7 @@ from consilium.client.alliance import HistoryPage, OutgoingObject, SignedQuery, 
 from consilium.kernel.consent import Release
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import FailedPrecondition, NotFound, Unavailable
-from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
+from consilium.kernel.light_client import Hop, StateProof, TransactionProof, decode_hop
 from consilium.kernel.manifest import Manifest, StorageReceipt
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.retention import ERASURE_BYTES_MAX, ErasureCertificate, SignedErasureOrder
@@ -155,11 +155,11 @@ class RemoteMember:
             response = await self._ledger.ListGrantHistory(request)
         return HistoryPage([self._proof(each) for each in response.transactions], response.next_page_token)
 
-    async def epoch_hop(self, epoch: int) -> EpochHop:
+    async def epoch_hop(self, epoch: int) -> Hop:
         """What it takes to cross from `epoch` into the next."""
         with typed():
             response = await self._ledger.GetEpochHop(ledger_pb2.GetEpochHopRequest(epoch=epoch + 1))
-        return decode(EpochHop, response.encoded, self._chain_id)
+        return decode_hop(response.encoded, self._chain_id)
 
     async def member_ids(self) -> Sequence[str]:
         """The names of all members, from the identity service."""

@@ -18,6 +18,7 @@ from consilium.kernel.encoding import AtMost, Digest, MemberId, Signature, encod
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.merkle import leaf_hash, merkle_root
 from consilium.kernel.parameters import Parameters
+from consilium.kernel.recovery import RecoveryCertificate, RecoveryStatement
 from consilium.kernel.transactions import PAYLOAD_BYTES_MAX, MemberProfile
 
 GENESIS_HEIGHT = 0
@@ -102,12 +103,17 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class CertifiedBlock:
-    """A header, its batches in the header's order, and the proof that a quorum committed it; the result, once known."""
+    """A header, its batches in the header's order, and the proof that a quorum committed it.
+
+    `recovery` is there where an epoch ended by one (C10): with the blocks that stand by it, whose `commit` then has no
+    signatures, and with the first block of the epoch that it opened.
+    """
 
     DOMAIN: ClassVar[str] = "consilium.block"
     header: Annotated[bytes, AtMost(HEADER_BYTES_MAX)]
     batches: Annotated[tuple[Annotated[bytes, AtMost(4 * 1024 * 1024)], ...], AtMost(BATCHES_MAX)]
     commit: CommitCertificate
+    recovery: RecoveryCertificate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +141,16 @@ class Outlook:
     def term_end(self) -> int:
         """The last height of the term, which the alliance signs (C7)."""
         return self.epoch_start + self.parameters.term_blocks - 1
+
+
+def recovered(outlook: Outlook, statement: RecoveryStatement) -> Outlook:
+    """The epoch that a recovery opens, with the numbers of the one that it ends (C10)."""
+    return Outlook(
+        statement.epoch + 1,
+        statement.last_height + 1,
+        statement.next_committee,
+        None,
+        statement.mix,
+        statement.successors(outlook.electorate),
+        outlook.parameters,
+    )

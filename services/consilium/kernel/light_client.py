@@ -3,7 +3,7 @@
 A `TransactionProof` shows that a transaction stands in the log and how it ended, a `StateProof` what the authenticated map
 holds under a key, or that it holds nothing there. Both stand under a result certificate, which only the committee of its
 epoch can make. A `TrustedHistory` starts from genesis and learns the following committees hop by hop, each signed by more
-than two thirds of the members it already knows.
+than two thirds of the members it already knows: at a handover, or as a recovery.
 
 Bytes become values with `encoding.decode`; here is no network and no store.
 """
@@ -16,6 +16,7 @@ from consilium.kernel.certificates import (
     AllianceCertificate,
     Committee,
     Electorate,
+    MemberSignature,
     ResultCertificate,
     verify_alliance_certificate,
     verify_result_certificate,
@@ -23,11 +24,12 @@ from consilium.kernel.certificates import (
 from consilium.kernel.chain import TRANSACTION_BYTES_MAX, Genesis, Header
 from consilium.kernel.codes import Code, outcome_leaf
 from consilium.kernel.encoding import AtMost, Digest, decode
-from consilium.kernel.errors import BadSignature, Conflict, NotFound
+from consilium.kernel.errors import BadSignature, Conflict, Malformed, NotFound
 from consilium.kernel.founding import first_committee, first_electorate, verify_genesis
 from consilium.kernel.hashing import sha256
 from consilium.kernel.merkle import InclusionProof, verify_inclusion
 from consilium.kernel.opening import open_transaction
+from consilium.kernel.recovery import RECOVERY_BYTES_MAX, RecoveryCertificate, verify_recovery
 from consilium.kernel.signing import Verifier
 from consilium.kernel.state_map import MapProof, verify_absence, verify_presence
 from consilium.kernel.state_values import electorate_entry, state_root
@@ -98,6 +100,25 @@ class EpochHop:
     next_committee: Committee
     electorate: StateProof
 
+    @property
+    def signatures(self) -> tuple[MemberSignature, ...]:
+        """The members' signatures it stands on."""
+        return self.alliance.signatures
+
+
+Hop = EpochHop | RecoveryCertificate
+"""The two ways over an epoch's end: handed over (C7), or recovered (C10)."""
+
+
+def decode_hop(data: bytes, chain_id: bytes) -> Hop:
+    """A hop as the ledger sends it; the kinds are told apart by their domain. Raises Malformed."""
+    try:
+        return decode(EpochHop, data, chain_id)
+    except Malformed as refusal:
+        if refusal.reason != "FOREIGN_DOMAIN":
+            raise
+        return decode(RecoveryCertificate, data, chain_id, RECOVERY_BYTES_MAX)
+
 
 def verify_transaction(
     committee: Committee, chain_id: bytes, proof: TransactionProof, verifier: Verifier
@@ -147,6 +168,7 @@ class TrustedHistory:
         self.chain_id = genesis.chain_id
         self._committees = [first_committee(genesis)]
         self._starts = [1]
+        self._certifies_from = [1]
         self._electorate = first_electorate(genesis)
 
     @property
@@ -176,27 +198,47 @@ class TrustedHistory:
         """As the function of this name, with the committee of the proof's own epoch and height."""
         return verify_state(self._judge_of(proof.certificate), self.chain_id, proof, verifier)
 
-    def hop(self, hop: EpochHop, verifier: Verifier) -> None:
-        """Learn the committee and electorate of the next epoch (L5, C7).
+    def hop(self, hop: Hop, verifier: Verifier) -> None:
+        """Learn the committee and electorate of the next epoch (L5, C7, C10).
 
         Raises BadSignature, Conflict, Malformed or InvalidArgument; then nothing has been learned.
         """
+        if isinstance(hop, RecoveryCertificate):
+            self._hop_recovered(hop, verifier)
+        else:
+            self._hop_handed_over(hop, verifier)
+
+    def _hop_recovered(self, hop: RecoveryCertificate, verifier: Verifier) -> None:
+        """Those who may have signed who follows. What the old committee left uncertified is the new one's to certify."""
+        start, statement = self._starts[-1], hop.statement
+        verify_recovery(self._committees[-1], self._electorate, start, hop, self.chain_id, verifier)
+        self._begin(statement.next_committee, statement.last_height + 1, start, statement.successors(self._electorate))
+
+    def _hop_handed_over(self, hop: EpochHop, verifier: Verifier) -> None:
         following = self.epoch + 1
         verify_alliance_certificate(self._electorate, hop.alliance, self.chain_id, verifier)
         _verify_successor(hop, self.chain_id)
-        boundary = self.verify_state(hop.electorate, verifier)
+        # Where the old committee was lost in the epoch's last blocks, the next one certified them (C10).
+        certificate = hop.electorate.certificate
+        judge = hop.next_committee if certificate.result.epoch == following else self._judge_of(certificate)
+        boundary = verify_state(judge, self.chain_id, hop.electorate, verifier)
         if boundary.height <= hop.alliance.result.height or boundary.key != electorate_entry(following):
             raise Conflict("OTHER_BOUNDARY", "The electorate is not proven at the epoch's last block.", "L5")
         electorate = decode(Electorate, boundary.value or b"", self.chain_id)
-        self._committees.append(hop.next_committee)
-        self._starts.append(boundary.height + 1)
+        self._begin(hop.next_committee, boundary.height + 1, boundary.height + 1, electorate)
+
+    def _begin(self, committee: Committee, start: int, certifies_from: int, electorate: Electorate) -> None:
+        """Take what was verified for the newest epoch."""
+        self._committees.append(committee)
+        self._starts.append(start)
+        self._certifies_from.append(certifies_from)
         self._electorate = electorate
 
     def _judge_of(self, certificate: ResultCertificate) -> Committee:
         """The committee that may sign this result."""
         epoch, height = certificate.result.epoch, certificate.result.height
         committee = self.committee_of(epoch)
-        if height < self._starts[epoch] or (epoch < self.epoch and height >= self._starts[epoch + 1]):
+        if height < self._certifies_from[epoch] or (epoch < self.epoch and height >= self._starts[epoch + 1]):
             raise BadSignature("OUTSIDE_EPOCH", f"Height {height} does not belong to epoch {epoch}.", "L5")
         return committee
 

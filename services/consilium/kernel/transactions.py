@@ -1,7 +1,7 @@
 """Every kind of transaction, and what it carries (rules L2, S3 to S6, S8, C6 to C8).
 
-The numbers of the kinds never change. Quorum-loss recovery and break-glass have their numbers reserved here, so that the
-formats need not move when they come.
+The numbers of the kinds never change. Break-glass has its number reserved here, so that the formats need not move when it
+comes. 12 stays free: a recovery (C10) is no transaction, for nobody could order it.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,6 @@ class Kind(IntEnum):
     HANDOVER = 9
     EVIDENCE = 10
     VOTE = 11
-    RECOVERY = 12
     ERASURE = 13
     BREAK_GLASS = 14
     PARAMETERS = 15

@@ -22,12 +22,12 @@ from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import Conflict, DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from consilium.kernel.light_client import (
-    EpochHop,
     StateProof,
     TransactionProof,
     TrustedHistory,
     VerifiedState,
     VerifiedTransaction,
+    decode_hop,
 )
 from consilium.kernel.opening import open_transaction
 from consilium.kernel.signing import Verifier
@@ -204,7 +204,7 @@ class ProvenLedger:
                     # Said of the hop, not of what was asked for: that is there.
                     sentence = f"This member's ledger cannot prove the step into epoch {request.epoch} yet; ask again."
                     raise Unavailable("COMMITTEE_UNKNOWN", sentence, "L5") from error
-                self._history.hop(decode(EpochHop, response.encoded, self._history.chain_id), self._verifier)
+                self._history.hop(decode_hop(response.encoded, self._history.chain_id), self._verifier)
 
 
 def _milliseconds(seconds: float) -> int:

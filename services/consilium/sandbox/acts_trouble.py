@@ -14,7 +14,7 @@ from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.api.storage.v1 import storage_pb2
 from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceStub
 from consilium.kernel.encoding import decode
-from consilium.kernel.light_client import EpochHop, StateProof, TrustedHistory
+from consilium.kernel.light_client import Hop, StateProof, TrustedHistory
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.state_values import grant_entry
 from consilium.runtime.channels import Channel, typed
@@ -220,7 +220,7 @@ async def _next_epoch(stage: Stage, act: Act) -> None:
         done(term)
 
 
-def _committees(stage: Stage, history: TrustedHistory, hops: list[EpochHop]) -> Table:
+def _committees(stage: Stage, history: TrustedHistory, hops: list[Hop]) -> Table:
     table = Table(show_edge=False)
     for heading in ("epoch", "delegates, in the order they are primary", "signed into office by"):
         table.add_column(heading)
@@ -228,7 +228,7 @@ def _committees(stage: Stage, history: TrustedHistory, hops: list[EpochHop]) -> 
         delegates = " ".join(each.member_id for each in history.committee_of(epoch).delegates)
         signers = "the genesis file"
         if epoch > 0:
-            names = [each.member_id for each in hops[epoch - 1].alliance.signatures]
+            names = [each.member_id for each in hops[epoch - 1].signatures]
             signers = f"{', '.join(names)} ({len(names)} of {len(stage.alliance.members)})"
         table.add_row(str(epoch), delegates, signers)
     return table

@@ -16,7 +16,7 @@ from consilium.kernel.certificates import Committee
 from consilium.kernel.chain import CertifiedBlock, Genesis, Header
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import FailedPrecondition, NotFound
-from consilium.kernel.light_client import EpochHop, TrustedHistory
+from consilium.kernel.light_client import Hop, TrustedHistory
 from consilium.kernel.opening import open_block
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.runtime.channels import Channel, typed
@@ -42,7 +42,7 @@ class ChainWatch:
     def __init__(self, genesis: Genesis, gateway: MemberGateway) -> None:
         self.blocks: list[SeenBlock] = []
         self.history = TrustedHistory(genesis)
-        self.hops: list[EpochHop] = []
+        self.hops: list[Hop] = []
         self._gateway, self._chain_id = gateway, genesis.chain_id
         self._changed = asyncio.Condition()
 

@@ -1,5 +1,7 @@
 """After execution: results, stable checkpoints, the ends of terms, and the next epoch (rules L3, C5, C7, C8)."""
 
+from dataclasses import replace
+
 from consilium.consensus.core.attendance import Attendance
 from consilium.consensus.core.batching import queue
 from consilium.consensus.core.events import (
@@ -11,7 +13,9 @@ from consilium.consensus.core.events import (
     PreparedRecord,
     ProposalRecord,
     Record,
+    RecoveryRecord,
     StableRecord,
+    StopRecord,
     ViewRecord,
 )
 from consilium.consensus.core.forming import OwnBody, own_transaction
@@ -32,10 +36,12 @@ def on_executed(state: State, event: Executed) -> None:
     result, header = event.result, event.header
     if result.height <= state.tip.height:
         return
+    if header.epoch > state.outlook.epoch:  # block sync has crossed a recovery that nobody told this replica of
+        enter_epoch(state, event.outlook)
     state.tip = Parent(result.height, result.block_hash, header.time_ms)
     state.blocks[result.height], state.results[result.height] = state.tip, result
     state.delivered = max(state.delivered, result.height)
-    state.last_commit = event.commit
+    state.last_commit = event.commit if event.commit.signatures else state.last_commit
     state.pool.mark_ordered(header.batch_digests, result.height)
     state.progress_at = state.now_ms
     state.attempts = 0 if state.entered else state.attempts
@@ -44,6 +50,8 @@ def on_executed(state: State, event: Executed) -> None:
     if event.outlook.epoch != state.outlook.epoch:
         enter_epoch(state, event.outlook)
     state.outlook = event.outlook
+    if state.is_recovered and result.height == state.outlook.epoch_start:
+        _certify_what_was_left(state)
     if signs:
         _sign_result(state, committee.index_of(state.identity.member_id), result)
     _stabilise_own(state, result)
@@ -65,6 +73,18 @@ def _sign_result(state: State, index: int | None, result: Result) -> None:
     assert committee is not None, "the epoch that ended had a committee"
     state.checkpoints.add(committee, index, state.last_checkpoint)
     send_checkpoint(state)
+
+
+def _certify_what_was_left(state: State) -> None:
+    """The new committee signs, in its own epoch's name, the results that the lost quorum has left uncertified (C10).
+
+    Not before the first block of its epoch is executed: only with that does every ledger know who may.
+    """
+    for height in sorted(each for each in state.results if state.stable_height < each < state.outlook.epoch_start):
+        own = state.results[height] = replace(state.results[height], epoch=state.outlook.epoch)
+        if state.votes:
+            _sign_result(state, state.index, own)
+        _stabilise_own(state, own)
 
 
 def sign_tip(state: State) -> None:
@@ -131,6 +151,8 @@ def stabilise(state: State, certificate: ResultCertificate) -> None:
     state.pool.prune(height - 2 * state.parameters.window_blocks)
     state.results = {each: result for each, result in state.results.items() if each > height}
     keep = {height, state.outlook.epoch_start - 1}
+    if state.is_recovered and height >= state.outlook.epoch_start:
+        state.recovery = None
     state.blocks = {each: block for each, block in state.blocks.items() if each > height or each in keep}
     if rewrites:
         state.effects.append(Persist(_what_remains(state), replace=True))
@@ -155,6 +177,10 @@ def _what_remains(state: State) -> tuple[Record, ...]:
     """All the vote log has to hold: the checkpoint, the view, what is above it, and the batches not yet ordered."""
     epoch = state.outlook.epoch
     records: list[Record] = [StableRecord(state.stable)] if state.stable is not None else []
+    if state.stopped_epoch == epoch:
+        records.append(StopRecord(epoch))
+    if state.recovery is not None:
+        records.append(RecoveryRecord(state.recovery))
     if state.entered and state.new_view is not None:
         records.append(NewViewRecord(state.new_view))
     else:

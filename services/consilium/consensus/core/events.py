@@ -13,6 +13,7 @@ from consilium.kernel.certificates import CommitCertificate, PreparedCertificate
 from consilium.kernel.chain import CertifiedBlock, Header, Outlook
 from consilium.kernel.encoding import Identifier, MemberId, Signature
 from consilium.kernel.opening import OpenedBatch
+from consilium.kernel.recovery import RecoveryCertificate
 
 
 class Timer(IntEnum):
@@ -63,7 +64,23 @@ class Executed:
     outlook: Outlook
 
 
-Input = Submitted | Received | TimerExpired | Executed
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The member's people asked that its replica says nothing more in this epoch (C10)."""
+
+    now_ms: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverySigned:
+    """More than two thirds of the electors have signed a recovery; all signatures in it were verified (C10)."""
+
+    now_ms: int
+    certificate: RecoveryCertificate
+
+
+Input = Submitted | Received | TimerExpired | Executed | StopAsked | RecoverySigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +138,25 @@ class NewViewRecord:
     new_view: NewView
 
 
-Record = ProposalRecord | PreparedRecord | ViewRecord | BatchRecord | StableRecord | NewViewRecord
+@dataclass(frozen=True, slots=True)
+class StopRecord:
+    """This replica says nothing more in the epoch: its report on it was given out, and must stay true (C10)."""
+
+    KIND: ClassVar[int] = 7
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryRecord:
+    """The epoch ends as this certificate says, whatever its old committee may still say (C10)."""
+
+    KIND: ClassVar[int] = 8
+    certificate: RecoveryCertificate
+
+
+Record = (
+    ProposalRecord | PreparedRecord | ViewRecord | BatchRecord | StableRecord | NewViewRecord | StopRecord | RecoveryRecord
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ def _deliver(state: State, slot: Slot) -> None:
     assert slot.commit is not None, "only a committed slot is delivered"
     state.delivered, state.last_commit = slot.header.height, slot.commit
     data = tuple(entry.opened.data for entry in entries)
-    state.effects.append(Deliver(CertifiedBlock(slot.header_bytes, data, slot.commit)))
+    state.effects.append(Deliver(CertifiedBlock(slot.header_bytes, data, slot.commit, state.opening(slot.header.height))))
 
 
 def _propose(state: State) -> None:
@@ -214,9 +214,9 @@ def _is_worth_a_block(state: State, height: int, entries: Sequence[Entry]) -> bo
 
 
 def _may_propose(state: State, height: int) -> bool:
-    """Within the watermarks and the pipeline, past no barrier, and on a certified end of the last epoch (C3, C7)."""
+    """Within the watermarks and the pipeline, past no barrier, and on a certified end of the last epoch (C3, C7, C10)."""
     depth = state.parameters.pipeline_blocks
-    founded = state.stable_height >= state.outlook.epoch_start - 1
+    founded = state.stable_height >= state.outlook.epoch_start - 1 or state.is_recovered
     return founded and height <= min(state.high, state.tip.height + depth) and not state.barred(height)
 
 

@@ -6,7 +6,9 @@ from consilium.consensus.core.events import (
     PreparedRecord,
     ProposalRecord,
     Record,
+    RecoveryRecord,
     StableRecord,
+    StopRecord,
     ViewRecord,
 )
 from consilium.consensus.core.identity import Identity, Recovered, Tip
@@ -21,6 +23,7 @@ from consilium.consensus.core.view_change import ViewChanges, plan_new_view
 from consilium.consensus.core.view_changing import work_in
 from consilium.kernel.certificates import Phase, SignedVote, Vote
 from consilium.kernel.chain import Header, Outlook
+from consilium.kernel.chain import recovered as after_recovery
 from consilium.kernel.encoding import decode
 from consilium.kernel.hashing import sha256
 from consilium.kernel.opening import open_batch
@@ -29,6 +32,9 @@ from consilium.kernel.opening import open_batch
 def recover(identity: Identity, outlook: Outlook, tip: Tip, recovered: Recovered) -> State:
     """The state to start with: the ledger's tip, and what the vote log fixes above it."""
     state = _at_tip(identity, outlook, tip)
+    for record in recovered.records:
+        if isinstance(record, RecoveryRecord):
+            _take_recovery(state, record)
     if recovered.lost:
         state.silence = Silence(outlook.committee.quorum, outlook.parameters.window_blocks)
     for record in recovered.records:
@@ -75,11 +81,26 @@ def _at_tip(identity: Identity, outlook: Outlook, tip: Tip) -> State:
     return state
 
 
+def _take_recovery(state: State, record: RecoveryRecord) -> None:
+    """Cross again into the epoch that a recovery opened here before; the ledger crosses with the first block of it (C10)."""
+    statement = record.certificate.statement
+    if statement.epoch not in (state.outlook.epoch, state.outlook.epoch - 1):
+        return
+    state.recovery = record.certificate
+    if statement.epoch == state.outlook.epoch and statement.ends_with(state.tip.height, state.tip.hash):
+        state.previous_committee, state.outlook = state.committee, after_recovery(state.outlook, statement)
+        state.log, state.calls = MessageLog(state.committee), ViewChanges(state.committee)
+        state.turnover = Turnover(state.outlook.electorate)
+        state.take_seat()
+
+
 def _apply_standing(state: State, record: Record) -> None:
     """The checkpoint, the view and the batches, before the slots that rest on them."""
     match record:
         case StableRecord(certificate=certificate) if certificate.result.height > state.stable_height:
             state.stable, state.stable_height = certificate, certificate.result.height
+        case StopRecord(epoch=epoch):
+            state.stopped_epoch = epoch
         case ViewRecord(epoch=epoch, view=view, entered=entered) if epoch == state.outlook.epoch:
             state.view, state.entered, state.new_view = view, entered, None
         case NewViewRecord(new_view=new_view) if new_view.epoch == state.outlook.epoch:

@@ -6,12 +6,14 @@ without a vote in this epoch runs one too: it forms batches and signs the ends o
 Read next: `normal_case` (the three phases), `view_changing`, `checkpointing`, `batching`; `admission` judges signatures.
 """
 
-from consilium.consensus.core import batching, checkpointing, normal_case, resending, view_changing
+from consilium.consensus.core import batching, checkpointing, normal_case, recovering, resending, view_changing
 from consilium.consensus.core.events import (
     Effect,
     Executed,
     Input,
     Received,
+    RecoverySigned,
+    StopAsked,
     Submitted,
     Timer,
     TimerExpired,
@@ -76,6 +78,10 @@ class Replica:
                     checkpointing.on_executed(self.state, event)
                     batching.cut_when_ordered(self.state)
                     normal_case.arm_heartbeat(self.state)
+                case StopAsked(epoch=epoch):
+                    recovering.stop(self.state, epoch)
+                case RecoverySigned(certificate=certificate):
+                    recovering.take(self.state, certificate)
         except ConsiliumError as error:
             self.refused = error
         return self._finish()
@@ -83,6 +89,8 @@ class Replica:
     def _finish(self) -> list[Effect]:
         """What has become possible, then the alarm by which something must move."""
         state = self.state
+        if recovering.proceed(state):
+            normal_case.arm_heartbeat(state)
         if state.turnover.own is not None and state.is_primary:
             checkpointing.hand_over(state)
         normal_case.advance(state)

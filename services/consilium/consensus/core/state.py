@@ -29,6 +29,7 @@ from consilium.kernel.certificates import (
 from consilium.kernel.chain import Outlook
 from consilium.kernel.encoding import encode
 from consilium.kernel.parameters import Parameters
+from consilium.kernel.recovery import RecoveryCertificate
 
 
 @dataclass(slots=True)
@@ -58,6 +59,8 @@ class State:
     pending_bytes: int = 0
     new_view: NewView | None = None
     silence: Silence | None = None
+    stopped_epoch: int | None = None
+    recovery: RecoveryCertificate | None = None
     attempts: int = 0
     calls_complete_at: int | None = None
     view_entered_at: int = 0
@@ -92,13 +95,13 @@ class State:
 
     @property
     def votes(self) -> bool:
-        """Whether this replica may speak as a delegate now: it is one, and not silenced (C5)."""
-        return self.index is not None and self.silence is None
+        """Whether this replica may speak as a delegate now: it is one, not silenced (C5), and has not stopped (C10)."""
+        return self.index is not None and self.silence is None and self.stopped_epoch != self.outlook.epoch
 
     @property
     def is_primary(self) -> bool:
         """Whether this replica proposes now."""
-        if self.index is None or self.silence is not None or not self.entered:
+        if not self.votes or not self.entered:
             return False
         return self.view % len(self.outlook.committee.delegates) == self.index
 
@@ -124,6 +127,18 @@ class State:
         if election < height and self.tip.height < election:
             return True
         return any(slot.has_handover for each, slot in self.log.slots.items() if self.tip.height < each < height)
+
+    @property
+    def is_recovered(self) -> bool:
+        """Whether the epoch before ended by a recovery, and nothing in this one is stable yet (C10)."""
+        return self.recovery is not None and self.recovery.statement.epoch == self.outlook.epoch - 1
+
+    def opening(self, height: int) -> RecoveryCertificate | None:
+        """The recovery that the block at this height must carry: the first of the epoch that it opened."""
+        recovery, outlook = self.recovery, self.outlook
+        if recovery is None or height != outlook.epoch_start:
+            return None
+        return recovery if recovery.statement.mix == outlook.election_mix else None
 
     def block_at(self, height: int) -> Parent | None:
         """The executed block at a height, or the one accepted in this view."""

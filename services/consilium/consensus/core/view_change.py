@@ -36,8 +36,10 @@ def plan_new_view(changes: Sequence[SignedViewChange], epoch_start: int, chain_i
     """Work out what a new view starts with.
 
     Without a stable checkpoint in this epoch the first header's parent is not looked at: 2f+1 have prepared it, so it fits.
+    After a recovery this committee has certified earlier heights as well; they say nothing about this epoch (C10).
     """
-    stables = [each.view_change.stable for each in changes if each.view_change.stable is not None]
+    shown = [each.view_change.stable for each in changes if each.view_change.stable is not None]
+    stables = [each for each in shown if each.result.height >= epoch_start]
     stable = max(stables, key=lambda each: each.result.height, default=None)
     height = stable.result.height if stable else epoch_start - 1
     tail = stable.result.block_hash if stable else None

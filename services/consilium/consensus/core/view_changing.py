@@ -35,7 +35,7 @@ def own_call(state: State) -> SignedViewChange:
     """This replica's view change: its stable checkpoint and what it has prepared above."""
     identity, index = state.identity, state.index
     assert index is not None, "only a delegate calls for a view"
-    stable = state.stable if state.stable is not None and state.stable.result.epoch == state.outlook.epoch else None
+    stable = state.stable if state.stable_height >= state.outlook.epoch_start else None
     floor = stable.result.height if stable else state.outlook.epoch_start - 1
     prepared = tuple(proof for height, proof in sorted(state.log.prepared.items()) if height > floor)
     change = ViewChange(state.outlook.epoch, state.view, stable, prepared)

@@ -3,15 +3,18 @@
 A header must take the next place and carry exactly what the state says about epoch, committees and mix; a quorum of the
 sitting committee must have committed it; its batches must be the ones it orders, and every signature in them good. All that
 is judged before anything is executed, by delegates and followers alike (L8), and by block sync before it trusts a peer.
+Where an epoch ended by a recovery (C10), its certificate stands for the commits of the blocks it names, and opens the next
+epoch with the block that follows them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consilium.kernel.certificates import verify_commit_certificate
-from consilium.kernel.chain import GENESIS_HEIGHT, CertifiedBlock, Genesis, Header, Outlook
+from consilium.kernel.chain import GENESIS_HEIGHT, CertifiedBlock, Genesis, Header, Outlook, recovered
 from consilium.kernel.errors import Conflict
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.opening import OpenedBlock, open_block, verify_copy
+from consilium.kernel.recovery import RecoveryCertificate, verify_recovery
 from consilium.kernel.signing import Verifier
 from consilium.ledger.core.terms import first_terms, outlook
 
@@ -46,14 +49,27 @@ def verify_block(block: CertifiedBlock, tip: Tip, chain_id: bytes, verifier: Ver
     tip, BadSignature for a certificate, batch or transaction whose signatures do not hold.
     """
     opened = open_block(block, chain_id)
+    commit, recovery = block.commit, block.recovery
+    is_named = recovery is not None and recovery.statement.names(opened.header.height, opened.block_hash)
+    if recovery is not None:
+        ahead = tip.outlook
+        verify_recovery(ahead.committee, ahead.electorate, ahead.epoch_start, recovery, chain_id, verifier)
+        tip = tip if is_named else _across(tip, recovery)
     verify_header(opened.header, tip, chain_id)
-    commit = block.commit
     if (commit.height, commit.digest) != (opened.header.height, opened.block_hash):
         raise Conflict("OTHER_COMMIT", "The commit certificate is for another block.", "L3")
-    verify_commit_certificate(tip.outlook.committee, commit, chain_id, verifier)
+    if not is_named:
+        verify_commit_certificate(tip.outlook.committee, commit, chain_id, verifier)
     for batch in opened.batches:
         verify_copy(batch, verifier)
     return VerifiedBlock(opened)
+
+
+def _across(tip: Tip, recovery: RecoveryCertificate) -> Tip:
+    """The tip with the epoch that a recovery opens on it. Raises Conflict: WRONG_RECOVERY unless it ends there (C10)."""
+    ends = recovery.statement.ends_with(tip.height, tip.block_hash)
+    _expect("RECOVERY", "a recovery that ends the epoch at the tip", ends, "C10")
+    return replace(tip, outlook=recovered(tip.outlook, recovery.statement))
 
 
 def verify_header(header: Header, tip: Tip, chain_id: bytes) -> None:

@@ -16,16 +16,19 @@ from consilium.kernel.codes import Code
 from consilium.kernel.election import Candidate
 from consilium.kernel.errors import BadSignature, Conflict, DataLoss, FailedPrecondition, NotFound
 from consilium.kernel.founding import verify_genesis
-from consilium.kernel.light_client import EpochHop, StateProof, TransactionProof
+from consilium.kernel.light_client import Hop, StateProof, TransactionProof
 from consilium.kernel.merkle import ConsistencyProof, MerkleLog
+from consilium.kernel.recovery import RecoveryCertificate
 from consilium.kernel.signing import Verifier
 from consilium.kernel.state_values import GrantState, MemberState
 from consilium.ledger.core.acceptance import Tip, VerifiedBlock, genesis_tip, verify_block
 from consilium.ledger.core.archive import Archive, Link
+from consilium.ledger.core.elections import cross_recovery
 from consilium.ledger.core.execution import BlockOutcome, execute_block
 from consilium.ledger.core.proofs import epoch_hop, state_proof, transaction_proofs
 from consilium.ledger.core.state import LedgerState
 from consilium.ledger.core.tables import RecordEntry
+from consilium.ledger.core.terms import draw_recovery
 
 
 class Chain:
@@ -45,7 +48,8 @@ class Chain:
         self._log = MerkleLog()
         self._archive = Archive()
         self._tip = genesis_tip(genesis)
-        self._hops: dict[int, EpochHop] = {}
+        self._hops: dict[int, Hop] = {}
+        self._recoveries: dict[int, RecoveryCertificate] = {}
         self._term_ends: dict[int, int] = {}
         self._boundaries: dict[int, int] = {}
 
@@ -68,12 +72,14 @@ class Chain:
     def append_verified(self, verified: VerifiedBlock) -> BlockOutcome:
         """Execute a block that was verified against this very tip.
 
-        Raises Conflict: WRONG_PARENT when the tip has moved since.
+        Raises Conflict: WRONG_PARENT when the tip has moved since; DataLoss: DIVERGED for a recovery drawn wrongly (C10).
         """
         opened = verified.opened
         header = opened.header
         if header.parent_hash != self._tip.block_hash:
             raise Conflict("WRONG_PARENT", "This block was verified against another tip.", "L3")
+        if opened.block.recovery is not None:
+            self._recover(opened.block.recovery, header.height)
         outcome = execute_block(self._state, self._log, opened, self._verifier)
         self._archive.add(Link(opened.block, header, outcome, self._state.map, self._state.tables_root), opened.batches)
         if header.height == self._tip.outlook.term_end:
@@ -82,6 +88,14 @@ class Chain:
             self._boundaries[header.epoch] = header.height
         self._tip = Tip(header.height, opened.block_hash, header.time_ms, outcome.outlook)
         return outcome
+
+    def _recover(self, recovery: RecoveryCertificate, height: int) -> None:
+        """Note that an epoch ends by a recovery, and open the next one with its first block (C10)."""
+        statement = recovery.statement
+        self._recoveries[statement.epoch] = recovery
+        if height > statement.last_height:
+            cross_recovery(self._state, statement)
+            self._boundaries[statement.epoch], self._hops[statement.epoch] = statement.last_height, recovery
 
     def add_result_certificate(self, certificate: ResultCertificate) -> None:
         """Take in the proof that a quorum got the same result; the height is final from here on (L3).
@@ -93,16 +107,21 @@ class Chain:
         if result.height > self.height:
             raise FailedPrecondition("NOT_EXECUTED", f"Height {result.height} has not been executed here.", "L3")
         link = self._archive.link(result.height)
-        if result.epoch != link.header.epoch:
+        if not self._may_certify(result.epoch, link):
             raise BadSignature("WRONG_EPOCH", "The certificate names another epoch than its height's.", "L3")
         verify_result_certificate(self.committee_of(result.epoch), certificate, self.chain_id, self._verifier)
-        if result != link.outcome.result:
+        if replace(result, epoch=link.header.epoch) != link.outcome.result:
             raise DataLoss("DIVERGED", f"A quorum certified another result for height {result.height} than ours.", "L3")
         if link.ends_epoch:
             self._keep_hop(replace(link, certificate=certificate))
         link.certificate = certificate
         self.certified_height = max(self.certified_height, result.height)
         self._archive.let_go(result.height)
+
+    def _may_certify(self, epoch: int, link: Link) -> bool:
+        """Whether this epoch's committee may: its own results, and those that a lost quorum before it left open (C10)."""
+        own = link.header.epoch
+        return epoch == own or (epoch == own + 1 and own in self._recoveries and self._tip.outlook.epoch > own)
 
     def _keep_hop(self, boundary: Link) -> None:
         """Make the hop over an epoch's last block as soon as it is final; its state is kept until then (L5)."""
@@ -204,10 +223,14 @@ class Chain:
         old, new = self.outcome(old_height).result, self.outcome(new_height).result
         return self._log.consistency_proof(old.log_size, new.log_size)
 
-    def epoch_hop(self, epoch: int) -> EpochHop:
+    def draw_recovery(self, lost: Sequence[str]) -> tuple[Committee, bytes]:
+        """Who follows a recovery without these members, and the mix (C10); raises as `terms.draw_recovery`."""
+        return draw_recovery(self._state.terms, self._state.parameters, self.chain_id, lost)
+
+    def epoch_hop(self, epoch: int) -> Hop:
         """What a light client needs to cross from `epoch` into the next (L5).
 
-        Raises NotFound: NO_SUCH_HOP until the epoch's last block is certified here.
+        Raises NotFound: NO_SUCH_HOP until the epoch's last block is certified here, or a recovery was crossed.
         """
         hop = self._hops.get(epoch)
         if hop is None:

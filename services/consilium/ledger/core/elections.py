@@ -5,14 +5,15 @@ from dataclasses import replace
 from consilium.kernel.certificates import Elector, Electorate, verify_alliance_certificate
 from consilium.kernel.codes import Code
 from consilium.kernel.election import Candidate
-from consilium.kernel.errors import BadSignature
+from consilium.kernel.errors import BadSignature, DataLoss
 from consilium.kernel.hashing import sha256
 from consilium.kernel.opening import OpenedTransaction
+from consilium.kernel.recovery import RecoveryStatement
 from consilium.kernel.transactions import EvidenceBody, GradeBody, HandoverBody, MemberBody, RevealBody
 from consilium.ledger.core.block_scope import BlockScope
 from consilium.ledger.core.conduct import judge_term, note_alive, votes_by_candidate
 from consilium.ledger.core.state import LedgerState
-from consilium.ledger.core.terms import drawn, mixed, next_epoch, outlook
+from consilium.ledger.core.terms import draw_recovery, drawn, mixed, next_epoch, outlook, recovered_epoch
 
 ALWAYS_ALLOWED = (MemberBody, GradeBody, EvidenceBody, HandoverBody)
 """What a committee may still order once its extended terms are used up: governance, and what ends its epoch (C7)."""
@@ -70,6 +71,19 @@ def close_block(state: LedgerState, height: int) -> None:
     if terms.handed_over:
         judge_term(state)
         state.open_epoch(next_epoch(terms, height + 1, _candidates(state, height), _electorate(state)))
+
+
+def cross_recovery(state: LedgerState, statement: RecoveryStatement) -> None:
+    """Open the epoch that a recovery opens, before its first block is executed (C10).
+
+    Raises DataLoss (DIVERGED) for a committee that this ledger would not have drawn: more than two thirds of the members
+    have signed what cannot be, and nothing may stand on it here.
+    """
+    terms = state.terms
+    expected = draw_recovery(terms, state.parameters, state.chain_id, statement.lost)
+    if expected != (statement.next_committee, statement.mix):
+        raise DataLoss("DIVERGED", "The recovery names another committee than the draw gives without the lost ones.", "C10")
+    state.open_epoch(recovered_epoch(terms, statement, _candidates(state, statement.last_height)))
 
 
 def _candidates(state: LedgerState, height: int) -> list[Candidate]:

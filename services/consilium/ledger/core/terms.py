@@ -16,6 +16,7 @@ from consilium.kernel.errors import FailedPrecondition
 from consilium.kernel.founding import FIRST_MIX, candidate, first_committee, first_electorate
 from consilium.kernel.hashing import domain_hash
 from consilium.kernel.parameters import Parameters
+from consilium.kernel.recovery import RecoveryStatement
 from consilium.kernel.transactions import Absence
 
 LEFT_VIEWS_MAX = 512
@@ -105,13 +106,38 @@ def next_epoch(terms: Terms, epoch_start: int, candidates: Sequence[Candidate], 
     """The terms of the epoch that begins at `epoch_start`, once the handover stands (C7)."""
     assert terms.handed_over
     assert terms.next_committee is not None
+    return _opened(terms.next_committee, terms.mix, epoch_start, candidates, electorate)
+
+
+def draw_recovery(terms: Terms, parameters: Parameters, chain_id: bytes, lost: Sequence[str]) -> tuple[Committee, bytes]:
+    """The committee that follows when a recovery ends the epoch without these members, and the mix it is drawn with (C10).
+
+    It hangs on what was settled when the epoch began, never on a height, so all signers find the same. Raises
+    FailedPrecondition: TOO_FEW_MEMBERS below four that are left.
+    """
+    mix = domain_hash("consilium.recovery-mix", terms.drawn_mix)
+    left = [each for each in terms.candidates if each.member_id not in lost]
+    return draw_committee(left, parameters, chain_id, terms.epoch + 1, mix).committee, mix
+
+
+def recovered_epoch(terms: Terms, statement: RecoveryStatement, candidates: Sequence[Candidate]) -> Terms:
+    """The terms of the epoch that a recovery opens; who was lost is no candidate until the one after (C10)."""
+    left = [each for each in candidates if each.member_id not in statement.lost]
+    electorate = statement.successors(terms.electorate)
+    return _opened(statement.next_committee, statement.mix, statement.last_height + 1, left, electorate)
+
+
+def _opened(
+    committee: Committee, mix: bytes, epoch_start: int, candidates: Sequence[Candidate], electorate: Electorate
+) -> Terms:
+    """The terms of an epoch as it begins."""
     return Terms(
-        terms.epoch + 1,
+        committee.epoch,
         epoch_start,
-        terms.next_committee,
+        committee,
         None,
-        terms.mix,
-        terms.mix,
+        mix,
+        mix,
         (),
         tuple(candidates),
         electorate,
