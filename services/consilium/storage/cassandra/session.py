@@ -1,0 +1,255 @@
+"""The way to a member's Cassandra: one session, prepared statements, and errors as ours (rule S2, design section 7).
+
+Every statement is idempotent: rows are immutable or carry a timestamp that is drawn once. So a request whose outcome is
+unknown (a time-out, a broken connection, a coordinator that died) is sent again as it was, until `cassandra_wait_ms` is
+over; then it is Unavailable, and still unknown. The settings of the connection answer known traps: libev under mutual TLS,
+TCP_NODELAY, few chunks in flight; a connection that is busy is tried again like the rest.
+"""
+
+import ssl
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from socket import IPPROTO_TCP, TCP_NODELAY
+from threading import BoundedSemaphore
+from typing import Any, Self, TypeAlias
+
+import cassandra
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, ResponseFuture, Session
+from cassandra.connection import ConnectionException
+from cassandra.io.libevreactor import LibevConnection
+from cassandra.policies import (
+    ConstantReconnectionPolicy,
+    ConstantSpeculativeExecutionPolicy,
+    DCAwareRoundRobinPolicy,
+    TokenAwarePolicy,
+)
+from cassandra.protocol import ErrorMessage
+from cassandra.query import BoundStatement
+
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
+from consilium.storage.settings import StorageSettings
+
+PAGE_ROWS = 1_000
+"""How many rows a scan asks for at once."""
+HEARTBEAT_S = 5
+"""After how long a silent connection is probed, and how long the probe may take: a paused instance is left after both."""
+RECONNECT_S = 1.0
+SPECULATE_S, SPECULATE_MAX = 1.0, 2
+"""An answer that late is asked of another instance too: every statement may be sent twice."""
+PAUSE_S_MIN, PAUSE_S_MAX = 0.05, 1.0
+"""Between two tries, doubled each time."""
+_TRANSIENT = (
+    NoHostAvailable,
+    cassandra.Timeout,
+    cassandra.OperationTimedOut,
+    cassandra.Unavailable,
+    cassandra.CoordinationFailure,
+    ConnectionException,
+    ErrorMessage,
+)
+
+Row: TypeAlias = Any
+Statement: TypeAlias = Any
+"""A prepared statement; the driver has no types."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """A request under way; it holds a slot until it is answered."""
+
+    database: "Database"
+    bound: BoundStatement
+    deadline_s: float
+    is_answered: bool = False
+    _future: ResponseFuture = field(init=False, repr=False)
+
+    def send(self) -> None:
+        """Send it, as often as one likes."""
+        self.database.slots.acquire()
+        self.is_answered = False
+        self._future = self.database.session.execute_async(self.bound)
+        self._future.add_callbacks(self._answered, self._answered)
+
+    def rows(self) -> list[Row]:
+        """What it gave, tried again while that can help.
+
+        Raises Unavailable: DATABASE_UNREACHABLE; FailedPrecondition: DATABASE_REFUSED; ResourceExhausted: DISK_FULL.
+        """
+        pause_s = PAUSE_S_MIN
+        while True:
+            with translated():
+                try:
+                    return list(self._future.result())
+                except _TRANSIENT as error:
+                    if _is_lasting(error) or time.monotonic() + pause_s > self.deadline_s:
+                        raise
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+            self.send()
+
+    def _answered(self, _: object) -> None:
+        self.is_answered = True
+        self.database.slots.release()
+
+
+class Database:
+    """A member's keyspace in its Cassandra; its methods may be called from any thread."""
+
+    def __init__(self, cluster: Cluster, session: Session, settings: StorageSettings) -> None:
+        """Not for callers: `open` makes one."""
+        self.session, self._cluster = session, cluster
+        self.slots = BoundedSemaphore(settings.cassandra_chunks_in_flight)
+        self._in_flight = settings.cassandra_chunks_in_flight
+        self._wait_s = settings.cassandra_wait_ms / 1_000
+
+    @classmethod
+    def open(cls, settings: StorageSettings) -> Self:
+        """Connect, as the settings say; no keyspace is chosen, for it may not be there yet.
+
+        Raises InvalidArgument: BAD_SETTING or BAD_TLS_FILES; Unavailable: DATABASE_UNREACHABLE; FailedPrecondition:
+        DATABASE_REFUSED.
+        """
+        cluster = _cluster(settings)
+        try:
+            with translated():
+                return cls(cluster, cluster.connect(), settings)
+        except BaseException:
+            cluster.shutdown()
+            raise
+
+    def enter(self, keyspace: str) -> None:
+        """Speak of this keyspace's tables from now on. Raises as `Pending.rows`."""
+        with translated():
+            self.session.set_keyspace(keyspace)
+
+    def prepare(self, cql: str) -> Statement:
+        """A statement that may be sent twice. Raises as `Pending.rows`."""
+        with translated():
+            statement = self.session.prepare(cql)
+        statement.is_idempotent = True
+        statement.fetch_size = None
+        return statement
+
+    def begin(self, statement: Statement, *values: object) -> Pending:
+        """Send a request, once there is a slot for it."""
+        pending = Pending(self, statement.bind(values), time.monotonic() + self._wait_s)
+        pending.send()
+        return pending
+
+    def run(self, statement: Statement, *values: object) -> list[Row]:
+        """Send a request and wait for its rows; raises as `Pending.rows`."""
+        return self.begin(statement, *values).rows()
+
+    def each(self, statement: Statement, several: Iterable[tuple[object, ...]]) -> Iterator[list[Row]]:
+        """The rows of several requests in their order, as many in flight as may be; raises as `Pending.rows`."""
+        rest = iter(several)
+        sent = deque(self.begin(statement, *values) for values in islice(rest, self._in_flight))
+        while sent:
+            rows = sent.popleft().rows()
+            sent.extend(self.begin(statement, *values) for values in islice(rest, 1))
+            yield rows
+
+    def scan(self, statement: Statement) -> Iterator[Row]:
+        """All rows of a table, page by page; raises as `Pending.rows`."""
+        bound = statement.bind(())
+        bound.fetch_size = PAGE_ROWS
+        with translated():
+            yield from self.session.execute(bound)
+
+    def say(self, cql: str, host: object = None) -> list[Row]:
+        """Something said once and not prepared: a change of the schema, a question to one instance; raises as `rows`."""
+        with translated():
+            return list(self.session.execute(cql, host=host))
+
+    def instances(self) -> list[Any]:
+        """The instances of the ring that are believed up."""
+        return [each for each in self._cluster.metadata.all_hosts() if each.is_up]
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._cluster.shutdown()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What the driver raises, as ours.
+
+    Raises Unavailable: DATABASE_UNREACHABLE; FailedPrecondition: DATABASE_REFUSED; ResourceExhausted: DISK_FULL.
+    """
+    try:
+        yield
+    except (*_TRANSIENT, cassandra.DriverException) as error:
+        said = _said(error)
+        if "Guardrail" in said and "disk usage" in said:
+            raise ResourceExhausted("DISK_FULL", f"The database takes no more: {said}", "S2") from error
+        if _is_lasting(error):
+            raise FailedPrecondition("DATABASE_REFUSED", f"The database refused: {said}") from error
+        sentence = (
+            f"The database does not answer, and nobody knows whether it did what was asked; call again. It said: {said}"
+        )
+        raise Unavailable("DATABASE_UNREACHABLE", sentence, "S2") from error
+
+
+def _is_lasting(error: Exception) -> bool:
+    """Whether asking again gets the same refusal: what no instance took for transient."""
+    if isinstance(error, NoHostAvailable):
+        several = [each for each in error.errors.values() if isinstance(each, Exception)]
+        return any(isinstance(each, cassandra.AuthenticationFailed) for each in several)
+    return not isinstance(error, _TRANSIENT)
+
+
+def _said(error: Exception) -> str:
+    """The driver's words, on one line."""
+    return " ".join(str(error).split())[:500]
+
+
+def _cluster(settings: StorageSettings) -> Cluster:
+    policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.cassandra_datacenter))
+    profile = ExecutionProfile(
+        load_balancing_policy=policy,
+        consistency_level=cassandra.ConsistencyLevel.name_to_value[settings.cassandra_consistency],
+        serial_consistency_level=cassandra.ConsistencyLevel.LOCAL_SERIAL,
+        request_timeout=settings.cassandra_request_ms / 1_000,
+        speculative_execution_policy=ConstantSpeculativeExecutionPolicy(SPECULATE_S, SPECULATE_MAX),
+    )
+    return Cluster(
+        settings.cassandra_hosts,
+        port=settings.cassandra_port,
+        auth_provider=PlainTextAuthProvider(settings.cassandra_user, _password(settings)),
+        ssl_context=_ssl_context(settings),
+        connection_class=LibevConnection,
+        sockopts=[(IPPROTO_TCP, TCP_NODELAY, 1)],
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        reconnection_policy=ConstantReconnectionPolicy(RECONNECT_S, None),
+        idle_heartbeat_interval=HEARTBEAT_S,
+        idle_heartbeat_timeout=HEARTBEAT_S,
+        protocol_version=5,
+        compression=False,
+    )
+
+
+def _ssl_context(settings: StorageSettings) -> ssl.SSLContext:
+    """Mutual TLS with the database's own authority. Raises InvalidArgument: BAD_TLS_FILES."""
+    folder = settings.cassandra_tls_directory
+    try:
+        context = ssl.create_default_context(cafile=folder / AUTHORITIES)
+        context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
+    except OSError as error:
+        raise InvalidArgument("BAD_TLS_FILES", f"The TLS files in {folder} cannot be used: {error}") from error
+    context.check_hostname = settings.cassandra_check_names
+    return context
+
+
+def _password(settings: StorageSettings) -> str:
+    """The password from its file. Raises InvalidArgument: BAD_SETTING."""
+    path = settings.cassandra_password_file
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InvalidArgument("BAD_SETTING", f"cassandra_password_file is {path}, which cannot be read: {error}") from error

@@ -1,0 +1,329 @@
+"""Objects in a member's Cassandra: the `ObjectStore` of production (rule S2, design section 7).
+
+A chunk's row is named by its hash and never changes; a manifest, written last, makes the object. Nothing rests on what
+Cassandra promises beyond this: a write that a quorum acknowledged is seen by every later read of a quorum. Every chunk is
+read back from a quorum before the manifest is written, every read is verified, and all of it may be tried again at any
+time. No batches, no counters; conditional updates only to reserve timestamps.
+
+`drafts` says which partitions may hold chunks of a record that has no manifest. It is written before the first chunk and
+again before a deletion, so that whatever a crash leaves behind is found by the next sweep. One process at a time works on a
+keyspace, as the lock on its state directory sees to; two would not lose objects, but could drop each other's drafts.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock, RLock
+
+from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import DataLoss, FailedPrecondition, Unavailable
+from consilium.kernel.manifest import CHUNKS_MAX, Manifest, verify_chunk
+from consilium.kernel.merkle import leaf_hash
+from consilium.storage.cassandra.clock import Timestamps
+from consilium.storage.cassandra.schema import BUCKET_CHUNKS, check
+from consilium.storage.cassandra.session import Database, Pending
+from consilium.storage.core.manifest import check_chunk_place, check_manifest, chunk_place, manifest_check
+from consilium.storage.settings import StorageSettings
+from consilium.storage.store import (
+    MANIFESTS_HELD_MAX,
+    check_arrived,
+    check_same_chunk,
+    check_same_object,
+    no_such_object,
+)
+
+BUCKETS_MAX = CHUNKS_MAX // BUCKET_CHUNKS
+DRAFTS_HELD_MAX = 256
+"""How many unfinished objects are known by heart; others are looked up again when somebody goes on with them."""
+
+
+class _Draft:
+    """What is known of an unfinished object: the hashes put at each index, the last one last."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self.closed = False
+        self.is_loaded = False
+        self.buckets = 0
+        self.chunks: dict[int, list[bytes]] = {}
+        self.under_way: deque[Pending] = deque()
+
+    def put(self, index: int, digest: bytes) -> None:
+        """Note a chunk."""
+        known = self.chunks.setdefault(index, [])
+        if digest in known:
+            known.remove(digest)
+        known.append(digest)
+
+    def settle(self, *, wait: bool) -> None:
+        """Learn how the writes went; raises as `Pending.rows`, after which the chunk has to be put again."""
+        while self.under_way and (wait or self.under_way[0].is_answered):
+            self.under_way.popleft().rows()
+
+
+class _Statements:
+    """Everything that is ever said to the keyspace."""
+
+    def __init__(self, database: Database) -> None:
+        said = database.prepare
+        self.find = said("SELECT manifest, digest, buckets FROM objects WHERE record_id = ?")
+        self.save = said("INSERT INTO objects (record_id, manifest, digest, buckets) VALUES (?, ?, ?, ?) USING TIMESTAMP ?")
+        self.forget = said("DELETE FROM objects USING TIMESTAMP ? WHERE record_id = ?")
+        self.record_ids = said("SELECT DISTINCT record_id FROM objects")
+        self.put = said(
+            "INSERT INTO chunks (record_id, bucket, chunk_index, chunk_hash, chunk) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
+        )
+        self.read = said(
+            "SELECT chunk FROM chunks WHERE record_id = ? AND bucket = ? AND chunk_index = ? AND chunk_hash = ?"
+        )
+        self.hashes = said("SELECT chunk_index, chunk_hash FROM chunks WHERE record_id = ? AND bucket = ?")
+        self.drop = said(
+            "DELETE FROM chunks USING TIMESTAMP ? WHERE record_id = ? AND bucket = ? AND chunk_index = ? AND chunk_hash = ?"
+        )
+        self.drop_bucket = said("DELETE FROM chunks USING TIMESTAMP ? WHERE record_id = ? AND bucket = ?")
+        self.draft = said("SELECT buckets FROM drafts WHERE record_id = ?")
+        self.save_draft = said("INSERT INTO drafts (record_id, buckets) VALUES (?, ?) USING TIMESTAMP ?")
+        self.forget_draft = said("DELETE FROM drafts USING TIMESTAMP ? WHERE record_id = ?")
+        self.drafts = said("SELECT DISTINCT record_id FROM drafts")
+
+
+class CassandraObjectStore:
+    """Objects in the member's keyspace."""
+
+    def __init__(self, database: Database, chain_id: bytes) -> None:
+        """Not for callers: `open` makes stores."""
+        self._database, self._chain_id = database, chain_id
+        self._timestamps, self._cql = Timestamps(database), _Statements(database)
+        self._lock = Lock()
+        self._drafts: dict[bytes, _Draft] = {}
+        self._manifests: dict[bytes, Manifest] = {}
+
+    @classmethod
+    def open(cls, settings: StorageSettings, chain_id: bytes) -> "CassandraObjectStore":
+        """The member's store; its keyspace has been migrated.
+
+        Raises as `Database.open` and `schema.check`.
+        """
+        database = Database.open(settings)
+        try:
+            check(database, settings, chain_id)
+            return cls(database, chain_id)
+        except BaseException:
+            database.close()
+            raise
+
+    def put_chunk(self, record_id: bytes, index: int, chunk: bytes) -> None:
+        """Take in one chunk; raises as `ObjectStore.put_chunk`, and as `Pending.rows` for this chunk or one before.
+
+        It returns while the chunk is under way, so that several are; `complete` waits for all.
+        """
+        check_chunk_place(index, len(chunk))
+        with self._drafting(record_id) as draft:
+            if draft is None:
+                check_same_chunk(self.read_manifest(record_id), index, chunk)
+                return
+            draft.settle(wait=False)
+            bucket, digest = index // BUCKET_CHUNKS, leaf_hash(chunk)
+            self._widen(record_id, draft, bucket)
+            draft.put(index, digest)
+            row = (record_id, bucket, index, digest, bytes(chunk), self._timestamps.draw())
+            draft.under_way.append(self._database.begin(self._cql.put, *row))
+
+    def staged(self, record_id: bytes) -> list[bytes]:
+        """The leaf hashes of the chunks put so far."""
+        with self._drafting(record_id) as draft:
+            if draft is None:
+                return list(self.read_manifest(record_id).chunk_hashes)
+            draft.settle(wait=True)
+            missing = [leaf_hash(b"")]
+            return [draft.chunks.get(index, missing)[-1] for index in range(max(draft.chunks, default=-1) + 1)]
+
+    def complete(self, manifest: Manifest) -> None:
+        """Make an object of the chunks put; raises as `ObjectStore.complete`, and as `Pending.rows`."""
+        check_manifest(manifest)
+        record_id = manifest.record_id
+        with self._drafting(record_id) as draft:
+            if draft is None:
+                check_same_object(self.read_manifest(record_id), manifest)
+                return
+            draft.settle(wait=True)
+            self._read_back(manifest, draft)
+            self._drop_strays(manifest, draft)
+            data = encode(manifest, self._chain_id)
+            digest = manifest_check(record_id, data)
+            buckets = _buckets(len(manifest.chunk_hashes))
+            self._database.run(self._cql.save, record_id, data, digest, buckets, self._timestamps.draw())
+            self._end_draft(record_id, draft)
+            self._database.run(self._cql.forget_draft, self._timestamps.draw(), record_id)
+
+    def read_manifest(self, record_id: bytes) -> Manifest:
+        """What the object consists of; raises NotFound (NO_SUCH_OBJECT), DataLoss (BAD_MANIFEST), and as `Pending.rows`."""
+        manifest = self._manifests.get(record_id) or self._load(record_id)
+        if manifest is None:
+            raise no_such_object(record_id)
+        return manifest
+
+    def read_chunk(self, record_id: bytes, index: int) -> bytes:
+        """One chunk, verified; raises as `ObjectStore.read_chunk`, and as `Pending.rows`."""
+        manifest = self.read_manifest(record_id)
+        chunk_place(manifest, index)
+        chunk = _chunk(self._database.run(self._cql.read, *_place(manifest, index)))
+        verify_chunk(manifest.chunk_hashes, index, chunk)
+        return chunk
+
+    def heal(self, record_id: bytes, index: int, chunk: bytes) -> None:
+        """Put a good chunk in the place of a damaged one; raises as `ObjectStore.heal`, and as `Pending.rows`."""
+        manifest = self.read_manifest(record_id)
+        verify_chunk(manifest.chunk_hashes, index, chunk)
+        row = (*_place(manifest, index), bytes(chunk), self._timestamps.lift())
+        self._database.run(self._cql.put, *row)
+        self.read_chunk(record_id, index)
+
+    def delete(self, record_id: bytes) -> None:
+        """Forget the object, or what was put of it, durably: first that it is one, then its chunks.
+
+        Raises as `Pending.rows`; whatever is left then is found by the next call, or by a sweep.
+        """
+        with self._drafting(record_id, even_complete=True) as draft:
+            assert draft is not None, "a deletion has a draft of its own"
+            draft.under_way.clear()
+            buckets = max(draft.buckets, self._buckets_of(record_id))
+            self._end_draft(record_id, draft)
+            self._manifests.pop(record_id, None)
+            if buckets:
+                self._drop(record_id, buckets)
+
+    def record_ids(self) -> list[bytes]:
+        """The records whose objects are complete, sorted."""
+        return sorted(row.record_id for row in self._database.scan(self._cql.record_ids))
+
+    def sweep(self, keep: Collection[bytes]) -> int:
+        """Drop the chunks of unfinished objects other than `keep`; how many objects that were."""
+        dropped = 0
+        for record_id in [row.record_id for row in self._database.scan(self._cql.drafts)]:
+            if record_id in keep:
+                continue
+            if self._database.run(self._cql.find, record_id):
+                self._database.run(self._cql.forget_draft, self._timestamps.lift(), record_id)
+            else:
+                self.delete(record_id)
+                dropped += 1
+        return dropped
+
+    def close(self) -> None:
+        """Let go of the database; what was put and not completed may be lost."""
+        with suppress(Unavailable):
+            self._timestamps.close()
+        self._database.close()
+
+    # --- drafts ---
+
+    @contextmanager
+    def _drafting(self, record_id: bytes, *, even_complete: bool = False) -> Iterator[_Draft | None]:
+        """The object's draft, held alone; None when the object is complete, unless that is asked for."""
+        while True:
+            with self._lock:
+                draft = self._drafts.setdefault(record_id, _Draft())
+            with draft.lock:
+                if draft.closed:
+                    continue
+                if not draft.is_loaded and not even_complete and self._is_complete(record_id):
+                    self._end_draft(record_id, draft)
+                    yield None
+                    return
+                self._load_draft(record_id, draft)
+                yield draft
+                return
+
+    def _is_complete(self, record_id: bytes) -> bool:
+        """Whether there is a manifest, good or damaged."""
+        return record_id in self._manifests or bool(self._database.run(self._cql.find, record_id))
+
+    def _load_draft(self, record_id: bytes, draft: _Draft) -> None:
+        if draft.is_loaded:
+            return
+        rows = self._database.run(self._cql.draft, record_id)
+        draft.buckets = (rows[0].buckets or BUCKETS_MAX) if rows else 0
+        places = ((record_id, bucket) for bucket in range(draft.buckets))
+        for found in self._database.each(self._cql.hashes, places):
+            for row in found:
+                draft.put(row.chunk_index, row.chunk_hash)
+        draft.is_loaded = True
+
+    def _end_draft(self, record_id: bytes, draft: _Draft) -> None:
+        with self._lock:
+            draft.closed = True
+            self._drafts.pop(record_id, None)
+
+    def _widen(self, record_id: bytes, draft: _Draft, bucket: int) -> None:
+        """Note that chunks may lie in this partition, doubling what is noted so that it is seldom done."""
+        if bucket >= draft.buckets:
+            buckets = 1 << bucket.bit_length()
+            self._database.run(self._cql.save_draft, record_id, buckets, self._timestamps.draw())
+            draft.buckets = buckets
+
+    # --- objects ---
+
+    def _read_back(self, manifest: Manifest, draft: _Draft) -> None:
+        """Raise FailedPrecondition (CHUNKS_MISSING) unless a quorum gives every chunk back."""
+        several = (_place(manifest, index) for index in range(len(manifest.chunk_hashes)))
+        for index, rows in enumerate(self._database.each(self._cql.read, several)):
+            try:
+                check_arrived(manifest, index, _chunk(rows))
+            except FailedPrecondition:
+                # Else a put that goes on where it stopped would take it for there.
+                draft.chunks.pop(index, None)
+                raise
+
+    def _drop_strays(self, manifest: Manifest, draft: _Draft) -> None:
+        """Delete what was put and is not in the object."""
+        strays = [
+            (self._timestamps.draw(), manifest.record_id, index // BUCKET_CHUNKS, index, digest)
+            for index, digests in draft.chunks.items()
+            for digest in digests
+            if index >= len(manifest.chunk_hashes) or digest != manifest.chunk_hashes[index]
+        ]
+        for _ in self._database.each(self._cql.drop, strays):
+            pass
+
+    def _buckets_of(self, record_id: bytes) -> int:
+        """How many partitions an object's chunks may lie in; 0 when there is none. Its manifest may be damaged."""
+        rows = self._database.run(self._cql.find, record_id)
+        return (rows[0].buckets or BUCKETS_MAX) if rows else 0
+
+    def _drop(self, record_id: bytes, buckets: int) -> None:
+        """Delete manifest and chunks, above whatever was written by hand."""
+        timestamp = self._timestamps.lift()
+        self._database.run(self._cql.save_draft, record_id, buckets, timestamp)
+        self._database.run(self._cql.forget, timestamp, record_id)
+        for _ in self._database.each(self._cql.drop_bucket, ((timestamp, record_id, each) for each in range(buckets))):
+            pass
+        self._database.run(self._cql.forget_draft, self._timestamps.draw(), record_id)
+
+    def _load(self, record_id: bytes) -> Manifest | None:
+        rows = self._database.run(self._cql.find, record_id)
+        if not rows:
+            return None
+        data = rows[0].manifest or b""
+        if manifest_check(record_id, data) != rows[0].digest:
+            raise DataLoss("BAD_MANIFEST", f"The manifest of record {record_id.hex()} is not what was stored.", "S2")
+        manifest = decode(Manifest, data, self._chain_id)
+        while len(self._manifests) >= MANIFESTS_HELD_MAX:
+            self._manifests.pop(next(iter(self._manifests)), None)
+        self._manifests[record_id] = manifest
+        return manifest
+
+
+def _buckets(chunks: int) -> int:
+    """How many partitions so many chunks lie in."""
+    return -(-chunks // BUCKET_CHUNKS)
+
+
+def _place(manifest: Manifest, index: int) -> tuple[bytes, int, int, bytes]:
+    """The key of a chunk's row."""
+    return manifest.record_id, index // BUCKET_CHUNKS, index, manifest.chunk_hashes[index]
+
+
+def _chunk(rows: list[object]) -> bytes:
+    """What lies in a chunk's row; nothing when there is none."""
+    return (getattr(rows[0], "chunk", None) or b"") if rows else b""

@@ -1,0 +1,183 @@
+"""One Cassandra on this machine, started from its jars: the real thing, with the settings a hospital's would have.
+
+Mutual TLS for clients, passwords and permissions, `commitlog_sync: group`, default segments; a small heap, one token, and no
+waiting for a gossip that has nobody else to hear. The kernel ends the process with the one that started it (`setpriv`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from ruamel.yaml import YAML
+
+from tests.runtime.authority import Authority
+
+ROOT = Path(__file__).resolve().parents[2]
+JARS = ROOT / "build" / "cassandra.path"
+"""Holds the folder of the jars; `make cassandra` writes it."""
+CQL_PORT = 9042
+START_S_MAX = 180
+HEAP_MIB = 320
+OPENED = (
+    "sun.nio.ch", "java.io", "java.lang", "java.lang.module", "java.lang.ref", "java.lang.reflect", "java.math",
+    "java.net", "java.nio", "java.nio.charset", "java.util", "java.util.concurrent", "java.util.concurrent.atomic",
+    "jdk.internal.loader", "jdk.internal.math", "jdk.internal.misc", "jdk.internal.module", "jdk.internal.ref",
+    "jdk.internal.reflect", "jdk.internal.util.jar",
+)  # fmt: skip
+"""Packages of java.base that Cassandra reaches into."""
+JVM = (
+    *(f"--add-opens=java.base/{each}=ALL-UNNAMED" for each in OPENED),
+    "--add-exports=java.base/jdk.internal.misc=ALL-UNNAMED",
+    "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
+    "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-exports=java.management.rmi/com.sun.jmx.remote.internal.rmi=ALL-UNNAMED",
+    "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
+    "--add-exports=java.rmi/sun.rmi.server=ALL-UNNAMED",
+    "--add-exports=java.sql/java.sql=ALL-UNNAMED",
+    "--add-opens=jdk.management/com.sun.management.internal=ALL-UNNAMED",
+    "-Djdk.attach.allowAttachSelf=true",
+    "-Dcassandra.superuser_setup_delay_ms=0",
+    "-Dcassandra.system_auth.default_rf=3",
+    "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+    "-Dcassandra.ring_delay_ms=1",
+    f"-Xms{HEAP_MIB}m",
+    f"-Xmx{HEAP_MIB}m",
+    "-XX:ActiveProcessorCount=2",
+)
+QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Starts for two thirds of the processor time, and runs slower ever after: for tests, not for benches."""
+LOGBACK = """<configuration>
+  <appender name="FILE" class="ch.qos.logback.core.FileAppender"><file>{file}</file>
+    <encoder><pattern>%d %-5level %logger{{1}}: %msg%n</pattern></encoder></appender>
+  <root level="INFO"><appender-ref ref="FILE"/></root>
+</configuration>
+"""
+
+
+def jars() -> Path:
+    """The folder of the jars. Fails with what to do when they were never fetched."""
+    assert JARS.exists(), f"{JARS} is missing: run `make cassandra` first, which needs Maven and Java 17."
+    return Path(JARS.read_text().strip())
+
+
+@dataclass
+class Instance:
+    """A Cassandra at an address of loopback, up or down."""
+
+    address: str
+    folder: Path
+    seeds: tuple[str, ...]
+    token: int
+    authority: Authority
+    data: Path | None = None
+    """Where its data and commit log lie, when not in `folder`."""
+    jvm: tuple[str, ...] = QUICK
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def write_files(self) -> None:
+        """Its configuration."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        names = [x509.IPAddress(ipaddress.ip_address(self.address))]
+        issued = self.authority.issue(names, self.authority.ends_in)
+        (self.folder / "keystore.pem").write_bytes(issued.key + issued.certificate + self.authority.pem)
+        (self.folder / "truststore.pem").write_bytes(self.authority.pem)
+        (self.folder / "logback.xml").write_text(LOGBACK.format(file=self.log))
+        with (self.folder / "cassandra.yaml").open("w") as file:
+            YAML().dump(self.settings(), file)
+
+    def settings(self) -> dict[str, object]:
+        """What stands in cassandra.yaml."""
+        data = self.data or self.folder
+        stores = {"keystore": str(self.folder / "keystore.pem"), "truststore": str(self.folder / "truststore.pem")}
+        factory = {"class_name": "org.apache.cassandra.security.PEMBasedSslContextFactory"}
+        provider = {
+            "class_name": "org.apache.cassandra.locator.SimpleSeedProvider",
+            "parameters": [{"seeds": ",".join(self.seeds)}],
+        }
+        return {
+            "cluster_name": "consilium",
+            "num_tokens": 1,
+            "initial_token": str(self.token),
+            "auto_bootstrap": False,
+            "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
+            "listen_address": self.address,
+            "rpc_address": self.address,
+            "native_transport_port": CQL_PORT,
+            "endpoint_snitch": "SimpleSnitch",
+            "seed_provider": [provider],
+            "authenticator": "PasswordAuthenticator",
+            "authorizer": "CassandraAuthorizer",
+            "client_encryption_options": {
+                "enabled": True, "require_client_auth": True, "ssl_context_factory": factory, **stores,
+            },
+            "commitlog_sync": "group",
+            "commitlog_sync_group_window": "5ms",
+            "commitlog_directory": str(data / "commitlog"),
+            "data_file_directories": [str(data / "data")],
+            "hints_directory": str(data / "hints"),
+            "saved_caches_directory": str(data / "saved_caches"),
+            "disk_failure_policy": "die",
+            "commit_failure_policy": "die",
+            "commitlog_total_space": "256MiB",
+            "memtable_heap_space": "64MiB",
+            "memtable_offheap_space": "64MiB",
+            "memtable_allocation_type": "offheap_buffers",
+            "concurrent_compactors": 1,
+            "key_cache_size": "8MiB",
+        }  # fmt: skip
+
+    @property
+    def log(self) -> Path:
+        """Where it says what it does."""
+        return self.folder / "system.log"
+
+    def spawn(self) -> None:
+        """Start the process; it does not answer yet. A start from before is told apart by nothing: look at the port."""
+        out = (self.folder / "stdout").open("ab")
+        command = [
+            "setpriv", "--pdeathsig", "KILL", "java", *JVM, *self.jvm,
+            f"-Dcassandra.config=file://{self.folder}/cassandra.yaml",
+            f"-Dcassandra.storagedir={self.data or self.folder}",
+            f"-Dlogback.configurationFile={self.folder}/logback.xml",
+            "-cp", f"{jars()}/*", "org.apache.cassandra.service.CassandraDaemon",
+        ]  # fmt: skip
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)  # noqa: S603
+        out.close()
+
+    def until_listening(self) -> None:
+        """Wait until clients can connect. Fails with the end of its log when it ends, or takes too long."""
+        deadline = time.monotonic() + START_S_MAX
+        while not listens(self.address, CQL_PORT):
+            ended = self.process is None or self.process.poll() is not None
+            assert not ended, f"Cassandra at {self.address} ended while starting:\n{self.last_words()}"
+            assert time.monotonic() < deadline, f"Cassandra at {self.address} is not ready:\n{self.last_words()}"
+            time.sleep(0.05)
+
+    def last_words(self) -> str:
+        """The end of its log and of what it printed."""
+        texts = [path.read_text(errors="replace") for path in (self.folder / "stdout", self.log) if path.exists()]
+        return "\n".join(text[-3_000:] for text in texts)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is up: SIGSTOP pauses it, SIGCONT lets it go on."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a power cut does; gone on return."""
+        self.signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+
+
+def listens(address: str, port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0

@@ -1,0 +1,217 @@
+"""What only the store in Cassandra can be asked (S2): its schema, its rows under a hostile hand, its timestamps."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consilium.kernel.errors import ConsiliumError, DataLoss, FailedPrecondition, InvalidArgument, Unavailable
+from consilium.storage.cassandra.schema import VERSION, migrate
+from consilium.storage.cassandra.session import Database
+from consilium.storage.cassandra.store import CassandraObjectStore
+from tests.ring.ring import MIGRATOR
+from tests.stores.objects import CHAIN_ID, ONE_CHUNK, TWO_CHUNKS, make_chunks, make_manifest, record_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from consilium.storage.settings import StorageSettings
+    from tests.ring.ring import Ring
+
+pytestmark = pytest.mark.slow
+SCAN = record_id("scan")
+
+
+@pytest.fixture(scope="module")
+def made(ring: Ring, worker_id: str) -> StorageSettings:
+    """The settings of a service whose keyspace is there."""
+    return ring.migrated(f"schema_{worker_id}", CHAIN_ID)
+
+
+def put(store: CassandraObjectStore, name: str = "scan", size_class: int = TWO_CHUNKS) -> list[bytes]:
+    """Store a whole object."""
+    chunks = make_chunks(name, size_class)
+    for index, chunk in enumerate(chunks):
+        store.put_chunk(record_id(name), index, chunk)
+    store.complete(make_manifest(name, size_class, chunks))
+    return chunks
+
+
+def refused(settings: StorageSettings, reason: str, kind: type[ConsiliumError] = FailedPrecondition) -> None:
+    """A service with these settings does not start."""
+    with pytest.raises(kind, match=reason):
+        CassandraObjectStore.open(settings, CHAIN_ID).close()
+
+
+def set_version(made: StorageSettings, version: int) -> None:
+    """Pretend that another release has migrated."""
+    with closing(Database.open(made)) as database:
+        database.enter(made.cassandra_keyspace)
+        write = database.prepare("UPDATE schema_version SET version = ? WHERE name = 'store'")
+        database.run(write, version)
+
+
+# --- schema and settings ---
+
+
+def test_a_service_starts_on_its_migrated_keyspace_only(ring: Ring, made: StorageSettings) -> None:
+    refused(ring.settings("never_made"), "SCHEMA_MISSING")
+    refused(replace(made, member_id="other"), "OTHER_KEYSPACE")
+    refused(replace(made, cassandra_replication=1), "REPLICATION_DIFFERS")
+    refused(replace(made, cassandra_keyspace="a; drop"), "BAD_SETTING", InvalidArgument)
+    with pytest.raises(FailedPrecondition, match="OTHER_KEYSPACE"):
+        CassandraObjectStore.open(made, bytes(32))
+    CassandraObjectStore.open(made, CHAIN_ID).close()
+
+
+def test_an_older_or_newer_schema_is_refused_with_what_to_do(ring: Ring, worker_id: str) -> None:
+    made = ring.migrated(f"versions_{worker_id}", CHAIN_ID)
+    migrator = ring.settings(made.cassandra_keyspace, MIGRATOR)
+    with closing(Database.open(migrator)) as database:
+        assert migrate(database, migrator, CHAIN_ID) == 0
+        set_version(migrator, VERSION - 1)
+        refused(made, "SCHEMA_OLDER")
+        assert migrate(database, migrator, CHAIN_ID) == 1
+        CassandraObjectStore.open(made, CHAIN_ID).close()
+        set_version(migrator, VERSION + 1)
+        refused(made, "SCHEMA_NEWER")
+        with pytest.raises(FailedPrecondition, match="SCHEMA_NEWER"):
+            migrate(database, migrator, CHAIN_ID)
+
+
+def test_the_service_may_not_change_the_schema(made: StorageSettings) -> None:
+    with closing(Database.open(made)) as database, pytest.raises(FailedPrecondition, match="DATABASE_REFUSED"):
+        migrate(database, replace(made, cassandra_keyspace="another"), CHAIN_ID)
+
+
+def test_design_8_nobody_without_password_and_certificate_gets_in(ring: Ring, made: StorageSettings, tmp_path: Path) -> None:
+    wrong = tmp_path / "password"
+    refused(replace(made, cassandra_password_file=wrong), "BAD_SETTING", InvalidArgument)
+    wrong.write_text("guess")
+    refused(replace(made, cassandra_password_file=wrong), "DATABASE_REFUSED")
+    refused(replace(made, cassandra_tls_directory=tmp_path), "BAD_TLS_FILES", InvalidArgument)
+    (tmp_path / "authorities.pem").write_bytes((ring.folder / "client" / "tls.crt").read_bytes())
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).write_bytes((ring.folder / "client" / name).read_bytes())
+    refused(replace(made, cassandra_tls_directory=tmp_path), "DATABASE_UNREACHABLE", Unavailable)
+
+
+def test_a_database_that_is_not_there_is_unavailable(made: StorageSettings) -> None:
+    refused(replace(made, cassandra_hosts=("127.0.0.1",), cassandra_port=9), "DATABASE_UNREACHABLE", Unavailable)
+
+
+# --- rows under a hostile hand ---
+
+
+def edited(database: Database, cql: str, *values: object) -> None:
+    """Change rows by hand, above all that the store ever wrote."""
+    database.run(database.prepare(cql), *values)
+
+
+ABOVE = 2**61
+HOSTILE = {
+    "flipped": "UPDATE objects USING TIMESTAMP ? SET manifest = 0x00 WHERE record_id = ?",
+    "cut": "UPDATE objects USING TIMESTAMP ? SET digest = 0x00 WHERE record_id = ?",
+    "emptied": "UPDATE objects USING TIMESTAMP ? SET manifest = null WHERE record_id = ?",
+}
+
+
+@pytest.mark.parametrize("edit", HOSTILE)
+def test_s2_a_manifest_changed_by_hand_is_never_returned(keyspace: Database, edit: str) -> None:
+    store = CassandraObjectStore(keyspace, CHAIN_ID)
+    name = f"manifest {edit}"
+    put(store, name)
+    edited(keyspace, HOSTILE[edit], store._timestamps.draw(), record_id(name))  # noqa: SLF001
+    store = CassandraObjectStore(keyspace, CHAIN_ID)
+    with pytest.raises(DataLoss, match="BAD_MANIFEST"):
+        store.read_manifest(record_id(name))
+    with pytest.raises(DataLoss, match="BAD_MANIFEST"):
+        store.read_chunk(record_id(name), 0)
+    assert record_id(name) in store.record_ids()
+    store.delete(record_id(name))
+    assert record_id(name) not in store.record_ids()
+
+
+def test_s2_manifests_swapped_by_hand_are_never_returned(keyspace: Database) -> None:
+    store = CassandraObjectStore(keyspace, CHAIN_ID)
+    names = ("one", "two")
+    for name in names:
+        put(store, name)
+    find = keyspace.prepare("SELECT manifest, digest FROM objects WHERE record_id = ?")
+    rows = [keyspace.run(find, record_id(name))[0] for name in names]
+    for name, row in zip(names, reversed(rows), strict=True):
+        write = "INSERT INTO objects (record_id, manifest, digest) VALUES (?, ?, ?) USING TIMESTAMP ?"
+        edited(keyspace, write, record_id(name), row.manifest, row.digest, store._timestamps.draw())  # noqa: SLF001
+    store = CassandraObjectStore(keyspace, CHAIN_ID)
+    for name in names:
+        with pytest.raises(DataLoss, match="BAD_MANIFEST"):
+            store.read_manifest(record_id(name))
+        store.delete(record_id(name))
+
+
+@pytest.mark.parametrize("edit", ["DELETE FROM chunks WHERE record_id = ? AND bucket = 0", "by row"])
+def test_s2_chunks_deleted_by_hand_are_missed_and_healed(keyspace: Database, edit: str) -> None:
+    """An operator's deletion carries the time of the database's clock; healing outranks it."""
+    store = CassandraObjectStore(keyspace, CHAIN_ID)
+    chunks = put(store, edit)
+    record = record_id(edit)
+    cql = "DELETE FROM chunks USING TIMESTAMP ? WHERE record_id = ? AND bucket = 0"
+    edited(keyspace, cql + (" AND chunk_index = 1" if edit == "by row" else ""), store._timestamps.draw(), record)  # noqa: SLF001
+    with pytest.raises(DataLoss, match="BAD_CHUNK"):
+        store.read_chunk(record, 1)
+    store.heal(record, 1, chunks[1])
+    assert CassandraObjectStore(keyspace, CHAIN_ID).read_chunk(record, 1) == chunks[1]
+    store.delete(record)
+
+
+def test_s2_a_row_that_nothing_can_outrank_stays_data_loss(keyspace: Database) -> None:
+    """Whoever writes under the largest timestamp destroys the row, and is not believed."""
+    store = CassandraObjectStore(keyspace, CHAIN_ID)
+    [chunk] = put(store, "outranked", ONE_CHUNK)
+    record = record_id("outranked")
+    write = "UPDATE chunks USING TIMESTAMP ? SET chunk = 0x00 WHERE record_id = ? AND bucket = 0 AND chunk_index = 0 AND "
+    digest = store.read_manifest(record).chunk_hashes[0]
+    edited(keyspace, f"{write} chunk_hash = ?", ABOVE, record, digest)
+    with pytest.raises(DataLoss, match="BAD_CHUNK"):
+        store.heal(record, 0, chunk)
+    with pytest.raises(DataLoss, match="BAD_CHUNK"):
+        store.read_chunk(record, 0)
+    store.delete(record)
+
+
+# --- timestamps, drafts ---
+
+
+def test_timestamps_rise_over_every_start_whatever_the_clock_says(keyspace: Database) -> None:
+    """Design section 7: no write is hidden by an older deletion, and none is stamped with a client's clock."""
+    drawn: list[int] = []
+    for _ in range(3):
+        store = CassandraObjectStore(keyspace, CHAIN_ID)
+        timestamps = store._timestamps  # noqa: SLF001
+        drawn += [timestamps.draw(), timestamps.lift(), timestamps.draw()]
+        timestamps.close()
+    assert drawn == sorted(set(drawn))
+
+
+def test_an_object_deleted_may_be_put_again(keyspace: Database) -> None:
+    for _ in range(3):
+        store = CassandraObjectStore(keyspace, CHAIN_ID)
+        chunks = put(store, "again")
+        assert store.read_chunk(record_id("again"), 0) == chunks[0]
+        store.delete(record_id("again"))
+
+
+def test_nothing_is_left_of_a_deleted_or_swept_object(keyspace: Database) -> None:
+    """Space is reclaimed: no row remains, whichever way an object or a draft ends."""
+    store = CassandraObjectStore(keyspace, CHAIN_ID)
+    put(store, "gone")
+    store.put_chunk(record_id("half"), 70, b"part")
+    store.put_chunk(record_id("half"), 0, b"other part")
+    store.delete(record_id("gone"))
+    CassandraObjectStore(keyspace, CHAIN_ID).sweep([])
+    for table in ("objects", "chunks", "drafts"):
+        found = {row.record_id for row in keyspace.scan(keyspace.prepare(f"SELECT record_id FROM {table}"))}  # noqa: S608
+        assert not found & {record_id("gone"), record_id("half")}
