@@ -14,14 +14,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from consilium.client.commands import members, patients, recipients, records, shares, stores
+from consilium.client.commands import elections, members, patients, recipients, records, shares, stores
 from consilium.client.commands.audits import audit
-from consilium.client.commands.desk import AsJson, Options, SettingsFile, finish
+from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home, finish
 from consilium.client.commands.plan import PlanCommand, plan
 from consilium.client.commands.status import status
 from consilium.client.commands.telling import EXIT_CODES, REFUSED, UNTRUE, Told, complain, examples, refusals
 from consilium.client.commands.verifying import verify_transaction
 from consilium.kernel.errors import InvalidArgument
+from consilium.runtime.genesis_file import read_genesis
 
 app = typer.Typer(
     name="consilium",
@@ -34,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (members, patients, recipients, records, shares, stores):
+for group in (elections, members, patients, recipients, records, shares, stores):
     app.add_typer(group.app)
 app.command(epilog=examples("consilium audit", "consilium audit --json", "consilium audit --member"))(audit)
 app.command(epilog=examples("consilium status", "consilium status --watch", "consilium status --json"))(status)
@@ -95,7 +96,7 @@ def sandbox(
     )
 )
 def verify(
-    folder: Annotated[Path | None, typer.Argument(help="A folder that `consilium demo --keep` left.")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="A folder that `consilium demo --keep` left, or an export.")] = None,
     *,
     transaction: Annotated[
         str | None, typer.Option(help="Instead of a folder: the hash of one transaction, to be proven by the home member.")
@@ -117,6 +118,53 @@ def verify(
         verify_transaction(options, transaction)
     elif folder is not None:
         _replay(options, folder)
+
+
+@elections.app.command(epilog=examples("consilium election export /tmp/chain && consilium verify /tmp/chain"))
+def export(
+    folder: Annotated[Path, typer.Argument(help="An empty folder, or one to be made.")],
+    *,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the genesis and all final blocks of the home member into a folder, for an auditor who replays them offline."""
+    with _extras("services"):
+        from consilium.sandbox.exporting import export_chain, new_export
+
+    async def work(desk: Desk) -> Told:
+        ledger = desk.alliance.channel(desk.settings.member_id, "ledger")
+        genesis = read_genesis(desk.settings.genesis)
+        blocks = await export_chain(ledger, genesis, new_export(folder, genesis))
+        return Told({"folder": str(folder), "blocks": blocks}, (f"{blocks} blocks in {folder}",))
+
+    at_home(Options(settings, as_json), work)
+
+
+@elections.app.command(
+    epilog=examples(
+        "consilium election explain --epoch 3 /tmp/chain", "consilium election explain --epoch 3 /tmp/alliance --json"
+    )
+)
+def explain(
+    folder: Annotated[Path, typer.Argument(help="A folder that `election export` wrote, or `demo --keep` left.")],
+    *,
+    epoch: Annotated[int, typer.Option(help="The epoch whose committee is to be explained.", min=0)],
+    as_json: AsJson = False,
+) -> None:
+    """Recompute an election from an exported chain, offline: snapshot, seats, weights, seed, every lot, the header's hash.
+
+    Exit code 1 where the header names another committee than the one that comes out.
+    """
+    with _extras("services"):
+        from consilium.kernel.signing import Ed25519Verifier
+        from consilium.sandbox.audit import kept_blocks, kept_genesis
+        from consilium.sandbox.explaining import explain as retell
+
+    def work() -> Told:
+        genesis = kept_genesis(folder)
+        return retell(genesis, kept_blocks(folder, genesis), epoch, Ed25519Verifier())
+
+    finish(Options(None, as_json), work)
 
 
 @app.command()

@@ -116,6 +116,11 @@ class Session:
         await self.member(self.home_id)  # which epoch it is now
         return [await self.member(name) for name in sorted({*named, *self.electors()})]
 
+    @property
+    def epoch(self) -> int:
+        """The newest epoch this client has crossed into."""
+        return self._history.epoch
+
     def electors(self) -> list[str]:
         """The members that were active when the newest epoch seen began, as the committees have proven."""
         return [each.member_id for each in self._history.electorate.electors]

@@ -60,6 +60,10 @@ class ReadOnlyDisk(OsDisk):
         return ReadOnlyFile(descriptor)
 
 
+GENESIS_FILE, BLOCKS = "genesis", "blocks"
+"""What lies in a folder that `consilium election export` wrote; a sandbox keeps the blocks of each member apart."""
+
+
 def audit(folder: Path) -> Iterator[str]:
     """Replay each member's chain; a line for each, and one about all of them.
 
@@ -67,15 +71,39 @@ def audit(folder: Path) -> Iterator[str]:
     ledger core raises for a chain that breaks a rule, and Conflict TWO_CHAINS when two members hold different blocks
     at one height.
     """
-    if not (folder / "genesis").is_file():
-        raise NotFound("NO_GENESIS", f"{folder} holds no genesis file; `consilium demo --keep` leaves one.")
-    genesis, verifier = read_genesis(folder / "genesis"), Ed25519Verifier()
+    genesis, verifier = kept_genesis(folder), Ed25519Verifier()
     chains: dict[str, Chain] = {}
-    for member in genesis.members:
-        name = member.member_id
-        chains[name] = _replayed(folder / name / "ledger" / "blocks", genesis, verifier)
+    for name, path in block_folders(folder, genesis).items():
+        chains[name] = _replayed(path, genesis, verifier)
         yield f"{name}: {_summary(chains[name])}"
     yield compare(chains)
+
+
+def kept_genesis(folder: Path) -> Genesis:
+    """The genesis that lies in a folder. Raises NotFound NO_GENESIS, InvalidArgument BAD_GENESIS."""
+    if not (folder / GENESIS_FILE).is_file():
+        raise NotFound("NO_GENESIS", f"{folder} holds no genesis file; `consilium demo --keep` leaves one.")
+    return read_genesis(folder / GENESIS_FILE)
+
+
+def block_folders(folder: Path, genesis: Genesis) -> dict[str, Path]:
+    """Where blocks lie in a folder: those of an export, or of every founder in a sandbox."""
+    if (folder / BLOCKS).exists():
+        return {BLOCKS: folder / BLOCKS}
+    return {name: folder / name / "ledger" / "blocks" for name in (each.member_id for each in genesis.members)}
+
+
+def kept_blocks(folder: Path, genesis: Genesis) -> Iterator[CertifiedBlock]:
+    """The blocks of an export, or of the longest chain that a sandbox left. Raises FailedPrecondition STILL_RUNNING."""
+    stores = list[JournalBlockStore]()
+    try:
+        for path in block_folders(folder, genesis).values():
+            stores.append(JournalBlockStore.open(ReadOnlyDisk(), path))
+        for data in max(stores, key=lambda each: each.height).blocks():
+            yield decode(CertifiedBlock, data, genesis.chain_id, BLOCK_BYTES_MAX)
+    finally:
+        for each in stores:
+            each.close()
 
 
 def compare(chains: dict[str, Chain]) -> str:

@@ -163,6 +163,10 @@ class Chain:
         """A member at the tip, or None."""
         return self._state.member(member_id)
 
+    def members(self) -> list[MemberState]:
+        """All members there ever were, at the tip, sorted by id."""
+        return self._state.members()
+
     def active_members(self) -> list[MemberState]:
         """The active members at the tip, sorted by id."""
         return self._state.active_members()
