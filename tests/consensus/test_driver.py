@@ -19,12 +19,13 @@ from consilium.consensus.core.events import (
 from consilium.consensus.core.identity import Identity, Tip
 from consilium.consensus.core.messages import Commit, Envelope, Prepare, PrePrepare, StatusRequest
 from consilium.consensus.core.replica import Replica
-from consilium.consensus.driver import INBOX_MAX, Driver, Surroundings, _Alarm, _Alarms, recovered, together
+from consilium.consensus.driver import Driver, Surroundings, _Alarm, _Alarms, recovered, together
+from consilium.consensus.inbox import BYTES_MAX, ENVELOPES_MAX, Inbox
 from consilium.consensus.seat import wall_clock_ms
 from consilium.consensus.store import MemoryVoteLog
 from consilium.kernel.chain import CertifiedBlock, Genesis, Header
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import DataLoss
+from consilium.kernel.errors import DataLoss, ResourceExhausted
 from consilium.kernel.hashing import sha256
 from consilium.kernel.parameters import Parameters
 from consilium.ledger.core.chain import Chain
@@ -192,7 +193,7 @@ def test_what_is_not_an_envelope_is_refused_by_reason(tmp_path: Path) -> None:
         driver.receive("1A", encode(foreign, chain_id))
         await run_until(room, 3)
         for reason, count in (("NOT_DETERMINISTIC", 2), ("FOREIGN_CHAIN", 1), ("FOREIGN_SENDER", 1)):
-            assert driver.refused[reason] == count
+            assert driver.refused["1A", reason] == count
 
     asyncio.run(story())
 
@@ -200,9 +201,31 @@ def test_what_is_not_an_envelope_is_refused_by_reason(tmp_path: Path) -> None:
 def test_a_flooded_inbox_loses_the_newest(tmp_path: Path) -> None:
     """Design section 8: every queue has a bound."""
     driver = Room(tmp_path).drivers["3A"]
-    for _ in range(INBOX_MAX + 7):
+    for _ in range(ENVELOPES_MAX + 7):
         driver.receive("1A", b"")
-    assert driver.refused["INBOX_FULL"] == 7
+    assert driver.refused["1A", "INBOX_FULL"] == 7
+
+
+def test_a_flood_costs_the_others_one_place_each() -> None:
+    """C1: whoever floods is heard in its turn; its bytes are bounded as well, and its own word is what is lost."""
+
+    async def story() -> None:
+        inbox = Inbox()
+        for _ in range(ENVELOPES_MAX):
+            inbox.put("flooder", b"junk")
+        inbox.put("honest", b"first")
+        inbox.put("honest", b"second")
+        heard = [await inbox.take() for _ in range(4)]
+        assert [each for each in heard if each[0] == "honest"] == [("honest", b"first"), ("honest", b"second")]
+        large = bytes(BYTES_MAX // 4)
+        for _ in range(4):
+            inbox.put("heavy", large)
+        with pytest.raises(ResourceExhausted, match="heavy") as refusal:
+            inbox.put("heavy", b"x")
+        assert refusal.value.reason == "INBOX_FULL"
+        assert inbox.waiting_bytes("heavy") == BYTES_MAX
+
+    asyncio.run(story())
 
 
 def test_a_full_inbox_does_not_keep_timers_waiting(tmp_path: Path) -> None:
@@ -211,14 +234,14 @@ def test_a_full_inbox_does_not_keep_timers_waiting(tmp_path: Path) -> None:
     async def story() -> None:
         room, rung = Room(tmp_path), asyncio.Event()
         driver, loop = room.drivers["3A"], asyncio.get_running_loop()
-        for _ in range(INBOX_MAX):
+        for _ in range(ENVELOPES_MAX):
             driver.receive("1A", b"")
         loop.time = SlowClock(loop.time()).time  # type: ignore[method-assign]  # each look at the clock costs one ms
         loop.call_later(0.05, rung.set)
         running = asyncio.ensure_future(driver.run())
         await rung.wait()
         running.cancel()
-        assert driver.refused.total() < INBOX_MAX
+        assert driver.refused.total() < ENVELOPES_MAX
 
     asyncio.run(story())
 

@@ -10,6 +10,8 @@ from consilium.consensus.seat import Seat
 from consilium.consensus.store import FileVoteLog
 from consilium.consensus.streams import Links
 
+_REFUSED = "What was refused, by the member it came from."
+
 
 class ConsensusCounters(Collector):
     """Where the replica stands, what its links carry, and what the vote log costs in syncs (performance.md section 3)."""
@@ -36,9 +38,9 @@ class ConsensusCounters(Collector):
             for direction in ("sent", "received"):
                 family.add_metric([direction], links.counts[f"{kind}_{direction}"])
             yield family
-        refused = CounterMetricFamily("consilium_consensus_refused", "Messages refused, by reason.", labels=("reason",))
-        for reason, count in sorted(self._seat.driver.refused.items()):
-            refused.add_metric([reason], count)
+        refused = CounterMetricFamily("consilium_consensus_refused", _REFUSED, labels=("member", "reason"))
+        for (member, reason), count in sorted(self._seat.driver.refused.items()):
+            refused.add_metric([member, reason], count)
         yield refused
         said = CounterMetricFamily("consilium_consensus_said", "Messages for other members, by kind.", labels=("kind",))
         for kind, count in sorted(self._seat.driver.said.items()):

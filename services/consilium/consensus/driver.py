@@ -9,12 +9,13 @@ Every envelope goes through `admission.admit` first; what is refused there is co
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from consilium.consensus.core.admission import Directory, admit
+from consilium.consensus.core.batching import is_held
 from consilium.consensus.core.events import (
     Broadcast,
     CancelTimer,
@@ -43,19 +44,20 @@ from consilium.consensus.core.messages import (
     SignedViewChange,
 )
 from consilium.consensus.core.replica import Replica
+from consilium.consensus.core.screening import screen
+from consilium.consensus.inbox import Inbox
 from consilium.consensus.peers import Transport
 from consilium.consensus.store import VoteLog
 from consilium.kernel.certificates import CommitCertificate, Result, ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Header, Outlook
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, ConsiliumError, ResourceExhausted
+from consilium.kernel.opening import OpenedBatch
 from consilium.kernel.signing import Verifier
 from consilium.runtime.threads import run_to_end
 
-INBOX_MAX = 4_096
-"""Envelopes that may wait for their signatures to be checked; a link that sends more loses the newest."""
 WAITING_MAX = 8_192
-"""Inputs that may wait for the replica before submissions are refused."""
+"""Inputs that may wait for the replica before submissions are refused and envelopes are looked at no more."""
 SMALL_BYTES_MAX = 2_048
 """Batches of no more bytes are verified on the event loop: a few signatures take less than the way to a thread."""
 TURN_S = 0.005
@@ -143,13 +145,13 @@ class Driver:
         self._identity = identity
         self._directory = directory
         self._around = around
-        self._inbox: deque[tuple[str, bytes]] = deque()
-        self._inbox_filled = asyncio.Event()
+        self._inbox = Inbox()
         self._inputs: asyncio.Queue[Input | _Alarm] = asyncio.Queue()
         self._deliveries: asyncio.Queue[CertifiedBlock | ResultCertificate] = asyncio.Queue()
         self._alarms = _Alarms(self._inputs.put_nowait)
-        self.refused: Counter[str] = Counter()
-        """What was dropped, by reason."""
+        self._has_room = asyncio.Event()
+        self.refused: Counter[tuple[str, str]] = Counter()
+        """What was dropped, by the member it came from and the reason."""
         self.said: Counter[str] = Counter()
         """Messages handed to the links, one for each receiver, by kind (C8)."""
 
@@ -168,11 +170,10 @@ class Driver:
 
     def receive(self, peer: str, envelope: bytes) -> None:
         """Take what the link to `peer` brought; never waits. The link has authenticated the peer (design section 8)."""
-        if len(self._inbox) >= INBOX_MAX:
-            self.refused["INBOX_FULL"] += 1
-            return
-        self._inbox.append((peer, envelope))
-        self._inbox_filled.set()
+        try:
+            self._inbox.put(peer, envelope)
+        except ResourceExhausted as error:
+            self.refused[peer, error.reason] += 1
 
     def submit(self, transactions: Sequence[bytes]) -> None:
         """Hand in opened and verified transactions; raises ResourceExhausted when too much waits already."""
@@ -208,6 +209,8 @@ class Driver:
             if self._inputs.empty():
                 break
             effects += self._step(self._inputs.get_nowait())
+        if self._inputs.qsize() < WAITING_MAX:
+            self._has_room.set()
         return effects
 
     def _step(self, happened: Input | _Alarm) -> list[Effect]:
@@ -216,8 +219,8 @@ class Driver:
                 return []
             happened = TimerExpired(self._around.now_ms(), happened.timer)
         effects = self._replica.step(happened)
-        if self._replica.refused is not None:
-            self.refused[self._replica.refused.reason] += 1
+        for whose, error in self._replica.state.refusals:
+            self.refused[whose, error.reason] += 1
         return self._arm(effects)
 
     def _arm(self, effects: Iterable[Effect]) -> list[Effect]:
@@ -276,11 +279,11 @@ class Driver:
     async def _admit_forever(self) -> None:
         turns = _Turns()
         while True:
-            while self._inbox:
-                await self._admit(*self._inbox.popleft())
-                await turns.give_way()
-            self._inbox_filled.clear()
-            await self._inbox_filled.wait()
+            await self._admit(*await self._inbox.take())
+            await turns.give_way()
+            if self._inputs.qsize() >= WAITING_MAX:
+                self._has_room.clear()
+                await self._has_room.wait()
 
     async def _admit(self, peer: str, data: bytes) -> None:
         """Verify one envelope, in a thread when that may take long, and queue it for the replica."""
@@ -288,18 +291,25 @@ class Driver:
             envelope = decode(Envelope, data, self._identity.chain_id)
             if envelope.sender != peer:
                 raise BadSignature("FOREIGN_SENDER", f"{peer} speaks in the name of {envelope.sender}.", "C5")
+            screen(self._replica.state, envelope.message)
             if _takes_long(envelope.message):
                 received = await asyncio.to_thread(self._judge, envelope)
             else:
                 received = self._judge(envelope)
         except ConsiliumError as error:
-            self.refused[error.reason] += 1
+            self.refused[peer, error.reason] += 1
         else:
             self._inputs.put_nowait(received)
 
     def _judge(self, envelope: Envelope) -> Received:
         around = self._around
-        return admit(envelope, self._directory, self._identity.chain_id, around.verifier, around.now_ms())
+        chain_id, now_ms = self._identity.chain_id, around.now_ms()
+        return admit(envelope, self._directory, chain_id, around.verifier, now_ms, self._is_held)
+
+    def _is_held(self, opened: OpenedBatch) -> bool:
+        """Not while the replica has still to enter the epoch whose keys count: a batch may be of a member that left."""
+        state = self._replica.state
+        return state.outlook.epoch == self._directory.outlook.epoch and is_held(state, opened)
 
 
 def recovered(log: VoteLog, chain_id: bytes) -> Recovered:

@@ -4,7 +4,7 @@ The shell calls `admit` on every envelope, in a thread if it likes, before the r
 whether a signature was checked. What only the replica can judge (views, heights, parents, windows) is left to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consilium.consensus.core.events import Received
@@ -69,12 +69,24 @@ class Directory:
         raise BadSignature("UNKNOWN_MEMBER", f"{member_id} is not an elector of this term.", "L2")
 
 
-def admit(envelope: Envelope, directory: Directory, chain_id: bytes, verifier: Verifier, now_ms: int) -> Received:
+def _unknown(_: OpenedBatch) -> bool:
+    return False
+
+
+def admit(
+    envelope: Envelope,
+    directory: Directory,
+    chain_id: bytes,
+    verifier: Verifier,
+    now_ms: int,
+    is_held: Callable[[OpenedBatch], bool] = _unknown,
+) -> Received:
     """The envelope as an input for the replica, every signature in it verified.
 
+    `is_held` tells of a batch that was verified before, bit for bit; it may raise where the batch would be refused anyway.
     Raises BadSignature, Malformed or InvalidArgument for what is false, FailedPrecondition for what is of another epoch.
     """
-    judge = _Judge(directory, chain_id, verifier)
+    judge = _Judge(directory, chain_id, verifier, is_held)
     batches = judge.message(envelope.sender, envelope.message)
     return Received(now_ms, envelope.sender, envelope.incarnation, envelope.session, envelope.message, batches)
 
@@ -86,6 +98,7 @@ class _Judge:
     directory: Directory
     chain_id: bytes
     verifier: Verifier
+    is_held: Callable[[OpenedBatch], bool]
 
     def message(self, sender: str, message: Message) -> tuple[OpenedBatch, ...]:
         """Verify one message; the batches it carries come back opened."""
@@ -153,9 +166,11 @@ class _Judge:
         return tuple(self.batch(data) for data in message.inline)
 
     def batch(self, data: bytes) -> OpenedBatch:
-        """A batch with its member's signature and every author's in it (L2)."""
+        """A batch with its member's signature and every author's in it (L2), each looked at once."""
         opened = open_batch(data, self.chain_id)
-        verify_batch(opened, self.directory.member_key(opened.batch.member_id), self.verifier)
+        key = self.directory.member_key(opened.batch.member_id)
+        if not self.is_held(opened):
+            verify_batch(opened, key, self.verifier)
         return opened
 
     def checkpoint(self, sender: str, message: Checkpoint) -> None:

@@ -26,6 +26,8 @@ BUSY_WAITS = 8
 """How many times as long transactions gather while an own batch is being ordered: a batch costs messages and syncs."""
 QUEUED_BATCHES_MAX = 4
 """How many batches' worth of transactions may wait for a place in this member's quota."""
+TO_ALL_AT = 2
+"""At which time in a view a batch is passed on to all delegates instead of to the primary."""
 
 
 def submit(state: State, transactions: tuple[bytes, ...]) -> None:
@@ -116,9 +118,20 @@ def on_offer(state: State, event: Received, opened: OpenedBatch) -> None:
         state.send(event.sender, Stored(opened.digest, _stored(state, opened.digest)))
 
 
+def is_held(state: State, opened: OpenedBatch) -> bool:
+    """Whether this very batch waits here, so that it need not be verified again.
+
+    Raises ResourceExhausted (INGRESS_QUOTA) where it would be refused (C4). May be asked in any thread.
+    """
+    entry = state.pool.get(opened.digest)
+    if entry is None and not _is_wanted(state, opened.digest):
+        state.pool.check_room(opened)
+    return entry is not None and entry.opened.data == opened.data
+
+
 def _is_wanted(state: State, digest: bytes) -> bool:
     """Whether a proposal names the batch; 2f+1 hold it then, and this replica must be able to as well."""
-    return any(digest in slot.header.batch_digests for slot in state.log.slots.values())
+    return any(digest in slot.header.batch_digests for slot in list(state.log.slots.values()))
 
 
 def _is_unanswered(state: State, digest: bytes) -> bool:
@@ -183,7 +196,7 @@ def _relay(state: State, entry: Entry) -> None:
     if entry.relayed_in != state.view:
         entry.relayed_in, entry.relays = state.view, 0
     entry.relays += 1
-    to_all = entry.relays == 2 or (entry.ingress and entry.relays % 2 == 0)
+    to_all = entry.relays == TO_ALL_AT or (entry.ingress and entry.relays % TO_ALL_AT == 0)
     message = BatchReady(entry.certificate) if entry.certificate is not None else BatchOffer(entry.opened.data)
     state.broadcast(message, state.peers() if to_all else (primary,))
 

@@ -22,6 +22,7 @@ from consilium.consensus.core.forming import OwnBody, own_transaction
 from consilium.consensus.core.message_log import MessageLog
 from consilium.consensus.core.messages import AllianceVote, Checkpoint
 from consilium.consensus.core.proposals import Parent
+from consilium.consensus.core.screening import screen_result
 from consilium.consensus.core.state import State
 from consilium.consensus.core.turnover import Turnover
 from consilium.consensus.core.view_change import ViewChanges
@@ -113,8 +114,10 @@ def on_checkpoint(state: State, message: Checkpoint, sender: str) -> None:
     """Count a delegate's result; with a quorum equal to ours the block is final."""
     result = message.result
     committee = state.committee if result.epoch == state.outlook.epoch else state.previous_committee
-    bound = state.tip.height + 2 * state.parameters.window_blocks
-    if committee is None or committee.epoch != result.epoch or not state.stable_height < result.height <= bound:
+    if committee is None or committee.epoch != result.epoch:
+        return
+    screen_result(state, result)
+    if result.height <= state.stable_height:
         return
     index = committee.index_of(sender)
     if index is not None:

@@ -20,6 +20,11 @@ class Checkpoints:
             place = checkpoint.result.height, checkpoint.result.epoch
             self._votes.setdefault(place, {}).setdefault(index, checkpoint)
 
+    @property
+    def count(self) -> int:
+        """How many results are kept."""
+        return sum(map(len, self._votes.values()))
+
     def certificate(self, committee: Committee, own: Result) -> ResultCertificate | None:
         """The certificate of this replica's own result, once a quorum of equal ones is here."""
         votes = self._votes.get((own.height, own.epoch), {})

@@ -54,6 +54,11 @@ class MessageLog:
             votes[index] = signed
         return None
 
+    @property
+    def count(self) -> int:
+        """How many votes are kept."""
+        return sum(map(len, self._votes.values()))
+
     def vote_of(self, index: int, height: int, phase: Phase) -> SignedVote | None:
         """The latest vote heard from a delegate for a height and phase."""
         return self._votes.get((height, phase), {}).get(index)

@@ -17,7 +17,7 @@ from consilium.consensus.core.state import State
 from consilium.kernel.certificates import Phase
 from consilium.kernel.chain import CertifiedBlock, Header
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import InvalidArgument
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import sha256
 from consilium.kernel.opening import OpenedBatch, transaction_root
 
@@ -34,6 +34,8 @@ def on_pre_prepare(state: State, message: PrePrepare, batches: Sequence[OpenedBa
     header = decode(Header, message.header, state.identity.chain_id)
     if vote.digest != sha256(message.header) or header.height != vote.height:
         raise InvalidArgument("WRONG_DIGEST", "The proposal's header is not the one its vote names.", "L3")
+    if vote.epoch == state.outlook.epoch and vote.view < state.view:
+        raise FailedPrecondition("STALE_VIEW", f"View {vote.view} is over; this replica stands in {state.view}.", "C2")
     current = state.entered and vote.view == state.view and vote.epoch == state.outlook.epoch
     if not current or not state.low < vote.height <= state.high or state.log.slot(vote.height, vote.view):
         return
@@ -101,7 +103,8 @@ def _fits(state: State, slot: Slot) -> bool:
     try:
         judge_header(state.outlook, parent, slot.header, state.identity.chain_id)
         _judge_batches(state, slot, batches)
-    except InvalidArgument:
+    except InvalidArgument as refusal:
+        state.refusals.append((state.committee.primary(slot.view), refusal))
         del state.log.slots[slot.header.height]
         return False
     slot.has_handover = any(entry.opened.has_handover for entry in batches)

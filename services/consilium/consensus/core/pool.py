@@ -62,13 +62,19 @@ class Pool:
         if opened.digest in self._entries or opened.digest in self._ordered:
             return False
         member = opened.batch.member_id
-        if limited and not self.has_room(member):
-            raise ResourceExhausted("INGRESS_QUOTA", f"{member} has {self._quota} batches waiting already.", "C4")
+        if limited:
+            self.check_room(opened)
         self._load[member] = self._load.get(member, 0) + 1
         entry = Entry(opened, ingress, now_ms if self.is_small(opened) else None, now_ms)
         self._entries[opened.digest] = self._waiting[opened.digest] = entry
         self._is_stale = True
         return True
+
+    def check_room(self, opened: OpenedBatch) -> None:
+        """Raise ResourceExhausted (INGRESS_QUOTA) where the batch's member has too many waiting already (C4)."""
+        member = opened.batch.member_id
+        if not self.has_room(member):
+            raise ResourceExhausted("INGRESS_QUOTA", f"{member} has {self._quota} batches waiting already.", "C4")
 
     def bring(self, digest: bytes) -> None:
         """This replica is the ingress of a batch from now on."""

@@ -38,10 +38,11 @@ from consilium.consensus.core.messages import (
     Stored,
 )
 from consilium.consensus.core.recovery import recover
+from consilium.consensus.core.screening import screen_vote
 from consilium.consensus.core.state import State
 from consilium.kernel.certificates import SignedVote
 from consilium.kernel.chain import Outlook
-from consilium.kernel.errors import ConsiliumError
+from consilium.kernel.errors import Conflict, ConsiliumError, FailedPrecondition
 from consilium.kernel.transactions import EvidenceBody
 
 
@@ -51,7 +52,6 @@ class Replica:
     def __init__(self, identity: Identity, outlook: Outlook, tip: Tip, recovered: Recovered) -> None:
         self.state: State = recover(identity, outlook, tip, recovered)
         self._peers: dict[str, tuple[int, bytes]] = {}
-        self.refused: ConsiliumError | None = None
 
     def start(self, now_ms: int) -> list[Effect]:
         """The first effects after a start or restart: alarms, and what may have been lost with the last session."""
@@ -64,8 +64,8 @@ class Replica:
         return self._finish()
 
     def step(self, event: Input) -> list[Effect]:
-        """Take one input. What a peer did wrong leaves no trace but `refused`, for the shell to count."""
-        self.state.now_ms, self.refused = event.now_ms, None
+        """Take one input. What a peer did wrong leaves no trace but `state.refusals`, for the shell to count."""
+        self.state.now_ms, self.state.refusals = event.now_ms, []
         try:
             match event:
                 case Received():
@@ -83,8 +83,14 @@ class Replica:
                 case RecoverySigned(certificate=certificate):
                     recovering.take(self.state, certificate)
         except ConsiliumError as error:
-            self.refused = error
+            whose = event.sender if isinstance(event, Received) else self.state.identity.member_id
+            self.state.refusals.append((whose, error))
         return self._finish()
+
+    @property
+    def refused(self) -> ConsiliumError | None:
+        """What the last step refused, the latest if there were several."""
+        return self.state.refusals[-1][1] if self.state.refusals else None
 
     def _finish(self) -> list[Effect]:
         """What has become possible, then the alarm by which something must move."""
@@ -113,14 +119,13 @@ class Replica:
                     view_changing.call_for_view(state, state.view + 1)
 
     def _receive(self, event: Received) -> None:
-        """Hand a message to its part of the protocol, unless its sender is not who last spoke in that name (C5)."""
-        if not self._is_current(event):
-            return
+        """Hand a message to its part of the protocol; its sender must be who last spoke in that name (C5)."""
+        self._check_current(event)
         state, message, sender = self.state, event.message, event.sender
         match message:
             case PrePrepare():
-                self._watch(message.signed)
                 view_changing.on_higher_view(state, sender, message.signed.vote.view)
+                self._watch(message.signed)
                 normal_case.on_pre_prepare(state, message, event.batches)
             case Prepare() | Commit():
                 self._watch(message.signed, sender)
@@ -160,19 +165,22 @@ class Replica:
             case _:
                 pass
 
-    def _is_current(self, event: Received) -> bool:
+    def _check_current(self, event: Received) -> None:
         """Refuse a lower incarnation, and a second session of the same one: an old or a cloned replica (C5)."""
         known = self._peers.get(event.sender)
         if known is None or event.incarnation > known[0]:
             self._peers[event.sender] = (event.incarnation, event.session)
-            return True
-        return known == (event.incarnation, event.session)
+        elif event.incarnation < known[0]:
+            raise FailedPrecondition("OLD_INCARNATION", f"{event.sender} has spoken in incarnation {known[0]}.", "C5")
+        elif event.session != known[1]:
+            raise Conflict("CLONED", f"{event.sender} has spoken in another session of this incarnation.", "C5")
 
     def _watch(self, signed: SignedVote, sender: str | None = None) -> None:
         """Keep a vote within the watermarks; a second, different one in its slot goes to the ledger as evidence (C8)."""
         state, vote = self.state, signed.vote
-        if vote.epoch != state.outlook.epoch or vote.height > state.high or state.index is None:
+        if vote.epoch != state.outlook.epoch or state.index is None:
             return
+        screen_vote(state, vote)
         index = state.committee.index_of(sender or state.committee.primary(vote.view))
         if index is None or index == state.index:
             return

@@ -27,7 +27,7 @@ def resend(state: State) -> None:
     if state.turnover.own is not None:
         sign_term_end(state)
         hand_over(state)
-    state.asked_new_view = False
+    state.asked_new_view, state.helped = False, {}
     if state.height_at_resend == state.tip.height:
         _repeat(state)
     else:

@@ -28,6 +28,7 @@ from consilium.kernel.certificates import (
 )
 from consilium.kernel.chain import Outlook
 from consilium.kernel.encoding import encode
+from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.recovery import RecoveryCertificate
 
@@ -69,10 +70,14 @@ class State:
     deadline: int | None = None
     height_at_resend: int = -1
     asked_new_view: bool = False
+    helped: dict[str, int] = field(default_factory=dict)
+    """Who was sent the new view since the last beat."""
     handover_offered: bool = False
     attendance: Attendance = field(default_factory=Attendance)
     blamed: dict[str, int] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
+    refusals: list[tuple[str, ConsiliumError]] = field(default_factory=list)
+    """What was refused in this step, and which member it came from."""
     index: int | None = field(init=False)
     """This member's place among the delegates of this epoch, or None when it has no vote."""
 

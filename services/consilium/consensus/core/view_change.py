@@ -78,6 +78,11 @@ class ViewChanges:
         if known is None or known.view_change.view < message.view_change.view:
             self._latest[message.index] = message
 
+    @property
+    def count(self) -> int:
+        """How many calls are kept."""
+        return len(self._latest)
+
     def quorum_for(self, view: int) -> tuple[SignedViewChange, ...] | None:
         """The calls for exactly this view, by rising index, once 2f+1 are here."""
         calls = [self._latest[index] for index in sorted(self._latest)]

@@ -13,7 +13,7 @@ from consilium.consensus.core.state import State
 from consilium.consensus.core.view_change import NewViewPlan, Reproposal, plan_new_view
 from consilium.kernel.certificates import Departure, Phase, SignedVote, ViewChange, call_of
 from consilium.kernel.encoding import encode
-from consilium.kernel.errors import InvalidArgument
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import sha256
 from consilium.kernel.transactions import LeftViewBody
 
@@ -43,11 +43,18 @@ def own_call(state: State) -> SignedViewChange:
 
 
 def on_call(state: State, message: SignedViewChange, sender: str) -> None:
-    """Keep a call; join it when f+1 have left this view; help one that has not seen the new view."""
+    """Keep a call; join it when f+1 have left this view; help one that has not seen the new view, once a beat.
+
+    Raises FailedPrecondition: STALE_VIEW.
+    """
+    view = message.view_change.view
     if message.view_change.epoch != state.outlook.epoch or not state.votes:
         return
-    if message.view_change.view <= state.view and state.entered and state.new_view is not None:
-        state.send(sender, state.new_view)
+    if view <= state.view and state.entered:
+        if state.new_view is not None and sender not in state.helped:
+            state.helped[sender] = state.view
+            state.send(sender, state.new_view)
+        raise FailedPrecondition("STALE_VIEW", f"View {view} is not above {state.view}, where this replica works.", "C2")
     state.calls.add(message)
     join = state.calls.view_to_join(state.view)
     if join is not None:
@@ -101,12 +108,12 @@ def _plan(state: State, calls: tuple[SignedViewChange, ...]) -> NewViewPlan:
 def on_new_view(state: State, message: NewView) -> None:
     """Enter a view whose proposals are exactly those its view changes call for.
 
-    Raises InvalidArgument when they are not, or when they contradict a block this replica has executed.
+    Raises FailedPrecondition: STALE_VIEW; InvalidArgument when they are not, or contradict a block executed here.
     """
     if message.epoch != state.outlook.epoch or not state.votes:
         return
     if message.view < state.view or (message.view == state.view and state.entered):
-        return
+        raise FailedPrecondition("STALE_VIEW", f"View {message.view} is entered or over here.", "C2")
     plan = _plan(state, message.view_changes)
     expected = [(each.header.height, each.digest) for each in plan.reproposals]
     if [(each.vote.height, each.vote.digest) for each in message.proposals] != expected:
