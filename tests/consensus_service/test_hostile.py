@@ -26,7 +26,7 @@ from consilium.consensus.core.proposals import Parent, make_header
 from consilium.consensus.inbox import BYTES_MAX, ENVELOPES_MAX
 from consilium.consensus.own_ledger import first_outlook
 from consilium.consensus.seat import wall_clock_ms
-from consilium.kernel.certificates import Committee, Phase, QuorumSignature, SignedVote, ViewChange, Vote
+from consilium.kernel.certificates import Committee, Phase, QuorumSignature, SignedVote, ViewChange, Vote, call_of
 from consilium.kernel.encoding import encode
 from consilium.kernel.founding import first_committee
 from consilium.kernel.hashing import sha256
@@ -108,7 +108,7 @@ def forged_certificate(_: Hostile) -> Message:
 def stale_view(hostile: Hostile) -> Message:
     """A call for the view that everybody works in."""
     change = ViewChange(0, 0, None, ())
-    return SignedViewChange(change, 0, KEY.sign(encode(change, hostile.alliance.chain_id)))
+    return SignedViewChange(change, 0, KEY.sign(call_of(change, hostile.alliance.chain_id)))
 
 
 def oversized_batch(_: Hostile) -> Message:
