@@ -381,3 +381,47 @@ def test_member_out_of_reach_is_exit_code_3(home: Terminal, tmp_path: Path) -> N
     said = Terminal(home.folder, settings).run("status", "--json")
     assert (said.code, said.facts["error"]["exit_code"]) == (3, 3)
     assert "addresses in the settings" in said.err
+
+
+def test_s9_a_storage_that_was_wiped_is_healed_by_the_others(
+    alliance: SandboxAlliance, home: Terminal, away: Terminal
+) -> None:
+    """Everything its storage had is gone, shred secrets too; one command, and every record reads again."""
+    contents = {f"scan {number}": sha256(b"%d" % number) * 40_000 for number in range(2)} | {"note": b"a note"}
+    for name, data in contents.items():
+        put(home, name, data)
+    grant(home, away)
+    storage = alliance.service(HOME, "storage")
+    asyncio.run(alliance.stop(HOME, "storage"))
+    shutil.rmtree(storage.state_folder)
+    asyncio.run(alliance.start(HOME, "storage"))
+    assert get(away, "note", "before")[0] != 0
+    said = home.run("storage", "heal", "--json")
+    assert (said.code, said.facts["failed"], said.facts["lost"], said.facts["unreached"]) == (0, 0, [], [])
+    assert said.facts["healed"] >= len(contents)
+    for name, data in contents.items():
+        assert get(away, name, f"{name}.got") == (0, "")
+        assert (away.folder / f"{name}.got").read_bytes() == data
+    again = home.run("storage", "heal", "--json").facts
+    assert (again["healed"], again["secrets"], again["objects"]) == (0, 0, said.facts["objects"])
+    assert home.run("storage", "status", "--json").code == 0
+
+
+def test_s8_a_record_is_held_released_and_erased(home: Terminal, away: Terminal) -> None:
+    put(home, "old", b"an old letter")
+    grant(home, away)
+    [record] = [each["record"] for each in home.asked("record", "list").facts["records"] if each["label"] == "old"]
+    why = home.folder / "why"
+    why.write_text("a court's order")
+    assert home.asked("record", "erase", "old").facts["error"]["reason"] == "NOT_CONFIRMED"
+    assert home.run("storage", "hold", record, "--why", why, "--json").facts["act"] == "HOLD"
+    held = home.asked("record", "erase", "old", "--yes")
+    assert (held.code, held.facts["error"]["reason"]) == (2, "UNDER_HOLD")
+    assert get(away, "old", "held") == (0, "")
+    assert home.run("storage", "lift", record, "--why", why, "--json").code == 0
+    said = home.asked("record", "erase", "old", "--yes")
+    assert (said.code, said.facts["shred_secret_destroyed"], said.facts["copies_left"]) == (0, True, [])
+    assert len(said.facts["copies_deleted"]) == 1
+    assert get(away, "old", "gone") == (2, "RECORD_ERASED")
+    assert home.run("storage", "erase", record, "--why", why, "--yes", "--json").code == 0
+    assert home.run("storage", "erase", "5f0c", "--why", why, "--yes", "--json").facts["error"]["reason"] == "BAD_RECORD_ID"

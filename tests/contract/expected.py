@@ -70,6 +70,9 @@ ADMITTED = {
     "GetObject": Admitted(f"{DESK} storage", f"{DESK} storage"),
     "GetManifest": Admitted(DESK, DESK),
     "ReplicateObject": Admitted("storage", "storage"),
+    "ListCopies": Admitted("storage", "storage"),
+    "GetCopy": Admitted("storage", "storage"),
+    "HealStorage": Admitted(DESK),
     "SignRetention": Admitted(PEOPLE),
     "EraseObject": Admitted(f"{PEOPLE} storage", "storage"),
     "GetScrubState": Admitted(DESK),
@@ -93,6 +96,7 @@ WRITES = frozenset(
         "ExecuteBlock",
         "PutObject",
         "ReplicateObject",
+        "HealStorage",
         "SignRetention",
         "EraseObject",
         "GrantAccess",
@@ -104,7 +108,9 @@ WRITES = frozenset(
 
 FIRST_FRAMES = frozenset(("PutObject", "ReplicateObject", "Exchange"))
 """Streams of requests: what comes later depends on what came first."""
-FOR_OTHERS = frozenset(["Exchange", "GetObject", "GetManifest", "ReplicateObject", "ReencryptCapsule"])
+FOR_OTHERS = frozenset(
+    ["Exchange", "GetObject", "GetManifest", "ReplicateObject", "ListCopies", "GetCopy", "ReencryptCapsule"]
+)
 """Methods that are useful to other members' callers only."""
 
 REPEATED = {
@@ -119,6 +125,8 @@ REPEATED = {
     "ExecuteBlock": "same",
     "PutObject": "same",
     "ReplicateObject": "same",
+    # Looks at everything again.
+    "HealStorage": "done",
     # Signed anew; the ledger takes one.
     "SignRetention": "done",
     "EraseObject": "done",

@@ -131,6 +131,10 @@ async def copy(world: World) -> Frames:
     )
 
 
+async def healing(_: World) -> Frames:
+    return (storage_pb2.HealStorageRequest(),)
+
+
 async def retention(world: World) -> Frames:
     record_id, hold = world.story.manifest.record_id, storage_pb2.RETENTION_ACT_HOLD
     return (storage_pb2.SignRetentionRequest(record_id=record_id, act=hold, evidence_digest=bytes(32)),)
@@ -194,6 +198,7 @@ REQUESTS: dict[str, Callable[[World], Awaitable[Any]]] = {
     "ExecuteBlock": block,
     "PutObject": put,
     "ReplicateObject": copy,
+    "HealStorage": healing,
     "SignRetention": retention,
     "EraseObject": erasure,
     "GrantAccess": fragment,

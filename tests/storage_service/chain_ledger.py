@@ -72,9 +72,9 @@ class ChainLedger:
         committee = self.chain.committee_of(proof.certificate.result.epoch)
         return verify_state(committee, self.chain.chain_id, proof, self.scribe.verifier)
 
-    async def events(self, kind: Kind, cursor: bytes) -> AsyncIterator[Any]:
+    async def events(self, kind: Kind, cursor: bytes, last_height: int | None = None) -> AsyncIterator[Any]:
         height = int.from_bytes(cursor, "big")
-        while True:
+        while last_height is None or height < last_height:
             while height < self.chain.certified_height:
                 height += 1
                 for each in transactions(self.chain, height):

@@ -32,12 +32,14 @@ from consilium.runtime.tls import Tls
 from consilium.storage import wire
 from consilium.storage.__main__ import described, limits_of, open_stores
 from consilium.storage.core.admission import admitted
-from consilium.storage.driver import Driver
+from consilium.storage.core.escrow import escrow_key
+from consilium.storage.driver import Driver, MemberKeys
 from consilium.storage.erasing import Erasing
+from consilium.storage.healing import Healing
 from consilium.storage.peers import GrpcStorages
 from consilium.storage.scrubbing import Scrub
 from consilium.storage.settings import StorageSettings
-from tests.alliance import GRADES, PARAMETERS
+from tests.alliance import GRADES, PARAMETERS, seed_of
 from tests.client.local_member import LocalAlliance, LocalMember
 from tests.runtime.authority import ALLIANCE, Authority, Issued
 from tests.storage_service.chain_ledger import ChainLedger
@@ -65,6 +67,7 @@ class Station:
     address: str
     driver: Driver
     erasing: Erasing
+    healing: Healing
     scrub: Scrub
     standing: Standing
 
@@ -111,17 +114,16 @@ class World:
             storages = GrpcStorages(others or {}, tls, chain_id)
             stack.push_async_callback(storages.close)
             standing = Standing(member_id, chain_id, list(keys), ledger, directory, admitted)
-            driver = Driver(
-                member_id, keys[member_id].member, chain_id, stores, ledger, storages, standing.member, limits_of(settings)
-            )
-            erasing = Erasing(driver, keys[member_id].member, PARAMETERS.expiry_blocks_max)
-            scrub = Scrub(driver, erasing, settings.scrub_chunks_per_s)
-            offered = [described(driver, erasing, scrub)]
+            member_keys = MemberKeys(keys[member_id].member, escrow_key(seed_of(f"{member_id} member")))
+            driver = Driver(member_id, member_keys, chain_id, stores, ledger, storages, standing.member, limits_of(settings))
+            erasing, healing = Erasing(driver, PARAMETERS.expiry_blocks_max), Healing(driver)
+            scrub = Scrub(driver, erasing, healing, settings.scrub_chunks_per_s)
+            offered = [described(driver, erasing, healing, scrub)]
             running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
             for each in (standing.follow(), erasing.follow()):
                 stack.callback(asyncio.get_running_loop().create_task(each).cancel)
             await standing.loaded.wait()
-            yield Station(member_id, f"127.0.0.1:{running.port}", driver, erasing, scrub, standing)
+            yield Station(member_id, f"127.0.0.1:{running.port}", driver, erasing, healing, scrub, standing)
 
     def stub(self, station: Station, issued: Issued) -> Stub:
         """The service as the bearer of a certificate calls it."""

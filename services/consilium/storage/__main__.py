@@ -28,8 +28,10 @@ from consilium.runtime.shreddable import DatabaseRows
 from consilium.runtime.standing import Standing
 from consilium.runtime.tls import Tls
 from consilium.storage.core.admission import admitted
-from consilium.storage.driver import Driver, Limits, Stores
+from consilium.storage.core.escrow import escrow_key
+from consilium.storage.driver import Driver, Limits, MemberKeys, Stores
 from consilium.storage.erasing import Erasing
+from consilium.storage.healing import Healing
 from consilium.storage.holdings import Holdings
 from consilium.storage.peers import GrpcStorages
 from consilium.storage.scrubbing import Scrub
@@ -67,7 +69,7 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
 
     Raises as `open_stores`; InvalidArgument for settings and files; FailedPrecondition: PORT_TAKEN.
     """
-    genesis, signer = read_genesis(settings.genesis), read_signer(settings.member_key)
+    genesis, keys = read_genesis(settings.genesis), read_keys(settings.member_key)
     tls = Tls(settings.tls_directory, settings.alliance)
     stores = open_stores(settings, genesis.chain_id, stack)
     channel = await stack.enter_async_context(Channel(Peer(settings.member_id, "ledger", settings.ledger_address), tls))
@@ -76,22 +78,21 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     stack.push_async_callback(others.close)
     founders = [each.member_id for each in genesis.members]
     standing = Standing(settings.member_id, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
-    driver = Driver(
-        settings.member_id, signer, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings)
-    )
-    erasing = Erasing(driver, signer, genesis.parameters.expiry_blocks_max)
-    scrub = Scrub(driver, erasing, settings.scrub_chunks_per_s)
+    driver = Driver(settings.member_id, keys, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings))
+    erasing = Erasing(driver, genesis.parameters.expiry_blocks_max)
+    healing = Healing(driver)
+    scrub = Scrub(driver, erasing, healing, settings.scrub_chunks_per_s)
     work = (standing.follow(), erasing.follow(), scrub.run(settings.scrub_interval_s))
     ended = await stack.enter_async_context(background(*work))
-    offered = [described(driver, erasing, scrub)]
+    offered = [described(driver, erasing, healing, scrub)]
     running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
     return RunningService(driver, standing, running), ended
 
 
-def described(driver: Driver, erasing: Erasing, scrub: Scrub) -> Service:
+def described(driver: Driver, erasing: Erasing, healing: Healing, scrub: Scrub) -> Service:
     """The contract with its servicer."""
     contract = storage_pb2.DESCRIPTOR.services_by_name["StorageService"]
-    return Service(contract, add_StorageServiceServicer_to_server, StorageServicer(driver, erasing, scrub))
+    return Service(contract, add_StorageServiceServicer_to_server, StorageServicer(driver, erasing, healing, scrub))
 
 
 def open_stores(settings: StorageSettings, chain_id: bytes, stack: contextlib.AsyncExitStack) -> Stores:
@@ -152,13 +153,15 @@ def limits_of(settings: StorageSettings) -> Limits:
         settings.disk_jobs_max,
         settings.draft_s,
         settings.wait_s,
+        settings.residency,
     )
 
 
-def read_signer(path: Path) -> Ed25519Signer:
-    """The member's key from its file. Raises InvalidArgument: BAD_MEMBER_KEY."""
+def read_keys(path: Path) -> MemberKeys:
+    """The member's key from its file, and what is derived from it. Raises InvalidArgument: BAD_MEMBER_KEY."""
     try:
-        return Ed25519Signer.from_seed(path.read_bytes())
+        seed = path.read_bytes()
+        return MemberKeys(Ed25519Signer.from_seed(seed), escrow_key(seed))
     except (OSError, ConsiliumError) as error:
         raise InvalidArgument("BAD_MEMBER_KEY", f"{path} is no member key: {error}") from error
 

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
 
 from consilium.kernel.encoding import decode, encode
@@ -41,6 +41,7 @@ from consilium.runtime.proven_ledger import LedgerReader, contradiction
 from consilium.runtime.shreddable import ShreddableRows
 from consilium.runtime.threads import run_to_end
 from consilium.storage.core.copies import copy_order
+from consilium.storage.core.escrow import seal_escrow
 from consilium.storage.core.manifest import check_manifest, chunks_of_range, ciphertext_bytes
 from consilium.storage.core.reading import granted_body, judge_read, judge_repair
 from consilium.storage.core.retention import refuse_erased
@@ -76,6 +77,7 @@ class Limits:
     disk_jobs_max: int
     draft_s: int
     wait_s: int
+    residency: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +88,24 @@ class Put:
     keepers: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class MemberKeys:
+    """What this member signs with, and what it seals the shred secrets with that others keep for it."""
+
+    signer: Signer
+    escrow: bytes = field(repr=False)
+
+
 class Driver:
     """One member's storage. `member_of` tells what the ledger says of a member, None for one unheard of."""
 
     def __init__(
-        self, member_id: str, signer: Signer, chain_id: bytes, stores: Stores, ledger: LedgerReader,
+        self, member_id: str, keys: MemberKeys, chain_id: bytes, stores: Stores, ledger: LedgerReader,
         others: OtherStorages, member_of: Callable[[str], MemberState | None], limits: Limits,
     ) -> None:  # fmt: skip
         self.member_id, self.chain_id, self.ledger, self.others = member_id, chain_id, ledger, others
         self.stores, self.limits = stores, limits
-        self._signer, self._member_of, self.verifier = signer, member_of, Ed25519Verifier()
+        self.keys, self._member_of, self.verifier = keys, member_of, Ed25519Verifier()
         self._jobs = asyncio.Semaphore(limits.disk_jobs_max)
         self._streams = 0
 
@@ -135,7 +145,7 @@ class Driver:
 
     async def begin_put(self, record_id: bytes, size_class: int, writer: PeerIdentity) -> Holding:
         """Begin or resume a put of this member's own; raises as `Holdings.begin`, and OBJECT_TOO_LARGE, BAD_SIZE_CLASS."""
-        wanted = self._draft(record_id, size_class, self.member_id, named(writer))
+        wanted = self.draft(record_id, size_class, self.member_id, named(writer))
         return await self.work(self.stores.holdings.begin, wanted, None)
 
     async def begin_copy(self, manifest: Manifest, receipt: StorageReceipt, caller: PeerIdentity) -> Holding:
@@ -147,7 +157,7 @@ class Driver:
         check_manifest(manifest)
         verify_storage_receipt(receipt, manifest, home, self.chain_id, self.verifier)
         await self._check_registered(manifest, caller.member_id)
-        wanted = self._draft(manifest.record_id, manifest.size_class, caller.member_id, named(caller))
+        wanted = self.draft(manifest.record_id, manifest.size_class, caller.member_id, named(caller))
         return await self.work(self.stores.holdings.begin, wanted, self.limits.foreign_bytes_max)
 
     async def put_chunk(self, holding: Holding, index: int, data: bytes) -> None:
@@ -167,16 +177,23 @@ class Driver:
         await self._check_registered(manifest, self.member_id)
         await self.work(self.stores.objects.complete, manifest)
         await self.work(self.stores.secrets.put, manifest.record_id, shred_secret)
-        receipt = self.sign(manifest, is_copy=False)
         kept = await self.work(self.stores.holdings.read, manifest.record_id)
         done = replace(kept, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
         await self.work(self.stores.holdings.write, done)
-        return Put(receipt, (await self._spread(done, manifest, receipt)).keepers)
+        spread = await self.spread(done, manifest)
+        if len(spread.keepers) < self.limits.copies:
+            sentence = (
+                f"{len(spread.keepers)} of {self.limits.copies} other members took a copy; finish the put again later."
+            )
+            raise ResourceExhausted("NO_COPY", sentence, "S9")
+        return Put(self.sign(manifest, is_copy=False), spread.keepers)
 
-    async def finish_copy(self, holding: Holding, manifest: Manifest) -> StorageReceipt:
-        """Make a copy durable and sign for it; raises as `ObjectStore.complete`."""
+    async def finish_copy(self, holding: Holding, manifest: Manifest, escrow: bytes) -> StorageReceipt:
+        """Make a copy durable, and its home's sealed secret, and sign for it; raises as `ObjectStore.complete`."""
         _check_draft(holding, manifest)
         await self.work(self.stores.objects.complete, manifest)
+        if escrow:
+            await self.work(self.stores.escrows.put, manifest.record_id, escrow)
         done = replace(holding, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
         await self.work(self.stores.holdings.write, done)
         return self.sign(manifest, is_copy=True)
@@ -184,7 +201,7 @@ class Driver:
     def sign(self, manifest: Manifest, *, is_copy: bool) -> StorageReceipt:
         """This member's word that it holds the object, as its home or as a copy."""
         statement = StorageStatement(self.member_id, manifest.record_id, manifest.ciphertext_root, is_copy)
-        return StorageReceipt(statement, self._signer.sign(encode(statement, self.chain_id)))
+        return StorageReceipt(statement, self.keys.signer.sign(encode(statement, self.chain_id)))
 
     async def put_state(self, record_id: bytes, caller: PeerIdentity) -> tuple[list[bytes], StorageReceipt | None]:
         """The hashes of the chunks taken in, and the receipt once complete.
@@ -199,7 +216,8 @@ class Driver:
             return list(manifest.chunk_hashes), self.sign(manifest, is_copy=holding.home != self.member_id)
         return await self.work(self.stores.objects.staged, record_id), None
 
-    def _draft(self, record_id: bytes, size_class: int, home: str, writer: str) -> Holding:
+    def draft(self, record_id: bytes, size_class: int, home: str, writer: str) -> Holding:
+        """What is kept of an object that is begun. Raises InvalidArgument: OBJECT_TOO_LARGE, BAD_SIZE_CLASS."""
         last = chunk_count(size_class) - 1
         size = last * CHUNK_BYTES + sealed_chunk_bytes(size_class, last)
         if size > self.limits.object_bytes_max:
@@ -219,27 +237,36 @@ class Driver:
             if record.holder != home:
                 raise PermissionDenied("NOT_THE_HOME", f"The record's home is {record.holder}.", "S2")
 
-    async def _spread(self, holding: Holding, manifest: Manifest, receipt: StorageReceipt) -> Holding:
-        """Bring copies to the first active members in the record's order that can be reached."""
-        for name in copy_order(manifest.record_id, self.member_id, self.others.names()):
+    async def spread(self, holding: Holding, manifest: Manifest) -> Holding:
+        """Bring copies to the first active members in the record's order that can be reached, until enough have one (S9)."""
+        receipt, escrow = self.sign(manifest, is_copy=False), await self.escrow_of(manifest.record_id)
+        for name in copy_order(manifest.record_id, self.member_id, self._may_keep()):
             if len(holding.keepers) >= self.limits.copies:
                 break
             keeper = None if name in holding.keepers else self._member_of(name)
             if keeper is None or not keeper.is_active:
                 continue
             try:
-                word = await self.others.replicate(name, manifest, receipt, self.stores.objects.read_chunk)
+                word = await self.others.replicate(name, manifest, receipt, escrow, self.stores.objects.read_chunk)
                 verify_storage_receipt(word, manifest, keeper.profile, self.chain_id, self.verifier, is_copy=True)
             except ConsiliumError:  # out of reach, full, or not to be believed: the next one may do it
                 continue
             holding = replace(holding, keepers=(*holding.keepers, name))
             await self.work(self.stores.holdings.write, holding)
-        if len(holding.keepers) < self.limits.copies:
-            sentence = (
-                f"{len(holding.keepers)} of {self.limits.copies} other members took a copy; finish the put again later."
-            )
-            raise ResourceExhausted("NO_COPY", sentence, "S2")
         return holding
+
+    def _may_keep(self) -> list[str]:
+        """The other members that this one lets keep copies: all, unless the setting `residency` names some."""
+        chosen = self.limits.residency
+        return [each for each in self.others.names() if not chosen or each in chosen]
+
+    async def escrow_of(self, record_id: bytes) -> bytes:
+        """This home's shred secret of a record, sealed for others to keep; empty where it is not here."""
+        try:
+            secret = await self.work(self.stores.secrets.read, record_id)
+        except NotFound:
+            return b""
+        return seal_escrow(self.keys.escrow, record_id, secret)
 
     # --- reading ---
 
@@ -324,6 +351,22 @@ class Driver:
         verify_manifest(manifest, record)
         return manifest
 
+    async def get_copy(self, record_id: bytes, caller: PeerIdentity) -> tuple[Manifest, bytes]:
+        """What another member's storage needs beside the chunks, to have again what it lost (S9).
+
+        The sealed secret goes to the home, which alone opens it, or from the home to a member that keeps it.
+        """
+        manifest = await self._manifest_to_repair(record_id, caller)
+        holding = await self.work(self.stores.holdings.read, record_id)
+        if holding.home == self.member_id:
+            return manifest, await self.escrow_of(record_id)
+        try:
+            return manifest, await self.work(
+                self.stores.escrows.read, record_id
+            ) if holding.home == caller.member_id else b""
+        except NotFound:
+            return manifest, b""
+
     async def _manifest_to_repair(self, record_id: bytes, caller: PeerIdentity) -> Manifest:
         """For another member's storage only."""
         holding = await self.work(self.stores.holdings.read, record_id)
@@ -344,6 +387,11 @@ def _check_draft(holding: Holding, manifest: Manifest) -> None:
     """Raise Conflict unless the manifest is of the object that was begun."""
     if (manifest.record_id, manifest.size_class) != (holding.record_id, holding.size_class):
         raise InvalidArgument("OTHER_MANIFEST", "The manifest is of another record or size class than the put.", "S2")
+
+
+def storage_of(member_id: str) -> str:
+    """A member's storage as one that goes on with a put."""
+    return f"{member_id}/{Role.SERVICE}/storage"
 
 
 def named(peer: PeerIdentity) -> str:

@@ -29,7 +29,6 @@ from consilium.kernel.retention import (
     verify_erasure,
     verify_order,
 )
-from consilium.kernel.signing import Signer
 from consilium.kernel.state_values import is_erased
 from consilium.kernel.transactions import ErasureBody, Kind, Payload, RetentionAct
 from consilium.runtime.logs import Log
@@ -57,9 +56,9 @@ class Erased:
 class Erasing:
     """One member's erasures; `erased` counts those since the start."""
 
-    def __init__(self, driver: Driver, signer: Signer, expiry_blocks_max: int) -> None:
+    def __init__(self, driver: Driver, expiry_blocks_max: int) -> None:
         self.driver, self.erased = driver, 0
-        self._signer, self._expiry_blocks = signer, min(EXPIRY_BLOCKS, expiry_blocks_max)
+        self._signer, self._expiry_blocks = driver.keys.signer, min(EXPIRY_BLOCKS, expiry_blocks_max)
         self._cursor = b""
 
     # --- the act ---

@@ -4,7 +4,7 @@ The object store knows bytes; here stands who may go on with a put, whose quota 
 copies, and that an erased record never comes back. One row a record, in a small SQLite file.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from threading import Lock
@@ -82,12 +82,24 @@ class Holdings:
             if kept is not None:
                 _check_same(kept, wanted)
                 return kept
-            used = self.bytes_of(wanted.home)
-            if home_bytes_max is not None and used + wanted.size > home_bytes_max:
-                limit = f"the setting foreign_bytes_max allows {home_bytes_max}"
-                raise ResourceExhausted("QUOTA", f"{wanted.home} has {used} bytes here, and {limit}.", "S2")
+            self._check_quota(wanted, home_bytes_max)
             self._write(wanted)
             return wanted
+
+    def begin_again(self, wanted: Holding, home_bytes_max: int | None) -> Holding:
+        """Begin an object that was lost, in the place of what is noted of it.
+
+        Raises Conflict: ERASED; ResourceExhausted: QUOTA.
+        """
+        with self._lock:
+            kept = self.find(wanted.record_id)
+            if kept is not None and kept.state in ERASED_STATES:
+                raise erased()
+            if kept is None:
+                self._check_quota(wanted, home_bytes_max)
+            begun = wanted if kept is None else replace(wanted, keepers=kept.keepers)
+            self._write(begun)
+            return begun
 
     def read(self, record_id: bytes) -> Holding:
         """What is kept of a record. Raises NotFound: NO_SUCH_OBJECT."""
@@ -122,6 +134,20 @@ class Holdings:
         query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ?"  # noqa: S608
         return [_holding(row) for row in self._database.rows(query, HoldingState.ERASED)]
 
+    def shared_with(self, own: str, other: str, after: bytes, count: int) -> list[Holding]:
+        """What is complete and concerns another member, from a record on: copies kept for it, and own objects it keeps."""
+        query = (
+            f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND record_id > ?"  # noqa: S608
+            " AND (home = ? OR (home = ? AND instr(',' || keepers || ',', ',' || ? || ',') > 0)) ORDER BY record_id LIMIT ?"
+        )
+        rows = self._database.rows(query, HoldingState.COMPLETE, after, other, own, other, count)
+        return [_holding(row) for row in rows]
+
+    def at_home(self, own: str) -> list[Holding]:
+        """The complete objects of this member's own records."""
+        query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND home = ?"  # noqa: S608
+        return [_holding(row) for row in self._database.rows(query, HoldingState.COMPLETE, own)]
+
     def bytes_of(self, home: str) -> int:
         """How many bytes a member has here, unfinished copies included."""
         query = "SELECT coalesce(sum(bytes), 0) FROM holdings WHERE home = ? AND state NOT IN (?, ?)"
@@ -132,6 +158,12 @@ class Holdings:
         """Let go of the file."""
         self._database.close()
 
+    def _check_quota(self, wanted: Holding, home_bytes_max: int | None) -> None:
+        used = self.bytes_of(wanted.home)
+        if home_bytes_max is not None and used + wanted.size > home_bytes_max:
+            limit = f"the setting foreign_bytes_max allows {home_bytes_max}"
+            raise ResourceExhausted("QUOTA", f"{wanted.home} has {used} bytes here, and {limit}.", "S2")
+
     def _write(self, each: Holding) -> None:
         row = (
             each.record_id, each.home, each.writer, each.size_class, each.size, each.begun_s, each.state, each.root,
@@ -141,10 +173,15 @@ class Holdings:
             connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
 
+def erased() -> Conflict:
+    """The refusal to have an erased object again."""
+    return Conflict("ERASED", "The object of this record was erased for ever; use a new record.", "S8")
+
+
 def _check_same(kept: Holding, wanted: Holding) -> None:
     """Raise unless the put may be gone on with: one record, one writer, one size, and never after an erasure."""
     if kept.state in ERASED_STATES:
-        raise Conflict("ERASED", "The object of this record was erased for ever; use a new record.", "S2")
+        raise erased()
     if (kept.home, kept.writer) != (wanted.home, wanted.writer):
         raise PermissionDenied("OTHER_WRITER", "Somebody else puts the object of this record.", "S2")
     if kept.size_class != wanted.size_class:

@@ -1,6 +1,6 @@
 """What the storage service asks of the other members' storage (design section 8: no other calls but to its own ledger)."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,9 +28,18 @@ class OtherStorages(Protocol):
         """The members whose storage is known, sorted."""
 
     async def replicate(
-        self, member_id: str, manifest: Manifest, receipt: StorageReceipt, read: "ReadChunk"
+        self, member_id: str, manifest: Manifest, receipt: StorageReceipt, escrow: bytes, read: "ReadChunk"
     ) -> StorageReceipt:
-        """Have a member keep a copy; its word that it does."""
+        """Have a member keep a copy, and the sealed shred secret with it; its word that it does."""
+
+    def list_copies(self, member_id: str) -> AsyncIterator[tuple[bytes, bool]]:
+        """The records whose objects concern both members; whether the other one is the home."""
+
+    async def fetch_copy(self, member_id: str, record_id: bytes) -> tuple[Manifest, bytes]:
+        """The manifest of an object both keep, and the sealed shred secret, empty for none."""
+
+    def fetch_chunks(self, member_id: str, record_id: bytes, first: int) -> AsyncGenerator[tuple[int, bytes], None]:
+        """The chunks of such an object from one on, with their indexes, in one stream."""
 
     async def fetch_chunk(self, member_id: str, record_id: bytes, index: int) -> bytes:
         """One chunk of an object both keep."""
@@ -58,13 +67,50 @@ class GrpcStorages:
         return sorted(self._addresses)
 
     async def replicate(
-        self, member_id: str, manifest: Manifest, receipt: StorageReceipt, read: ReadChunk
+        self, member_id: str, manifest: Manifest, receipt: StorageReceipt, escrow: bytes, read: ReadChunk
     ) -> StorageReceipt:
         """Send what the other side does not hold yet."""
         stub, kept = self._stub(member_id), await self._chunks_kept(member_id, manifest.record_id)
+        start = pb.ReplicationStart(
+            manifest=encode(manifest, self._chain_id),
+            home_receipt=wire.receipt_message(receipt, self._chain_id),
+            sealed_shred_secret=escrow,
+        )
         with typed():
-            response = await stub.ReplicateObject(_copy_frames(manifest, receipt, read, kept, self._chain_id))
+            response = await stub.ReplicateObject(_copy_frames(start, manifest, read, kept))
         return wire.receipt(response.receipt, self._chain_id)
+
+    async def list_copies(self, member_id: str) -> AsyncIterator[tuple[bytes, bool]]:
+        """Page by page."""
+        token: str | None = ""
+        last = b""
+        while token is not None:
+            with typed():
+                page = await self._stub(member_id).ListCopies(pb.ListCopiesRequest(page_token=token))
+            for each in page.copies:
+                record_id = wire.record_id(each.record_id)
+                if record_id <= last:
+                    raise DataLoss("ENDLESS_LIST", f"{member_id} lists its copies out of order, or without end.", "S9")
+                yield record_id, each.home
+                last = record_id
+            token = page.next_page_token if page.copies and page.next_page_token else None
+
+    async def fetch_copy(self, member_id: str, record_id: bytes) -> tuple[Manifest, bytes]:
+        """The manifest and the sealed secret."""
+        with typed():
+            response = await self._stub(member_id).GetCopy(pb.GetCopyRequest(record_id=record_id))
+        return wire.manifest(response.manifest, self._chain_id), wire.escrow(response.sealed_shred_secret)
+
+    async def fetch_chunks(self, member_id: str, record_id: bytes, first: int) -> AsyncGenerator[tuple[int, bytes], None]:
+        """One stream, ended with the iteration."""
+        offset = wire.chunk_message(first, b"").offset
+        call = self._stub(member_id).GetObject(pb.GetObjectRequest(record_id=record_id, offset=offset))
+        try:
+            with typed():
+                async for each in call:
+                    yield wire.chunk(each.chunk)
+        finally:
+            call.cancel()
 
     async def fetch_chunk(self, member_id: str, record_id: bytes, index: int) -> bytes:
         """One chunk."""
@@ -105,10 +151,9 @@ class GrpcStorages:
 
 
 async def _copy_frames(
-    manifest: Manifest, receipt: StorageReceipt, read: ReadChunk, kept: list[bytes], chain_id: bytes
+    start: pb.ReplicationStart, manifest: Manifest, read: ReadChunk, kept: list[bytes]
 ) -> AsyncIterator[pb.ReplicateObjectRequest]:
     """A copy's frames, the next chunk being read while one is sent."""
-    start = pb.ReplicationStart(manifest=encode(manifest, chain_id), home_receipt=wire.receipt_message(receipt, chain_id))
     yield pb.ReplicateObjectRequest(start=start)
     missing = [index for index, each in enumerate(manifest.chunk_hashes) if kept[index : index + 1] != [each]]
     async with aclosing(ahead((index, read(manifest.record_id, index)) for index in missing)) as chunks:

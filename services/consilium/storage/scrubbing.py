@@ -14,6 +14,7 @@ from consilium.kernel.manifest import Manifest, verify_manifest
 from consilium.runtime.logs import Log
 from consilium.storage.driver import Driver
 from consilium.storage.erasing import Erasing
+from consilium.storage.healing import Healing
 
 _log = Log("consilium.storage.scrubbing")
 
@@ -33,9 +34,9 @@ class ScrubState:
 class Scrub:
     """Reads everything back, `chunks_per_s` chunks a second."""
 
-    def __init__(self, driver: Driver, erasing: Erasing, chunks_per_s: int) -> None:
+    def __init__(self, driver: Driver, erasing: Erasing, healing: Healing, chunks_per_s: int) -> None:
         self.state = ScrubState()
-        self._driver, self._erasing, self._pause_s = driver, erasing, 1 / chunks_per_s
+        self._driver, self._erasing, self._healing, self._pause_s = driver, erasing, healing, 1 / chunks_per_s
 
     async def run(self, interval_s: int) -> None:
         """One round after the other, for ever."""
@@ -43,6 +44,7 @@ class Scrub:
             try:
                 await self.tidy()
                 await self.round()
+                await self._healing.check_copies()
             except (ConsiliumError, OSError) as error:
                 _log.write(logging.WARNING, "scrub_broke_off", error)
             await asyncio.sleep(interval_s)

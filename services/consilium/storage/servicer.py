@@ -15,8 +15,12 @@ from consilium.runtime import calls
 from consilium.storage import wire
 from consilium.storage.driver import Driver
 from consilium.storage.erasing import Erasing
+from consilium.storage.healing import Healing
 from consilium.storage.holdings import Holding
 from consilium.storage.scrubbing import Scrub
+
+PAGE_SIZE = 1_000
+"""The most entries of a page."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -24,8 +28,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class StorageServicer(StorageServiceServicer):
     """The storage service of one member."""
 
-    def __init__(self, driver: Driver, erasing: Erasing, scrub: Scrub) -> None:
-        self._driver, self._erasing, self._scrub, self._chain_id = driver, erasing, scrub, driver.chain_id
+    def __init__(self, driver: Driver, erasing: Erasing, healing: Healing, scrub: Scrub) -> None:
+        self._driver, self._chain_id = driver, driver.chain_id
+        self._erasing, self._healing, self._scrub = erasing, healing, scrub
 
     # --- writing ---
 
@@ -66,16 +71,17 @@ class StorageServicer(StorageServiceServicer):
         """Store a copy for another member."""
         with self._driver.stream():
             begun: tuple[Holding, Manifest] | None = None
+            escrow = b""
             async for request in request_iterator:
                 frame = request.WhichOneof("frame")
                 if (frame == "start") is not (begun is None):
                     raise out_of_order()
                 if begun is None:
-                    begun = await self._begin_copy(request.start)
+                    begun, escrow = await self._begin_copy(request.start), wire.escrow(request.start.sealed_shred_secret)
                 elif frame == "chunk":
                     await self._driver.put_chunk(begun[0], *wire.chunk(request.chunk))
                 else:
-                    receipt = await self._driver.finish_copy(*begun)
+                    receipt = await self._driver.finish_copy(*begun, escrow)
                     return pb.ReplicateObjectResponse(receipt=wire.receipt_message(receipt, self._chain_id))
         raise not_finished()
 
@@ -104,6 +110,35 @@ class StorageServicer(StorageServiceServicer):
 
     # --- keeping ---
 
+    async def ListCopies(self, request: pb.ListCopiesRequest, _: Context) -> pb.ListCopiesResponse:
+        """What concerns the caller's member and this one."""
+        own, other, after = self._driver.member_id, calls.peer().member_id, wire.page_token(request.page_token)
+        size = min(request.page_size or PAGE_SIZE, PAGE_SIZE)
+        holdings = self._driver.stores.holdings
+        found = await self._driver.work(holdings.shared_with, own, other, after, size + 1)
+        copies = [pb.Copy(record_id=each.record_id, home=each.home == own) for each in found[:size]]
+        more = found[size - 1].record_id.hex() if len(found) > size else ""
+        return pb.ListCopiesResponse(copies=copies, next_page_token=more)
+
+    async def GetCopy(self, request: pb.GetCopyRequest, _: Context) -> pb.GetCopyResponse:
+        """What is beside an object's chunks."""
+        manifest, escrow = await self._driver.get_copy(wire.record_id(request.record_id), calls.peer())
+        return pb.GetCopyResponse(manifest=encode(manifest, self._chain_id), sealed_shred_secret=escrow)
+
+    async def HealStorage(self, _request: pb.HealStorageRequest, _: Context) -> AsyncIterator[pb.HealStorageResponse]:
+        """Fetch what was lost."""
+        async for each in self._healing.heal():
+            yield pb.HealStorageResponse(
+                objects_total=each.objects_total,
+                objects_done=each.objects_done,
+                objects_healed=each.objects_healed,
+                bytes_healed=each.bytes_healed,
+                secrets_healed=each.secrets_healed,
+                objects_failed=each.objects_failed,
+                lost_record_ids=each.lost,
+                unreached_member_ids=each.unreached,
+            )
+
     async def SignRetention(self, request: pb.SignRetentionRequest, _: Context) -> pb.SignRetentionResponse:
         """Sign an erasure, or a hold's beginning or end, for the caller to submit."""
         record_id, order = wire.record_id(request.record_id), wire.order(request.order, self._chain_id)
@@ -127,6 +162,7 @@ class StorageServicer(StorageServiceServicer):
             chunks_healed=found.chunks_healed,
             orphans=found.orphans,
             last_round_ms=found.last_round_ms,
+            copies_missing=self._healing.copies_missing,
         )
 
 

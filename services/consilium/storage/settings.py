@@ -27,6 +27,7 @@ class StorageSettings(ServerSettings):
     ledger_address: str = setting("127.0.0.1:0", "The member's own ledger, host:port.")
     peers: tuple[str, ...] = setting((), "Other members' storage services, each member=host:port.")
     copies: int = setting(1, "How many other members keep a copy of an object.", least=0, most=8)
+    residency: tuple[str, ...] = setting((), "The only other members that may keep copies; all when empty.")
     object_bytes_max: int = setting(16 * GIB, "The largest object in bytes.", least=8_192, most=16 * GIB)
     foreign_bytes_max: int = setting(
         256 * GIB, "The most bytes kept for any one other member.", least=0, most=1_048_576 * GIB

@@ -280,10 +280,10 @@ class EmbeddedObjectStore:
         """Drop the chunks of unfinished objects other than `keep`; how many objects that were."""
         with self._lock:
             present = [bytes.fromhex(name) for name in self._disk.names(self._directory)]
-            orphans = [each for each in present if each not in keep and self._load(each) is None]
+            orphans = [each for each in present if each not in keep and not self._is_kept(each)]
             for each in orphans:
                 self._end_draft(each)
-                if self._load(each) is None:
+                if not self._is_kept(each):
                     self._disk.remove(self._path(each))
             self._disk.sync_directory(self._directory)
         return len(orphans)
@@ -338,6 +338,10 @@ class EmbeddedObjectStore:
         row = (manifest.record_id, data, manifest_check(manifest.record_id, data))
         with self._database.transaction() as connection:
             connection.execute("INSERT INTO objects VALUES (?, ?, ?)", row)
+
+    def _is_kept(self, record_id: bytes) -> bool:
+        """Whether it is an object, its manifest damaged or not: what can be healed is no orphan."""
+        return bool(self._database.rows("SELECT 1 FROM objects WHERE record_id = ?", record_id))
 
     def _load(self, record_id: bytes) -> Manifest | None:
         rows = self._database.rows("SELECT CAST(manifest AS BLOB), digest FROM objects WHERE record_id = ?", record_id)

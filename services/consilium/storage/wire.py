@@ -9,6 +9,7 @@ from consilium.kernel.retention import ERASURE_BYTES_MAX, ErasureCertificate, Si
 from consilium.kernel.sealing import CHUNK_BYTES, KEY_BYTES
 from consilium.kernel.transactions import RetentionAct
 from consilium.kernel.umbral import CAPSULE_BYTES, CIPHERTEXT_BYTES_MAX, Sealed
+from consilium.storage.core.escrow import ESCROW_BYTES
 
 RECORD_ID_BYTES = 16
 
@@ -65,6 +66,22 @@ def sealed(given: pb.SealedSecret) -> Sealed:
     if len(given.ciphertext) > CIPHERTEXT_BYTES_MAX:
         raise Malformed("BAD_FIELD", f"A sealed secret has at most {CIPHERTEXT_BYTES_MAX} bytes.", "L1")
     return Sealed(_exactly(given.capsule, CAPSULE_BYTES, "A capsule"), given.ciphertext)
+
+
+def page_token(token: str) -> bytes:
+    """The record after which a page begins. Raises Malformed: BAD_PAGE_TOKEN."""
+    try:
+        after = bytes.fromhex(token)
+    except ValueError:
+        after = b"?"
+    if len(after) not in (0, RECORD_ID_BYTES):
+        raise Malformed("BAD_PAGE_TOKEN", "A page_token is empty, or one that the page before has told.", "L1")
+    return after
+
+
+def escrow(data: bytes) -> bytes:
+    """A sealed shred secret, empty for none. Raises Malformed: BAD_FIELD."""
+    return _exactly(data, ESCROW_BYTES, "A sealed_shred_secret") if data else b""
 
 
 def act(given: int) -> RetentionAct:

@@ -1,23 +1,83 @@
-"""`consilium storage`: what a member's own staff does to its storage: erasures and legal holds (rule S8)."""
+"""`consilium storage`: what a member's own staff does to its storage: its state, healing, erasures, legal holds (S8, S9)."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
+from consilium.api.storage.v1 import storage_pb2
+from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceStub
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk
 from consilium.client.commands.records import told_of_erasure
-from consilium.client.commands.telling import Told, examples, facts_table, verbs
+from consilium.client.commands.telling import DONE, UNTRUE, Bar, Told, examples, facts_table, verbs
 from consilium.client.retention import erase_record, retain
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import sha256
 from consilium.kernel.transactions import RetentionAct
+from consilium.runtime.channels import typed
 
-app = verbs("storage", "This member's storage: erasures and legal holds.")
+if TYPE_CHECKING:
+    from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceAsyncStub
+
+app = verbs("storage", "This member's storage: its state, healing, erasures and legal holds.")
 
 RECORD_ID_BYTES = 16
 RecordId = Annotated[str, typer.Argument(help="The record's id, 32 hexadecimal digits.")]
 Why = Annotated[Path, typer.Option(help="The document that says why; only its SHA-256 goes onto the ledger.")]
+
+
+@app.command(epilog=examples("consilium storage status", "consilium storage status --json"))
+def status(*, settings: SettingsFile = None, as_json: AsJson = False) -> None:
+    """Show what the scrub has found: chunks read and damaged, copies missing. Exit code 1 while something is not whole."""
+
+    async def work(desk: Desk) -> Told:
+        with typed():
+            found = await _storage(desk).GetScrubState(storage_pb2.GetScrubStateRequest())
+        facts = {
+            "member": desk.settings.member_id,
+            "chunks_read": found.chunks_read,
+            "chunks_total": found.chunks_total,
+            "chunks_damaged": found.chunks_damaged,
+            "chunks_healed": found.chunks_healed,
+            "copies_missing": found.copies_missing,
+            "orphans": found.orphans,
+            "last_round_ms": found.last_round_ms if found.HasField("last_round_ms") else None,
+        }
+        is_whole = found.chunks_damaged <= found.chunks_healed and not found.copies_missing
+        return Told(facts, (_drawn("Storage", facts),), DONE if is_whole else UNTRUE)
+
+    at_desk(Options(settings, as_json), work)
+
+
+@app.command(epilog=examples("consilium storage heal", "consilium storage heal --json"))
+def heal(*, settings: SettingsFile = None, as_json: AsJson = False) -> None:
+    """Fetch from the other members what this member's storage has lost: objects, shred secrets, copies kept for others.
+
+    Every object that another member speaks of is read back here; what is missing or damaged is fetched, and checked against
+    the ledger. Again goes on where the last one broke off. Exit code 1 when something could not be had, or nobody asked.
+    """
+
+    async def work(desk: Desk) -> Told:
+        last = storage_pb2.HealStorageResponse()
+        with Bar("Healing", 0, as_json, counted=True) as show, typed():
+            async for last in _storage(desk).HealStorage(storage_pb2.HealStorageRequest()):
+                show(last.objects_done, last.objects_total)
+        facts = {
+            "member": desk.settings.member_id,
+            "objects": last.objects_total,
+            "healed": last.objects_healed,
+            "bytes": last.bytes_healed,
+            "secrets": last.secrets_healed,
+            "failed": last.objects_failed,
+            "lost": [each.hex() for each in last.lost_record_ids],
+            "unreached": list(last.unreached_member_ids),
+        }
+        is_whole = not (last.objects_failed or last.lost_record_ids or last.unreached_member_ids)
+        return Told(facts, (_drawn("Healed", facts),), DONE if is_whole else UNTRUE)
+
+    at_desk(Options(settings, as_json), work)
 
 
 @app.command(epilog=examples("consilium storage hold 5f0c... --why court-order.pdf"))
@@ -69,6 +129,17 @@ def _retain(record: str, act: RetentionAct, why: Path, options: Options) -> None
         return Told(facts, (facts_table("Final on the ledger", {key: str(value) for key, value in facts.items()}),))
 
     at_desk(options, work)
+
+
+def _storage(desk: Desk) -> "StorageServiceAsyncStub":
+    """The home member's storage; its calls fail with gRPC's errors: `runtime.channels.typed`."""
+    return StorageServiceStub(desk.alliance.channel(desk.settings.member_id, "storage"))
+
+
+def _drawn(title: str, facts: Mapping[str, Any]) -> Table:
+    return facts_table(
+        title, {key: ", ".join(value) if isinstance(value, list) else str(value) for key, value in facts.items()}
+    )
 
 
 def _digest_of(why: Path) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod, RenderableType
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.style import StyleType
 from rich.table import Table
 from rich.text import Text
@@ -225,28 +225,28 @@ def day(time_ms: int) -> str:
 
 @dataclass
 class Bar:
-    """A progress bar of bytes on standard error; a terminal alone sees it."""
+    """A progress bar of bytes, or of things counted, on standard error; a terminal alone sees it."""
 
     label: str
     total: int
     as_json: bool
+    counted: bool = False
     _progress: Progress = field(init=False)
 
-    def __enter__(self) -> Callable[[int], None]:
-        """Begin; call what is handed out with the number of bytes done so far."""
+    def __enter__(self) -> Callable[..., None]:
+        """Begin; call what is handed out with the number done so far, and where it was not known with that of all."""
         out = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            *((MofNCompleteColumn(),) if self.counted else (DownloadColumn(binary_units=True), TransferSpeedColumn())),
             console=out,
             transient=True,
             disable=self.as_json or not out.is_terminal,
         )
         task = self._progress.add_task(plain(self.label), total=self.total)
         self._progress.start()
-        return lambda done: self._progress.update(task, completed=done)
+        return lambda done, total=None: self._progress.update(task, completed=done, total=total)
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()

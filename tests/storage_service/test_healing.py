@@ -1,0 +1,187 @@
+"""Many homes over real gRPC (S9): copies brought, missed and brought again; a member's whole storage lost and had again."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consilium.api.storage.v1 import storage_pb2 as pb
+from consilium.kernel.errors import FailedPrecondition, PermissionDenied
+from consilium.storage.healing import HealState
+from consilium.storage.peers import GrpcStorages
+from tests.storage_service.test_storage_service import SCAN, play, refused
+from tests.storage_service.world import HOME, KEEPER, RECIPIENT, STRANGER, Sharing, Station, World
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@asynccontextmanager
+async def two(world: World, **changed: object) -> AsyncIterator[tuple[Station, Station]]:
+    """Home and keeper that know of each other, each behind the port it had before."""
+    async with world.storage(KEEPER) as keeper, world.storage(HOME, {KEEPER: keeper.address}, **changed) as home:
+        others = keeper.driver.others
+        assert isinstance(others, GrpcStorages)
+        others._addresses[HOME] = home.address  # noqa: SLF001  its port was not known before
+        yield home, keeper
+
+
+async def healed(station: Station) -> HealState:
+    """How a whole heal ended."""
+    last = HealState()
+    async for each in station.healing.heal():
+        last = each
+    return last
+
+
+def again(world: World, sharing: Sharing, station: Station) -> None:
+    """The same people, over a station that was started again."""
+    kfrags = world.local.members[HOME].kfrags
+    world.sharing(station)
+    world.local.members[HOME].kfrags |= kfrags
+    for client in (sharing.patient, sharing.recipient):
+        client._session.members = world.local.members  # noqa: SLF001  the client's own
+
+
+def test_s9_a_home_that_lost_everything_has_it_again(tmp_path: Path) -> None:
+    """Objects, holdings and shred secrets: every record reads as before, and the keepers are known again."""
+
+    async def scene(world: World) -> None:
+        async with two(world) as (home, _):
+            sharing = world.sharing(home)
+            kept = [await sharing.shared(SCAN + bytes([number])) for number in range(3)]
+        shutil.rmtree(tmp_path / f"state-{HOME}")
+        async with two(world) as (home, _):
+            again(world, sharing, home)
+            assert home.driver.stores.objects.record_ids() == []
+            state = await healed(home)
+            assert (state.objects_healed, state.secrets_healed, state.objects_failed, state.lost) == (3, 3, 0, [])
+            for number, (reference, grant) in enumerate(kept):
+                assert await sharing.read(reference, grant) == SCAN + bytes([number])
+                assert home.driver.stores.holdings.read(reference.record_id).keepers == (KEEPER,)
+            assert (await healed(home)).objects_healed == 0
+
+    play(tmp_path, scene)
+
+
+def test_s9_a_keeper_that_lost_everything_has_it_again(tmp_path: Path) -> None:
+    """By itself, with the sealed secrets; and the home brings copies to whom they are missing."""
+
+    async def scene(world: World) -> None:
+        async with two(world) as (home, _):
+            reference, _ = await world.sharing(home).shared(SCAN)
+        for by_home in (False, True):
+            shutil.rmtree(tmp_path / f"state-{KEEPER}")
+            async with two(world) as (home, keeper):
+                if by_home:
+                    await home.healing.check_copies()
+                    assert (home.healing.copies_missing, home.healing.copies_restored) == (0, 1)
+                else:
+                    assert (await healed(keeper)).objects_healed == 1
+                stores = keeper.driver.stores
+                assert stores.objects.record_ids() == [reference.record_id]
+                escrow = stores.escrows.read(reference.record_id)
+                assert escrow == await home.driver.escrow_of(reference.record_id)
+                assert home.driver.stores.secrets.read(reference.record_id) not in escrow
+
+    play(tmp_path, scene)
+
+
+def test_s9_damaged_rows_are_healed_one_by_one(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with two(world) as (home, _):
+            sharing = world.sharing(home)
+            (first, grant), (second, _) = await sharing.shared(SCAN), await sharing.shared(SCAN)
+        folder = tmp_path / f"state-{HOME}"
+        with sqlite3.connect(folder / "objects.db") as rows:
+            rows.execute("UPDATE objects SET manifest = x'00' WHERE record_id = ?", (first.record_id,))
+        rows.close()
+        (folder / "chunks" / second.record_id.hex()).write_bytes(b"cut")
+        async with two(world) as (home, _):
+            again(world, sharing, home)
+            state = await healed(home)
+            assert (state.objects_healed, state.objects_failed, state.secrets_healed) == (2, 0, 0)
+            assert await sharing.read(first, grant) == SCAN
+            assert (await healed(home)).objects_healed == 0
+
+    play(tmp_path, scene)
+
+
+def test_s9_what_no_member_has_is_told(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as home:
+            reference, _ = await world.sharing(home).shared(SCAN)
+        shutil.rmtree(tmp_path / f"state-{HOME}")
+        async with world.storage(HOME, {KEEPER: "127.0.0.1:1"}) as home:
+            state = await healed(home)
+            assert (state.lost, state.unreached) == ([reference.record_id], [KEEPER])
+
+    play(tmp_path, scene)
+
+
+def test_s9_a_heal_brings_nothing_erased_back(tmp_path: Path) -> None:
+    """Not even from a keeper that has not heard of the erasure."""
+
+    async def scene(world: World) -> None:
+        async with two(world) as (home, keeper):
+            sharing = world.sharing(home)
+            reference, _ = await sharing.shared(SCAN)
+            saved = tmp_path / "saved"
+            shutil.copytree(tmp_path / f"state-{KEEPER}", saved)
+            await sharing.patient.erase(reference.record_id)
+            assert keeper.driver.stores.objects.record_ids() == []
+        shutil.rmtree(tmp_path / f"state-{HOME}")
+        shutil.rmtree(tmp_path / f"state-{KEEPER}")
+        shutil.copytree(saved, tmp_path / f"state-{KEEPER}")
+        async with two(world) as (home, _):
+            state = await healed(home)
+            assert (state.objects_healed, state.lost) == (0, [])
+            assert home.driver.stores.objects.record_ids() == []
+
+    play(tmp_path, scene)
+
+
+def test_s9_copies_and_sealed_secrets_are_for_their_members_alone(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with two(world) as (home, keeper):
+            sharing = world.sharing(home)
+            reference, _ = await sharing.shared(SCAN)
+            wanted = pb.GetCopyRequest(record_id=reference.record_id)
+            stranger = world.stub(keeper, world.authorities[STRANGER].service("storage"))
+            await refused(stranger.GetCopy(wanted), PermissionDenied, "NOT_A_KEEPER")
+            assert list((await stranger.ListCopies(pb.ListCopiesRequest())).copies) == []
+            reader = world.application(keeper, RECIPIENT)
+            await refused(reader.GetCopy(wanted), PermissionDenied, "WRONG_ROLE")
+            running = home.healing.heal()
+            await anext(running)
+            with pytest.raises(FailedPrecondition, match="HEAL_RUNNING"):
+                await anext(home.healing.heal())
+            await running.aclose()
+            await healed(home)
+
+    play(tmp_path, scene)
+
+
+def test_s9_residency_keeps_copies_where_they_may_be(tmp_path: Path) -> None:
+    """The setting names the only members that may keep copies, whatever the order of the record says."""
+
+    async def scene(world: World) -> None:
+        async with (
+            world.storage(KEEPER) as keeper,
+            world.storage(STRANGER) as stranger,
+            world.storage(
+                HOME, {KEEPER: keeper.address, STRANGER: stranger.address}, copies=1, residency=(STRANGER,)
+            ) as home,
+        ):
+            sharing = world.sharing(home)
+            for _ in range(4):
+                reference, _ = await sharing.shared(SCAN)
+                assert home.driver.stores.holdings.read(reference.record_id).keepers == (STRANGER,)
+            assert keeper.driver.stores.objects.record_ids() == []
+
+    play(tmp_path, scene)
