@@ -11,7 +11,9 @@ import pytest
 
 from consilium.api.storage.v1 import storage_pb2 as pb
 from consilium.kernel.errors import FailedPrecondition, PermissionDenied
+from consilium.storage.driver import storage_of
 from consilium.storage.healing import HealState
+from consilium.storage.holdings import Holding, HoldingState
 from consilium.storage.peers import GrpcStorages
 from tests.storage_service.test_storage_service import SCAN, play, refused
 from tests.storage_service.world import HOME, KEEPER, RECIPIENT, STRANGER, Sharing, Station, World
@@ -108,6 +110,30 @@ def test_s9_damaged_rows_are_healed_one_by_one(tmp_path: Path) -> None:
             assert (state.objects_healed, state.objects_failed, state.secrets_healed) == (2, 0, 0)
             assert await sharing.read(first, grant) == SCAN
             assert (await healed(home)).objects_healed == 0
+
+    play(tmp_path, scene)
+
+
+def test_s9_objects_whose_holdings_were_lost_are_held_again(tmp_path: Path) -> None:
+    """As where the objects lie in a database of their own, and the small stores on the lost disk."""
+
+    async def scene(world: World) -> None:
+        async with two(world) as (home, _):
+            sharing = world.sharing(home)
+            reference, grant = await sharing.shared(SCAN)
+        for name in (HOME, KEEPER):
+            for store in ("holdings.db", "shred-secrets.db"):
+                with sqlite3.connect(tmp_path / f"state-{name}" / store) as rows:
+                    rows.execute(f"DELETE FROM {'holdings' if store == 'holdings.db' else 'kept'}")  # noqa: S608
+                rows.close()
+        async with two(world) as (home, keeper):
+            again(world, sharing, home)
+            assert (await healed(home)).lost == [reference.record_id]
+            row = Holding(reference.record_id, HOME, storage_of(HOME), 0, 1, 1, HoldingState.COMPLETE)
+            keeper.driver.stores.holdings.write(row)
+            state = await healed(home)
+            assert (state.objects_healed, state.secrets_healed, state.lost) == (0, 1, [])
+            assert await sharing.read(reference, grant) == SCAN
 
     play(tmp_path, scene)
 

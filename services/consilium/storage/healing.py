@@ -126,10 +126,37 @@ class Healing:
             state.bytes_healed += fetched
             state.objects_healed += 1
             self.objects_healed += 1
+        elif holding is None or holding.state is not HoldingState.COMPLETE:
+            await self._hold_again(shared)
         if shared.home == driver.member_id:
             await self._note_keepers(shared)
             was_missing = await self._restore_secret(shared)
             state.secrets_healed += was_missing
+
+    async def _hold_again(self, shared: Shared) -> None:
+        """Note again what is here whole, though its holding is not: where the objects lie in a database of their own."""
+        driver = self._driver
+        manifest = await driver.work(driver.stores.objects.read_manifest, shared.record_id)
+        verify_manifest(manifest, shared.record)
+        holding = await self._begun(shared, manifest)
+        if shared.home == driver.member_id:
+            await self._complete(holding, manifest)
+        else:
+            _, escrow = await driver.others.fetch_copy(shared.home, shared.record_id)
+            await driver.finish_copy(holding, manifest, escrow)
+
+    async def _begun(self, shared: Shared, manifest: Manifest) -> Holding:
+        driver = self._driver
+        wanted = driver.draft(shared.record_id, manifest.size_class, shared.home, storage_of(shared.home))
+        quota = None if shared.home == driver.member_id else driver.limits.foreign_bytes_max
+        return await driver.work(driver.stores.holdings.begin_again, wanted, quota)
+
+    async def _complete(self, holding: Holding, manifest: Manifest) -> None:
+        """An own object is whole again."""
+        driver = self._driver
+        await driver.work(driver.stores.objects.complete, manifest)
+        done = replace(holding, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
+        await driver.work(driver.stores.holdings.write, done)
 
     async def _is_whole(self, record_id: bytes) -> bool:
         """Whether every chunk is here and reads as it was stored."""
@@ -158,18 +185,14 @@ class Healing:
         verify_manifest(manifest, shared.record)
         if await self._repair(name, manifest):
             return ciphertext_bytes(manifest)
-        wanted = driver.draft(record_id, manifest.size_class, shared.home, storage_of(shared.home))
-        quota = None if shared.home == driver.member_id else driver.limits.foreign_bytes_max
-        holding = await driver.work(driver.stores.holdings.begin_again, wanted, quota)
+        holding = await self._begun(shared, manifest)
         first = await self._first_missing(manifest)
         async with aclosing(driver.others.fetch_chunks(name, record_id, first)) as chunks:
             async for index, chunk in chunks:
                 verify_chunk(manifest.chunk_hashes, index, chunk)
                 await driver.work(driver.stores.objects.put_chunk, record_id, index, chunk)
         if shared.home == driver.member_id:
-            await driver.work(driver.stores.objects.complete, manifest)
-            done = replace(holding, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
-            await driver.work(driver.stores.holdings.write, done)
+            await self._complete(holding, manifest)
         else:
             await driver.finish_copy(holding, manifest, escrow)
         return ciphertext_bytes(manifest)
