@@ -36,7 +36,7 @@ def main() -> None:
     with ExitStack() as stack:
         members = [each.member_id for each in FIVE]
         joined = stack.enter_context(network(members, asked.seed)) if asked.within else None
-        _run(Plan(asked.seed, asked.kills, asked.seconds, joined))
+        _run(Plan(asked.seed, asked.kills, seconds=asked.seconds, network=joined))
 
 
 def _start_within() -> None:

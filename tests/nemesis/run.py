@@ -76,10 +76,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done by a seed: so many kills, or strikes of all kinds for so long."""
+    """What is to be done by a seed: so many kills, then strikes of all kinds, at least so many and at least for so long."""
 
     seed: int
     kills: int = 0
+    strikes: int = 0
     seconds: int = 0
     network: Network | None = None
 
@@ -128,7 +129,7 @@ async def _strike(nemesis: Nemesis, plan: Plan, report: Report, tell: Callable[[
         report.strikes["kill"] += 1
     until_s = time.monotonic() + plan.seconds
     for number, each in enumerate(draw_strikes(plan.seed, plan.ways, members, WIPED), 1):
-        if time.monotonic() >= until_s:
+        if number > plan.strikes and time.monotonic() >= until_s:
             return
         tell(f"{number}: {each}, at height {nemesis.told.newest()}, {until_s - time.monotonic():.0f} s left")
         await nemesis.strike(each)

@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from consilium.api.consensus.v1.consensus_pb2 import GetCommitteeRequest
+from consilium.api.consensus.v1.consensus_pb2 import REPLICA_STATE_SILENT, GetCommitteeRequest, GetReplicaStateRequest
 from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
 from consilium.consensus.store import FileVoteLog
 from consilium.kernel.membership import SERVICES
@@ -170,11 +170,19 @@ class Nemesis:
         await self._until_heard_again(it, before)
 
     async def _until_heard_again(self, it: Strike, before: tuple[int, bool]) -> None:
-        """Its replica counts among the faulty until the epoch ends, so nobody else is touched before (C5)."""
+        """Nobody else is touched before it counts among the faulty no more: its silence is over, and its epoch too (C5)."""
         epoch, was_delegate = before
         async with asyncio.timeout(LIVENESS_S):
             while was_delegate and (await self._epoch(it.member_id))[0] == epoch:  # noqa: ASYNC110  in other processes
                 await asyncio.sleep(POLL_S)
+            while await self._is_silent(it.member_id):  # noqa: ASYNC110  the same
+                await asyncio.sleep(POLL_S)
+
+    async def _is_silent(self, member_id: str) -> bool:
+        async with self.alliance.member(member_id).channel("consensus") as channel:
+            with typed():
+                found = await ConsensusServiceStub(channel).GetReplicaState(GetReplicaStateRequest())
+        return found.state == REPLICA_STATE_SILENT
 
     async def _epoch(self, member_id: str) -> tuple[int, bool]:
         """The epoch that another member is in, and whether this one is a delegate of it."""

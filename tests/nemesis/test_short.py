@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,12 +13,15 @@ import pytest
 from consilium.consensus.core.messages import Commit, PrePrepare
 from consilium.kernel.founding import first_committee
 from consilium.kernel.membership import SERVICES
-from tests.nemesis.book import Book
+from consilium.kernel.transactions import ReceiptKind
+from tests.nemesis.book import Book, Fragment
 from tests.nemesis.kills import draw_kills
+from tests.nemesis.linearizable import Act
 from tests.nemesis.recorded import recorded
 from tests.nemesis.recording import FORGETFUL
 from tests.nemesis.replay import judge
 from tests.nemesis.run import PARAMETERS, Plan, run
+from tests.nemesis.strikes import Way, between, draw_strikes
 from tests.simulation.observed import Violation
 
 if TYPE_CHECKING:
@@ -34,12 +38,16 @@ PATIENT = replace(PARAMETERS, heartbeat_ms=200, view_timeout_ms=12_000)
 
 
 @pytest.mark.slow
-def test_kills_in_mid_work_lose_nothing(tmp_path: Path) -> None:
+def test_strikes_in_mid_work_lose_nothing(tmp_path: Path) -> None:
     """Promises 1, 2 and 5: what was acknowledged is at every member, nobody said two things, all hold one chain."""
-    report = run(tmp_path, Plan(seed=8, kills=6), tell=lambda _: None)
+    plan = Plan(seed=8, strikes=5)
+    report = run(tmp_path, plan, tell=lambda _: None)
+    assert report.strikes.keys() >= {each.value for each in plan.ways}
     assert {"open", "share", "write"} <= report.book.done.keys()
     assert report.proofs >= 5 * len(report.book.stored) > 0
     assert report.looked_at.envelopes > 0
+    assert report.book.reads
+    assert {each.act for calls in report.book.calls.values() for each in calls} == set(Act)
 
 
 @pytest.mark.slow
@@ -107,3 +115,27 @@ def test_every_six_kills_hit_each_service_and_a_whole_member() -> None:
         (name, one) for name in MEMBERS for one in (*SERVICES, None)
     }
     assert draw_kills(5, 30, MEMBERS) == kills != draw_kills(6, 30, MEMBERS)
+
+
+def test_every_round_of_strikes_has_every_way_once() -> None:
+    drawn = list(islice(draw_strikes(5, list(Way), MEMBERS, MEMBERS[:1]), 80))
+    for start in range(0, 80, len(Way)):
+        assert {each.way for each in drawn[start : start + len(Way)]} == set(Way)
+    again = list(islice(draw_strikes(5, list(Way), MEMBERS, MEMBERS[:1]), 80))
+    assert [str(each) for each in again] == [str(each) for each in drawn]
+    assert {each.member_id for each in drawn if each.way is Way.WIPE_MEMBER} == {"1A"}
+
+
+def test_halves_cannot_speak_to_each_other_and_can_among_themselves() -> None:
+    ways = between({"1A", "2A"}, MEMBERS)
+    assert len(set(ways)) == 2 * 2 * 3
+    assert all((one in {"1A", "2A"}) != (two in {"1A", "2A"}) for one, two in ways)
+
+
+def test_a_wiped_holder_owes_nothing_any_more() -> None:
+    book = Book(taken={Fragment(b"a", "1A"), Fragment(b"a", "2A")}, deleted={Fragment(b"b", "1A"), Fragment(b"b", "2A")})
+    book.forgive("1A")
+    assert book.taken == {Fragment(b"a", "2A")}
+    assert book.receipts_owed() == {(ReceiptKind.DELETION, "2A", b"b")}
+    book.deleted.add(Fragment(b"c", "1A"))
+    assert (ReceiptKind.DELETION, "1A", b"c") in book.receipts_owed()

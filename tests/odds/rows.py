@@ -28,12 +28,9 @@ class Row:
     """One committee size under one set of rates."""
 
     forecast: Forecast
+    simulated: Measured
+    """Terms without a quorum, of elections by the production rule."""
     tally: Tally
-
-    @property
-    def simulated(self) -> Measured:
-        """Terms without a quorum, of elections by the production rule."""
-        return rehearse(self.forecast, SIMULATED_TERMS).no_quorum
 
     @property
     def measured(self) -> Measured:
@@ -50,7 +47,8 @@ class Row:
 def measure(folder: Path, size: int, rates: Rates, plan: tuple[int, int], tell: Callable[[str], None]) -> Row:
     """Live through so many terms of a seed, `plan`; raises as `run_terms`."""
     scenario = scenario_of(size, rates)
-    return Row(Forecast(scenario, size), run_terms(folder, size, draw_terms(scenario, *plan), tell))
+    forecast, tally = Forecast(scenario, size), run_terms(folder, size, draw_terms(scenario, *plan), tell)
+    return Row(forecast, rehearse(forecast, SIMULATED_TERMS).no_quorum, tally)
 
 
 def table(rows: list[Row]) -> Table:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from consilium.client.planning.forecast import Forecast
+from consilium.client.planning.rehearsal import Measured
 from consilium.consensus.core.messages import BatchOffer, Commit, Prepare
 from consilium.kernel.certificates import Phase, SignedVote, Vote
 from consilium.kernel.encoding import encode
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 NOBODY: frozenset[str] = frozenset()
 CHAIN_ID = bytes(32)
 FOUR = Forecast(scenario_of(4, ROUGH), 4)
+SIMULATED = Measured(133, 1_000, FOUR.p_no_quorum)
 
 
 @pytest.mark.slow
@@ -48,23 +51,27 @@ def tally_of(terms: int, failed: int) -> Tally:
 
 
 def test_rates_that_fit_the_calculation() -> None:
-    row = Row(FOUR, tally_of(400, 53))
+    row = Row(FOUR, SIMULATED, tally_of(400, 53))
     assert row.agrees
     assert row.measured.interval[0] < FOUR.p_no_quorum < row.measured.interval[1]
     assert table([row]).row_count == 1
 
 
+def test_a_simulation_that_does_not_fit_it() -> None:
+    assert not Row(FOUR, replace(SIMULATED, hits=90), tally_of(400, 53)).agrees
+
+
 @pytest.mark.parametrize("failed", [30, 80])
 def test_rates_that_do_not_fit_it(failed: int) -> None:
     """C9: outside at 99 %."""
-    assert not Row(FOUR, tally_of(400, failed)).agrees
+    assert not Row(FOUR, SIMULATED, tally_of(400, failed)).agrees
 
 
 @pytest.mark.parametrize("bad", [NOBODY, frozenset({"1A", "2A"})])
 def test_one_term_against_its_faults_is_one_too_many(bad: frozenset[str]) -> None:
     tally = tally_of(400, 53)
     tally.outcomes[-1] = (Term(NOBODY, bad, ()), bool(bad))
-    assert not Row(FOUR, tally).agrees
+    assert not Row(FOUR, SIMULATED, tally).agrees
 
 
 def test_rows_are_where_four_hundred_terms_can_tell() -> None:

@@ -18,6 +18,7 @@ from consilium.api.consensus.v1 import consensus_pb2
 from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
+from consilium.client.commands.absence import absences, outlook, utc_now
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home
 from consilium.client.commands.telling import DONE, UNTRUE, Told, console, facts_table, styled, table, tell
 from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, PermissionDenied, Unavailable
@@ -84,10 +85,9 @@ async def _look(desk: Desk) -> Told:
         **_tip_facts(tip),
         **_committee_facts(committee),
         **_replica_facts(replica),
-        "committee": _seats(committee, replica),
         "services": reached,
+        **_committee_seen(desk, committee, replica),
     }
-    facts["missing"] = [each["member"] for each in facts["committee"] if each["missing"]]
     is_well = all(reached.values()) and tip is not None and committee is not None and not facts["stall"]
     return Told(facts, _shown(facts), DONE if is_well else UNTRUE)
 
@@ -162,8 +162,23 @@ def _replica_facts(replica: consensus_pb2.GetReplicaStateResponse | None) -> dic
     }
 
 
+def _committee_seen(
+    desk: Desk, committee: consensus_pb2.GetCommitteeResponse | None, replica: consensus_pb2.GetReplicaStateResponse | None
+) -> dict[str, Any]:
+    """The delegates, who of them is missing, and what to do about it."""
+    missing = [] if replica is None else absences(replica, desk.alliance.genesis.parameters, utc_now())
+    advice = [each.sentence for each in missing]
+    if committee is not None and replica is not None and missing:
+        is_stalled = bool(replica.stall_diagnosis)
+        advice.append(outlook(missing, len(committee.delegates), committee.quorum, is_stalled=is_stalled))
+    names = [each.member_id for each in missing]
+    return {"committee": _seats(committee, replica, names), "missing": names, "advice": advice}
+
+
 def _seats(
-    committee: consensus_pb2.GetCommitteeResponse | None, replica: consensus_pb2.GetReplicaStateResponse | None
+    committee: consensus_pb2.GetCommitteeResponse | None,
+    replica: consensus_pb2.GetReplicaStateResponse | None,
+    missing: list[str],
 ) -> list[dict[str, Any]]:
     """The delegates in the order of their seats, with how each looks from here; none where consensus is silent."""
     peers = {each.member_id: each for each in replica.peers} if replica is not None else {}
@@ -173,7 +188,7 @@ def _seats(
             "member": each.member_id,
             "primary": replica is not None and each.member_id == replica.primary_member_id,
             "connected": peers[each.member_id].connected if each.member_id in peers else None,
-            "missing": peers[each.member_id].missing if each.member_id in peers else False,
+            "missing": each.member_id in missing,
             "silent_ms": _silent_ms(peers.get(each.member_id)),
         }
         for each in ([] if committee is None else committee.delegates)
@@ -209,7 +224,7 @@ def _shown(facts: dict[str, Any]) -> tuple[RenderableType, ...]:
     for each in facts["committee"]:
         seats.add_row(str(each["seat"]), each["member"], *_looks(each))
     stall = (styled(facts["stall"], "red"),) if facts["stall"] else ()
-    return (head, seats, *stall)
+    return (head, seats, *stall, *(styled(each, "yellow") for each in facts["advice"]))
 
 
 def _looks(seat: dict[str, Any]) -> tuple[Text, str]:
@@ -217,8 +232,6 @@ def _looks(seat: dict[str, Any]) -> tuple[Text, str]:
     heard = "" if seat["silent_ms"] is None else f"{seat['silent_ms'] / 1_000:.1f} s ago"
     if seat["missing"]:
         return styled("missing", "red"), heard
-    if seat["connected"] is False:
-        return styled("not connected", "yellow"), heard
     return (styled("primary", "bold") if seat["primary"] else styled("voting")), heard
 
 

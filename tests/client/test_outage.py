@@ -1,0 +1,142 @@
+"""`consilium status` in an outage: one look names who is missing, since when, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from consilium.api.consensus.v1 import consensus_pb2 as pb
+from consilium.client.commands.absence import absences, outlook
+from consilium.kernel.founding import first_committee
+from consilium.kernel.parameters import Parameters
+from consilium.sandbox.local import SandboxAlliance, sandbox
+from consilium.sandbox.settings import environment_for
+from tests.client.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def peer(name: str, *, connected: bool = True, silent_ms: int | None = 0) -> pb.PeerState:
+    found = pb.PeerState(member_id=name, connected=connected)
+    if silent_ms is not None:
+        found.silent_ms = silent_ms
+    return found
+
+
+def test_absence_says_since_when_and_what_to_do() -> None:
+    """L7: three heartbeats without a word are too many; a stream that does not open is at once."""
+    peers = [
+        peer("1A", silent_ms=14_000),
+        peer("2A", silent_ms=65_000),
+        peer("3A", connected=False, silent_ms=100),
+        peer("3B", connected=False, silent_ms=None),
+    ]
+    found = absences(pb.GetReplicaStateResponse(peers=peers), Parameters(), NOW)
+    assert [each.member_id for each in found] == ["2A", "3A", "3B"]
+    assert found[0].since == NOW - timedelta(seconds=65)
+    assert "2A has not been heard of since 2026-01-02 03:03:00 UTC; its streams are open" in found[0].sentence
+    assert "no stream to it opens" in found[1].sentence
+    assert "3B has not been heard of since this member's consensus service started" in found[2].sentence
+    assert all("Ask its operators" in each.sentence for each in found)
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        (0, ""),
+        (1, "6 of 7 delegates are heard, and 5 decide: blocks go on, and stop when 2 more are missing."),
+        (2, "5 of 7 delegates are heard, and 5 decide: blocks go on, and stop when 1 more is missing."),
+        (3, "4 of 7 delegates are heard, and 5 decide: no block can be decided until 1 more is back."),
+        (5, "2 of 7 delegates are heard, and 5 decide: no block can be decided until 3 more are back."),
+    ],
+)
+def test_outlook_counts_what_is_left(missing: int, says: str) -> None:
+    peers = [peer(str(number), connected=number >= missing) for number in range(6)]
+    found = absences(pb.GetReplicaStateResponse(peers=peers), Parameters(), NOW)
+    assert outlook(found, 7, 5, is_stalled=False) == says
+
+
+def test_a_stall_with_a_quorum_heard_points_at_silent_ones() -> None:
+    """C5: a replica that lost its votes speaks, and does not vote."""
+    found = absences(pb.GetReplicaStateResponse(peers=[peer("1A", connected=False)]), Parameters(), NOW)
+    assert "SILENT is one whose vote log was lost" in outlook(found, 4, 3, is_stalled=True)
+
+
+# --- on a running alliance ---
+
+
+@pytest.fixture(scope="module")
+def alliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxAlliance]:
+    with sandbox(tmp_path_factory.mktemp("alliance")) as running:
+        asyncio.run(running.until_final(2))
+        yield running
+
+
+@contextmanager
+def watching(alliance: SandboxAlliance, member_id: str) -> Iterator[Callable[[Callable[[Any], bool]], Any]]:
+    """`consilium status --watch --json` at work; what is yielded waits for a look that is as asked."""
+    command = [sys.executable, "-c", "from consilium.start import main; main()", "status", "--watch", "--json"]
+    environment = environment_for(alliance.member(member_id).client_settings)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:  # noqa: S603  ours
+        assert process.stdout is not None
+        looks = map(json.loads, process.stdout)
+        try:
+            yield lambda holds: next(look for look in looks if holds(look))
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_watch_sees_a_delegate_go_and_come_back(alliance: SandboxAlliance) -> None:
+    """C2: with one of four silent blocks go on, and who looks is told in time."""
+    home, cut_off = (each.member_id for each in first_committee(alliance.genesis).delegates[:2])
+    with watching(alliance, home) as until:
+        assert until(lambda look: not look["missing"])["advice"] == []
+        alliance.pause(cut_off)
+        try:
+            look = until(lambda look: look["missing"] == [cut_off] and not look["stall"])
+        finally:
+            alliance.resume(cut_off)
+        assert look["advice"][0].startswith(f"{cut_off} has not been heard of since 20")
+        assert look["advice"][1].startswith("3 of 4 delegates are heard, and 3 decide: blocks go on")
+        assert [each["member"] for each in look["committee"] if each["missing"]] == [cut_off]
+        until(lambda look: not look["missing"])
+        # The watch outlives the very service it asks.
+        alliance.kill(home, "consensus")
+        try:
+            until(lambda look: not look["services"]["consensus"])
+        finally:
+            asyncio.run(alliance.start(home, "consensus"))
+        until(lambda look: look["services"]["consensus"] and not look["missing"])
+
+
+@pytest.mark.slow
+def test_a_stall_names_everybody_who_is_missing(alliance: SandboxAlliance, tmp_path: Path) -> None:
+    """Two of four are gone: exit code 1, their names, and how many have to come back."""
+    home, *gone, _ = (each.member_id for each in first_committee(alliance.genesis).delegates)
+    terminal = Terminal(tmp_path / "home", alliance.member(home).client_settings)
+    for each in gone:
+        alliance.kill(each, "consensus")
+    try:
+        with watching(alliance, home) as until:
+            until(lambda look: look["stall"] and set(look["missing"]) == set(gone))
+        facts, told = terminal.run("status", "--json"), terminal.run("status")
+    finally:
+        for each in gone:
+            asyncio.run(alliance.start(each, "consensus"))
+    assert (facts.code, told.code) == (1, 1)
+    assert set(facts.facts["missing"]) == set(gone)
+    assert facts.facts["advice"][-1].endswith("no block can be decided until 1 more is back.")
+    for each in gone:
+        assert f"{each} has not been heard of since" in told.out
