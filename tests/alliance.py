@@ -37,12 +37,14 @@ from consilium.kernel.opening import OpenedTransaction, open_batch, open_transac
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.kernel.transactions import (
+    BallotBody,
     Body,
     Endorsement,
     Grade,
     HandoverBody,
     MemberProfile,
     Payload,
+    ProposalBody,
     RecordBody,
     RevealBody,
     Transaction,
@@ -52,7 +54,10 @@ from consilium.ledger.core.chain import Chain
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from consilium.kernel.codes import Code
     from consilium.kernel.signing import Signer, Verifier
+    from consilium.kernel.state_values import ProposalStatus
+    from consilium.kernel.transactions import Act
     from consilium.ledger.core.acceptance import Tip
     from consilium.ledger.core.execution import BlockOutcome
 
@@ -66,6 +71,8 @@ GRADES = {
 """The five founders of the demo."""
 PARAMETERS = Parameters(term_blocks=10, expiry_blocks_max=300)
 """Short terms, so that a test crosses an epoch in a few blocks."""
+EVIDENCE = sha256(b"evidence")
+"""The digest of the document behind proposals."""
 REVEALS = 64
 """The length of a member's hash chain."""
 
@@ -134,7 +141,7 @@ class Alliance:
     def sign(
         self, signer: Signer, body: Body, request_id: bytes, expiry_height: int, others: Sequence[Signer] = ()
     ) -> bytes:
-        """A transaction under its author's own signature, and the endorsements of others (L2)."""
+        """A transaction under its author's own signature (L2)."""
         payload = encode(Payload(signer.public_key, request_id, expiry_height, body), self.chain_id)
         endorsements = tuple(Endorsement(each.public_key, each.sign(payload)) for each in (signer, *others))
         return encode(Transaction(payload, endorsements), self.chain_id)
@@ -203,11 +210,26 @@ class Scribe:
         """A signed transaction that can be executed next."""
         return self.alliance.sign(signer, body, *self.fresh(), others)
 
-    def governance(self, body: Body, endorsers: Sequence[str] | None = None) -> bytes:
-        """A governance transaction, endorsed by all founders unless some are named (L2)."""
-        names = list(self.alliance.keys) if endorsers is None else endorsers
+    def motion(
+        self, act: Act, voters: Sequence[str] | None = None, evidence: bytes = EVIDENCE, within: int = 50
+    ) -> tuple[bytes, ...]:
+        """A proposal by the first of these members and the yes of the others, all active members unless some are named."""
+        names = [each.profile.member_id for each in self.chain.active_members()] if voters is None else voters
         first, *others = [self.alliance.keys[name].member for name in names]
-        return self.signed(first, body, others)
+        proposal = self.signed(first, ProposalBody(act, evidence, self.chain.height + within))
+        ballot = BallotBody(leaf_hash(proposal), yes=True)
+        return proposal, *[self.signed(each, ballot) for each in others]
+
+    def govern(
+        self, act: Act, voters: Sequence[str] | None = None, evidence: bytes = EVIDENCE, within: int = 50
+    ) -> Code | ProposalStatus:
+        """Propose and say yes in one block: what doing it gave, why it was no proposal, or how it stands."""
+        proposal, *ballots = self.motion(act, voters, evidence, within)
+        codes = self.write(proposal, *ballots).codes
+        state = self.chain.proposal(leaf_hash(proposal))
+        if state is None:
+            return codes[0]
+        return state.status if state.outcome is None else state.outcome
 
     def record(self, name: str, holder: str = "anshan", owner_commitment: bytes = ZERO_DIGEST) -> bytes:
         """A registration whose ids all come from `name`, vouched for by the holder's batch."""

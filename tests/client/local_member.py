@@ -125,11 +125,6 @@ class LocalMember:
         self._answer()
         return self._chain.epoch_hop(epoch)
 
-    async def member_ids(self) -> list[str]:
-        """The founders."""
-        self._answer()
-        return list(self.alliance.members)
-
     # --- storage ---
 
     async def put_object(self, outgoing: OutgoingObject) -> StorageReceipt:

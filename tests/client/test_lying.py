@@ -203,26 +203,6 @@ def test_a_height_that_was_kept_holds_for_the_next_session(world: World) -> None
     run(story())
 
 
-class Modest(LocalMember):
-    """A home member that names itself and the recipient, and no other."""
-
-    async def member_ids(self) -> list[str]:
-        return ["anshan", "benxi"]
-
-
-def test_a_home_member_cannot_choose_the_holders_by_hiding_the_others(world: World) -> None:
-    """S4: the electorate that the committees have proven is asked for as well."""
-
-    async def story() -> None:
-        before, _ = await world.patient.plan("benxi", b"g" * 16)
-        world.members["anshan"] = Modest(world.alliance, "anshan")
-        assert (await world.patient.plan("benxi", b"g" * 16))[0] == before
-        names = [each.profile.member_id for each in await world.session("anshan").all_members()]
-        assert names == sorted(world.members)
-
-    run(story())
-
-
 class Slow(LocalMember):
     """Takes transactions in and does not get them ordered."""
 

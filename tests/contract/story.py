@@ -13,7 +13,7 @@ from consilium.kernel.codes import Code
 from consilium.kernel.manifest import Manifest
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.sealing import SealHeader
-from consilium.kernel.transactions import MemberAction, MemberBody, RecordBody
+from consilium.kernel.transactions import MemberAct, MemberAction, RecordBody
 from consilium.kernel.umbral import ReceivingKey, derive_signing_key, generate_kfrags, seal
 from tests.alliance import id_of, seed_of
 from tests.ledger.patient import Patient, grant, request, revoke
@@ -44,7 +44,8 @@ class Story:
 def tell(scribe: Scribe) -> Story:
     """Write all of it onto the chain."""
     for action, name in ((MemberAction.SUSPEND, SUSPENDED), (MemberAction.EXPEL, EXPELLED)):
-        _write(scribe, scribe.governance(MemberBody(action, scribe.alliance.keys[name].profile, seed_of("why"))))
+        _write(scribe, *scribe.motion(MemberAct(action, scribe.alliance.keys[name].profile)))
+        scribe.cross_epoch()
     patient = Patient("patient", scribe.chain.chain_id)
     key, signing = patient.key(), derive_signing_key(seed_of("patient"), "all", 0)
     receiving = ReceivingKey.random()

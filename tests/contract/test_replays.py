@@ -15,14 +15,14 @@ from consilium.api.reencryption.v1 import reencryption_pb2
 from consilium.api.storage.v1 import storage_pb2
 from consilium.kernel.encoding import encode
 from consilium.kernel.executions import GrantHistoryQuery
-from consilium.kernel.transactions import Grade, GradeBody, MemberAction, MemberBody
+from consilium.kernel.transactions import MemberAct, MemberAction
 from tests.alliance import id_of, now_ms, seed_of
 from tests.contract.contracts import LIVES_ON, METHODS, Ending, attempt
 from tests.contract.expected import REPEATED, WRITES
 from tests.contract.refusals import clean
-from tests.contract.story import AWAY, HOME, SHRED_SECRET
+from tests.contract.story import SHRED_SECRET
 from tests.identity.hospital import Person
-from tests.identity.papers import endorsement, evidence_of, signature
+from tests.identity.papers import ballot, evidence_of, proposal, signature
 from tests.stores.objects import ONE_CHUNK, make_chunks, make_manifest
 
 if TYPE_CHECKING:
@@ -70,29 +70,12 @@ async def evidence(world: World) -> Frames:
     return (identity_pb2.AddRankEvidenceRequest(evidence=evidence_of(world.home, b"a report")),)
 
 
-def signed(world: World, body: Any, name: str) -> chain_pb2.Transaction:
-    alliance = world.home.alliance
-    signer, expiry_height = alliance.keys[HOME].member, world.chain.height + 100
-    return chain_pb2.Transaction(encoded=alliance.sign(signer, body, id_of(name), expiry_height))
+async def change(world: World) -> Frames:
+    return (proposal(world.home, MemberAct(MemberAction.SUSPEND, world.home.alliance.keys["fushun"].profile)),)
 
 
-async def suspension(world: World) -> Frames:
-    body = MemberBody(MemberAction.SUSPEND, world.home.alliance.keys["fushun"].profile, seed_of("why"))
-    return (identity_pb2.ProposeMemberRequest(transaction=signed(world, body, "suspend")),)
-
-
-def grade(world: World, name: str) -> Message:
-    body = GradeBody(HOME, Grade.SPECIAL3, seed_of("evidence"), 900)
-    return identity_pb2.ProposeGradeRequest(transaction=signed(world, body, name))
-
-
-async def grading(world: World) -> Frames:
-    return (grade(world, "grade"),)
-
-
-async def signing(world: World) -> Frames:
-    proposal = (await answer(world, "ProposeGrade", grade(world, "to be signed"))).proposal
-    return (endorsement(world.home, proposal, AWAY),)
+async def voting(world: World) -> Frames:
+    return (ballot(world.home, seed_of("a proposal")),)
 
 
 async def submission(world: World) -> Frames:
@@ -190,9 +173,8 @@ REQUESTS: dict[str, Callable[[World], Awaitable[Any]]] = {
     "IssueCredential": enrolment,
     "RevokeCredential": revocation,
     "AddRankEvidence": evidence,
-    "ProposeMember": suspension,
-    "ProposeGrade": grading,
-    "SignProposal": signing,
+    "ProposeChange": change,
+    "CastBallot": voting,
     "SubmitTransaction": submission,
     "SubmitRegistrations": registration,
     "ExecuteBlock": block,

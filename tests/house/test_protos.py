@@ -24,9 +24,8 @@ EXPECTED = {
     "IdentityService": {
         "IssueCredential",
         "RevokeCredential",
-        "ProposeMember",
-        "ProposeGrade",
-        "SignProposal",
+        "ProposeChange",
+        "CastBallot",
     },
     "ConsensusService": {"SubmitTransaction", "SubmitRegistrations", "GetCommittee", "GetReplicaState"},
     "ReplicaService": {"Exchange"},

@@ -69,7 +69,7 @@ class OwnLedger(ledger_pb2_grpc.LedgerServiceServicer):
             self.grown.clear()
             while height < self.scribe.chain.certified_height:
                 height += 1
-                for transaction in self._members_at(height):
+                for transaction in self._changing_at(height):
                     yield ledger_pb2.StreamEventsResponse(
                         cursor=height.to_bytes(CURSOR_BYTES),
                         height=height,
@@ -77,13 +77,13 @@ class OwnLedger(ledger_pb2_grpc.LedgerServiceServicer):
                     )
             await self.grown.wait()
 
-    def _members_at(self, height: int) -> list[bytes]:
-        """The member transactions of a block."""
+    def _changing_at(self, height: int) -> list[bytes]:
+        """The ballots and handovers of a block."""
         chain = self.scribe.chain
         batches = [decode(Batch, each, chain.chain_id) for each in chain.block(height).batches]
         found = [each for batch in batches for each in batch.transactions]
         names = [type(open_transaction(each, chain.chain_id).payload.body).__name__ for each in found]
-        return [each for each, name in zip(found, names, strict=True) if name == "MemberBody"]
+        return [each for each, name in zip(found, names, strict=True) if name in ("BallotBody", "HandoverBody")]
 
     def write(self, *transactions: bytes) -> None:
         """Append a block, and wake who follows."""

@@ -1,4 +1,4 @@
-"""What is handed to an identity service: evidence, proposals, and signatures over them."""
+"""What is handed to an identity service: evidence, and what its member key is to sign."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.kernel.attestations import EvidenceStatement
 from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import sha256
-from consilium.kernel.opening import open_transaction
 from consilium.kernel.signing import Ed25519Signer
-from consilium.kernel.transactions import Grade, GradeBody
+from consilium.kernel.transactions import BallotBody, Payload, ProposalBody
 from tests.alliance import id_of, seed_of
 from tests.identity.hospital import HOME
 
 if TYPE_CHECKING:
+    from consilium.kernel.transactions import Act, Body
     from tests.identity.hospital import Hospital
 
 
@@ -37,20 +37,24 @@ def evidence_of(hospital: Hospital, document: bytes, attester: str = "health aut
     )
 
 
-def grade_transaction(hospital: Hospital, *signers: str, name: str = "grade") -> bytes:
-    """A grade for the home member, signed by these members."""
-    keys = [hospital.alliance.keys[each].member for each in signers]
-    body = GradeBody(HOME, Grade.SPECIAL3, seed_of("evidence"), 900)
-    return hospital.alliance.sign(keys[0], body, id_of(name), hospital.scribe.chain.height + 100, keys[1:])
+def proposal(hospital: Hospital, act: Act, *, name: str = "proposal", by: str = HOME) -> pb.ProposeChangeRequest:
+    """What a member's operator has signed to propose something."""
+    body = ProposalBody(act, seed_of("evidence"), hospital.scribe.chain.height + 90)
+    return pb.ProposeChangeRequest(payload=payload(hospital, body, name, by))
 
 
-def endorsement(hospital: Hospital, proposal: pb.Proposal, member: str) -> pb.SignProposalRequest:
-    """A member's signature over a proposal, made from what the proposal carries."""
-    carried = decode_transaction(hospital, proposal.transaction.encoded)
-    signed = signature(hospital.alliance.keys[member].member, carried)
-    return pb.SignProposalRequest(proposal_hash=proposal.proposal_hash, signature=signed)
+def ballot(hospital: Hospital, proposal_id: bytes, *, yes: bool = True, name: str = "ballot") -> pb.CastBallotRequest:
+    """What the home member's operator has signed to say something."""
+    return pb.CastBallotRequest(payload=payload(hospital, BallotBody(proposal_id, yes), name, HOME))
 
 
-def decode_transaction(hospital: Hospital, encoded: bytes) -> bytes:
-    """The payload's bytes inside a transaction."""
-    return open_transaction(encoded, hospital.alliance.chain_id).payload_bytes
+def payload(hospital: Hospital, body: Body, name: str, by: str, within: int = 100) -> bytes:
+    """A payload of a member's, unsigned."""
+    author, height = hospital.alliance.keys[by].member.public_key, hospital.scribe.chain.height
+    return encode(Payload(author, id_of(name), height + within, body), hospital.alliance.chain_id)
+
+
+def ballots(hospital: Hospital, proposal_id: bytes, *members: str, yes: bool = True) -> list[bytes]:
+    """What other members say, as transactions."""
+    body = BallotBody(proposal_id, yes)
+    return [hospital.scribe.signed(hospital.alliance.keys[each].member, body) for each in members]

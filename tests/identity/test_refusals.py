@@ -107,8 +107,8 @@ def test_a_holder_without_the_role_enrols_and_governs_nobody(tmp_path: Path) -> 
                     reason=pb.REVOCATION_REASON_ROLE_ENDED,
                 ),
                 "AddRankEvidence": pb.AddRankEvidenceRequest(),
-                "ProposeMember": pb.ProposeMemberRequest(),
-                "ProposeGrade": pb.ProposeGradeRequest(),
+                "ProposeChange": pb.ProposeChangeRequest(),
+                "CastBallot": pb.CastBallotRequest(),
             }
             async with channel:
                 for method, request in asked.items():
@@ -149,11 +149,11 @@ BAD_REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     ("GetRankEvidence", {"document_hash": bytes(32)}, "NO_SUCH_DOCUMENT"),
     ("ListRankEvidence", {"page_token": "-1"}, "BAD_PAGE_TOKEN"),
     ("AddRankEvidence", {}, "BAD_FIELD"),
-    ("ProposeMember", {}, "NOT_DETERMINISTIC"),
-    ("ProposeGrade", {}, "NOT_DETERMINISTIC"),
-    ("SignProposal", {"proposal_hash": b"short"}, "BAD_FIELD"),
-    ("SignProposal", {"proposal_hash": bytes(32)}, "BAD_FIELD"),
-    ("GetProposal", {"proposal_hash": bytes(32)}, "NO_SUCH_PROPOSAL"),
+    ("ProposeChange", {}, "NOT_DETERMINISTIC"),
+    ("CastBallot", {}, "NOT_DETERMINISTIC"),
+    ("GetProposal", {"proposal_id": b"short"}, "BAD_FIELD"),
+    ("GetProposal", {"proposal_id": bytes(32)}, "NO_SUCH_PROPOSAL"),
+    ("ListProposals", {"page_token": "x/anshan"}, "BAD_PAGE_TOKEN"),
     ("ListProposals", {"state": 77}, "BAD_CHOICE"),
 ]
 

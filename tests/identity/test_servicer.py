@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from consilium.api.chain.v1 import chain_pb2
 from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from consilium.kernel.attestations import BoundAuthority, verify_authority
@@ -15,17 +15,18 @@ from consilium.kernel.light_client import StateProof, TrustedHistory
 from consilium.kernel.membership import read_revocation_list
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.signing import Ed25519Verifier
-from consilium.kernel.state_values import MemberState
-from consilium.kernel.transactions import Grade, MemberAction, MemberBody
+from consilium.kernel.state_values import MemberState, ProposalState
+from consilium.kernel.transactions import Grade, GradeAct, MemberAct, MemberAction, ProposalBody
 from tests.alliance import MemberKeys, id_of, seed_of
 from tests.identity.hospital import AWAY, DEADLINE_S, HOME, Hospital, Person, hospitals, play, refusal
-from tests.identity.papers import endorsement, evidence_of, grade_transaction
+from tests.identity.papers import ballot, ballots, evidence_of, payload, proposal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 STAFF, PATIENT, APPLICATION = pb.CREDENTIAL_KIND_STAFF, pb.CREDENTIAL_KIND_PATIENT, pb.CREDENTIAL_KIND_APPLICATION
 T = DEADLINE_S
+BODY = ProposalBody(GradeAct(HOME, Grade.SPECIAL3, 900), seed_of("evidence"), 50)
 
 
 def test_issue_credential_accepted_at_every_member(tmp_path: Path) -> None:
@@ -287,59 +288,107 @@ def test_add_rank_evidence_and_read_it_at_another_member(tmp_path: Path) -> None
     play(scene)
 
 
-def test_propose_grade_until_the_ledger_has_it(tmp_path: Path) -> None:
-    """L2, C6: four of five sign; others carry their signatures here; the last one submits."""
+def test_propose_change_and_cast_ballot_until_it_is_adopted(tmp_path: Path) -> None:
+    """G1, C6: four of five say yes, the last of them through this member; every answer about it carries its proof."""
 
     async def scene() -> None:
         home, away = hospitals(tmp_path, HOME, AWAY)
         home.scribe.write()
         async with home.serving() as served, served.administrator() as channel, served.service("identity", away) as abroad:
             stub, foreign = IdentityServiceStub(channel), IdentityServiceStub(abroad)
-            transaction = chain_pb2.Transaction(encoded=grade_transaction(home, HOME))
-            proposal = (await stub.ProposeGrade(pb.ProposeGradeRequest(transaction=transaction), timeout=T)).proposal
-            assert (proposal.signatures, proposal.signatures_needed, proposal.state) == (1, 4, pb.PROPOSAL_STATE_OPEN)
-            for count, member in enumerate(("benxi", "chaoyang", "chaoyang", "dalian")):
-                request = endorsement(home, proposal, member)
-                signed = (await foreign.SignProposal(request, timeout=T)).proposal
-                assert signed.signatures == (2, 3, 3, 4)[count]
-            assert signed.state == pb.PROPOSAL_STATE_SUBMITTED
-            assert signed.transaction_hash == leaf_hash(signed.transaction.encoded)
-            asked = pb.GetProposalRequest(proposal_hash=proposal.proposal_hash)
-            settled = (await foreign.GetProposal(asked)).proposal
-            assert (settled.state, settled.code) == (pb.PROPOSAL_STATE_ACCEPTED, "APPLIED")
+            act = GradeAct(HOME, Grade.SPECIAL3, 900)
+            request = proposal(home, act)
+            own = (await stub.ProposeChange(request, timeout=T)).proposal_id
+            assert (await stub.ProposeChange(request, timeout=T)).proposal_id == own
+            theirs = home.scribe.signed(home.alliance.keys[AWAY].member, ProposalBody(act, seed_of("evidence"), 80))
+            home.ledger.write(theirs)
+            home.ledger.write(*ballots(home, leaf_hash(theirs), "chaoyang", "dalian"), *ballots(home, own, AWAY))
+            asked = pb.GetProposalRequest(proposal_id=leaf_hash(theirs))
+            assert (await foreign.GetProposal(asked)).proposal.state == pb.PROPOSAL_STATE_OPEN
+            await stub.CastBallot(ballot(home, leaf_hash(theirs)), timeout=T)
+            answer = await foreign.GetProposal(asked)
+            said = [(each.member_id, each.yes) for each in answer.proposal.ballots]
+            assert said == [(AWAY, True), ("chaoyang", True), ("dalian", True), (HOME, True)]
+            found = answer.proposal
+            assert (found.state, found.outcome, found.act) == (pb.PROPOSAL_STATE_ADOPTED, "APPLIED", pb.PROPOSAL_ACT_GRADE)
+            assert found.says == "grade anshan SPECIAL3 until height 900"
+            proof = decode(StateProof, answer.proof.encoded, home.alliance.chain_id)
+            value = TrustedHistory(home.alliance.genesis).verify_state(proof, Ed25519Verifier()).value or b""
+            assert decode(ProposalState, value, home.alliance.chain_id).closed_height == home.scribe.chain.height
             graded = (await stub.GetMember(pb.GetMemberRequest(member_id=HOME))).member
             assert (graded.grade, graded.grade_expires_height) == ("SPECIAL3", 900)
-            late = await refusal(foreign.SignProposal(endorsement(home, proposal, "fushun"), timeout=T))
-            assert late.reason == "PROPOSAL_CLOSED"
 
     play(scene)
 
 
-def test_propose_member_suspends_and_the_suspended_are_refused(tmp_path: Path) -> None:
-    """A suspended member may read the chain and no more, from the next call of an open connection on."""
+def test_propose_change_signs_for_this_member_alone(tmp_path: Path) -> None:
+    """G1: what the ledger could only refuse is refused here; what consensus does not take can be asked for again."""
+
+    async def scene() -> None:
+        (home,) = hospitals(tmp_path, HOME)
+        home.scribe.write()
+        async with home.serving() as served, served.administrator() as channel:
+            stub, act = IdentityServiceStub(channel), GradeAct(HOME, Grade.SPECIAL3, 900)
+            wrong = {
+                "OTHER_AUTHOR": proposal(home, act, by=AWAY),
+                "WRONG_KIND": pb.ProposeChangeRequest(payload=ballot(home, bytes(32)).payload),
+                "EXPIRED": pb.ProposeChangeRequest(payload=payload(home, BODY, "late", HOME, 0)),
+                "EXPIRES_TOO_LATE": pb.ProposeChangeRequest(payload=payload(home, BODY, "early", HOME, 301)),
+            }
+            for reason, request in wrong.items():
+                assert (await refusal(stub.ProposeChange(request, timeout=T))).reason == reason
+            both = pb.CastBallotRequest(payload=proposal(home, act).payload)
+            assert (await refusal(stub.CastBallot(both, timeout=T))).reason == "WRONG_KIND"
+            home.consensus.refusal = Unavailable("AWAY", "Restarting.")
+            assert (await refusal(stub.ProposeChange(proposal(home, act), timeout=T))).reason == "AWAY"
+            home.consensus.refusal = None
+            assert (await stub.ProposeChange(proposal(home, act), timeout=T)).proposal_id
+
+    play(scene)
+
+
+def test_list_proposals_of_all_authors_at_one_height(tmp_path: Path) -> None:
+    """All pages are of one height; those of one author stay together."""
+
+    async def scene() -> None:
+        (home,) = hospitals(tmp_path, HOME)
+        home.scribe.write()
+        async with home.serving() as served, served.administrator() as channel:
+            stub = IdentityServiceStub(channel)
+            for author in ("chaoyang", HOME, AWAY, HOME):
+                home.ledger.write(home.scribe.signed(home.alliance.keys[author].member, replace(BODY, decide_by=80)))
+            first = await stub.ListProposals(pb.ListProposalsRequest(page_size=1))
+            home.ledger.write(home.scribe.signed(home.alliance.keys["dalian"].member, replace(BODY, decide_by=80)))
+            token = first.next_page_token
+            rest = await stub.ListProposals(pb.ListProposalsRequest(page_size=9, page_token=token))
+            authors = [each.author_member_id for each in (*first.proposals, *rest.proposals)]
+            assert (authors, rest.height) == ([HOME, HOME, AWAY, "chaoyang"], first.height)
+            adopted = await stub.ListProposals(pb.ListProposalsRequest(state=pb.PROPOSAL_STATE_ADOPTED))
+            assert list(adopted.proposals) == []
+
+    play(scene)
+
+
+def test_suspended_members_people_are_refused_on_an_open_connection(tmp_path: Path) -> None:
+    """G2: a suspended member may read the chain and no more, from the next call of an open connection on."""
 
     async def scene() -> None:
         home, away = hospitals(tmp_path, HOME, AWAY)
         home.scribe.write()
-        async with home.serving() as served, served.administrator() as channel, served.service("ledger", away) as abroad:
+        async with home.serving() as served, served.service("ledger", away) as abroad:
             foreign = IdentityServiceStub(abroad)
-            await foreign.ListProposals(pb.ListProposalsRequest())
+            await foreign.ListRankEvidence(pb.ListRankEvidenceRequest())
             home.ledger.behind = 1
-            keys = [home.alliance.keys[each].member for each in ("anshan", "chaoyang", "dalian", "fushun")]
-            body = MemberBody(MemberAction.SUSPEND, home.alliance.keys[AWAY].profile, seed_of("why"))
-            encoded = home.alliance.sign(keys[0], body, id_of("suspend"), 50, keys[1:])
-            request = pb.ProposeMemberRequest(transaction=chain_pb2.Transaction(encoded=encoded))
-            proposal = (await IdentityServiceStub(channel).ProposeMember(request, timeout=T)).proposal
-            assert proposal.state == pb.PROPOSAL_STATE_SUBMITTED
+            home.ledger.write(*home.scribe.motion(MemberAct(MemberAction.SUSPEND, home.alliance.keys[AWAY].profile)))
             await asyncio.wait_for(served.driver.members.changed.wait(), T)
-            error = await refusal(foreign.ListProposals(pb.ListProposalsRequest()))
+            error = await refusal(foreign.ListRankEvidence(pb.ListRankEvidenceRequest()))
             assert (type(error), error.reason) == (PermissionDenied, "SUSPENDED")
             assert (await foreign.GetMember(pb.GetMemberRequest(member_id=AWAY))).member.state == pb.MEMBER_STATE_SUSPENDED
 
     play(scene)
 
 
-def test_propose_member_admits_a_joiner_whose_people_are_then_let_in(tmp_path: Path) -> None:
+def test_a_joiner_is_admitted_whose_people_are_then_let_in(tmp_path: Path) -> None:
     """Its authority is bound by the member key that the ledger names from its admission on."""
 
     async def scene() -> None:
@@ -351,14 +400,10 @@ def test_propose_member_admits_a_joiner_whose_people_are_then_let_in(tmp_path: P
             home.alliance.genesis, {**home.alliance.keys, "yingkou": joiner}, home.alliance.chain_id
         )
         newcomer.found()
-        async with home.serving() as served, served.administrator() as channel:
+        async with home.serving() as served:
             await served.driver.keep_files()
             assert sorted(served.driver.keeper.authorities) == [HOME]
-            keys = [home.alliance.keys[each].member for each in ("anshan", "chaoyang", "dalian", "fushun")]
-            body = MemberBody(MemberAction.ADMIT, joiner.profile, seed_of("why"))
-            encoded = home.alliance.sign(keys[0], body, id_of("admit"), 50, keys[1:])
-            request = pb.ProposeMemberRequest(transaction=chain_pb2.Transaction(encoded=encoded))
-            await IdentityServiceStub(channel).ProposeMember(request, timeout=T)
+            home.ledger.write(*home.scribe.motion(MemberAct(MemberAction.ADMIT, joiner.profile)))
             await asyncio.wait_for(served.driver.members.changed.wait(), T)
             await served.driver.keep_files()
             assert sorted(served.driver.keeper.authorities) == [HOME, "yingkou"]
@@ -371,35 +416,5 @@ def test_propose_member_admits_a_joiner_whose_people_are_then_let_in(tmp_path: P
             async with served.service("ledger", newcomer) as abroad:
                 listed = await IdentityServiceStub(abroad).ListMembers(pb.ListMembersRequest())
             assert "yingkou" in [each.member_id for each in listed.members]
-
-    play(scene)
-
-
-def test_list_proposals_and_a_consensus_that_is_away(tmp_path: Path) -> None:
-    """A submission that could not be made is made later, once; nothing is lost with the process."""
-
-    async def scene() -> None:
-        (home,) = hospitals(tmp_path, HOME)
-        home.scribe.write()
-        signers = ("anshan", "benxi", "chaoyang", "dalian")
-        async with home.serving() as served, served.administrator() as channel:
-            stub = IdentityServiceStub(channel)
-            home.consensus.refusal = Unavailable("AWAY", "Restarting.")
-            transaction = chain_pb2.Transaction(encoded=grade_transaction(home, *signers))
-            opened = chain_pb2.Transaction(encoded=grade_transaction(home, HOME, name="second"))
-            await stub.ProposeGrade(pb.ProposeGradeRequest(transaction=opened), timeout=T)
-            proposal = (await stub.ProposeGrade(pb.ProposeGradeRequest(transaction=transaction), timeout=T)).proposal
-            assert proposal.state == pb.PROPOSAL_STATE_SUBMITTED
-            await served.driver.settle_proposals()
-            assert home.consensus.submitted == []
-        async with home.serving() as served, served.administrator() as channel:
-            await served.driver.settle_proposals()
-            await served.driver.settle_proposals()
-            assert len(home.consensus.submitted) == 1
-            stub = IdentityServiceStub(channel)
-            listed = await stub.ListProposals(pb.ListProposalsRequest())
-            assert [each.state for each in listed.proposals] == [pb.PROPOSAL_STATE_ACCEPTED, pb.PROPOSAL_STATE_OPEN]
-            accepted = await stub.ListProposals(pb.ListProposalsRequest(state=pb.PROPOSAL_STATE_ACCEPTED, page_size=1))
-            assert [each.proposal_hash for each in accepted.proposals] == [proposal.proposal_hash]
 
     play(scene)

@@ -17,9 +17,7 @@ from consilium.identity.core.credentials import (
     revoke_credential,
 )
 from consilium.identity.core.evidence import RankEvidence
-from consilium.identity.core.proposals import Proposal
 from consilium.identity.store import DatabaseRows, Entry, IdentityStore, Known, MemoryRows, Rows
-from consilium.kernel.codes import Code
 from consilium.kernel.errors import Conflict, DataLoss, FailedPrecondition, NotFound
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 
@@ -96,11 +94,6 @@ def credential(number: int, name: str = "ab", ends_ms: int = 1_000) -> Credentia
     return Credential(terms, b"certificate", ZERO_DIGEST, None)
 
 
-def proposal(number: int) -> Proposal:
-    """A proposal that comes from a number."""
-    return Proposal(number.to_bytes(4), (), 100, None, None)
-
-
 def document(number: int) -> tuple[RankEvidence, bytes]:
     """A document that comes from a number."""
     data = number.to_bytes(4)
@@ -132,18 +125,14 @@ def test_no_credential_takes_anothers_place(place: Place) -> None:
 def test_pages_join(place: Place) -> None:
     for number in range(1, 6):
         place.store.put_credential(credential(number), None)
-        place.store.put_proposal(proposal(number))
         place.store.put_evidence(*document(number))
     store = place.restart()
-    store.put_proposal(replace(proposal(2), code=Code.APPLIED))
     first = store.credentials(0, 3)
     rest = store.credentials(first[-1][0], 3)
     assert [int.from_bytes(each.terms.credential_id) for _, each in first + rest] == [1, 2, 3, 4, 5]
-    newest = store.proposals_back(0, 2)
-    older = store.proposals_back(newest[-1][0], 9)
-    assert [int.from_bytes(each.payload) for _, each in newest + older] == [5, 4, 3, 2, 1]
-    assert older[1][1].code is Code.APPLIED
-    assert [each for _, each in store.evidence_back(0, 2)] == [document(5)[0], document(4)[0]]
+    newest = store.evidence_back(0, 2)
+    older = store.evidence_back(newest[-1][0], 9)
+    assert [each for _, each in newest + older] == [document(number)[0] for number in (5, 4, 3, 2, 1)]
 
 
 def test_the_revoked_are_known_again_until_they_have_ended(place: Place) -> None:
@@ -171,18 +160,16 @@ def test_documents_and_what_is_known(place: Place) -> None:
     store = place.restart()
     assert store.evidence(kept.document_hash) == (kept, data)
     assert store.known() == Known(b"cursor", ("anshan",))
-    assert store.proposal(bytes(32)) is None
     with pytest.raises(NotFound, match="NO_SUCH_DOCUMENT"):
         store.evidence(bytes(32))
 
 
-@pytest.mark.parametrize("table", ["credential", "revoked", "name", "document", "proposal", "known"])
+@pytest.mark.parametrize("table", ["credential", "revoked", "name", "document", "known"])
 def test_a_changed_row_is_data_loss_and_never_another_value(place: Place, table: str) -> None:
     store = place.store
     store.put_credential(credential(1), None)
     store.put_revoked(revoke_credential(credential(1), RevocationReason.SUPERSEDED, 0))
     store.put_evidence(*document(1))
-    store.put_proposal(proposal(1))
     store.put_known(Known(b"cursor", ("anshan",)))
     place.damage(table)
     reads = {
@@ -190,7 +177,6 @@ def test_a_changed_row_is_data_loss_and_never_another_value(place: Place, table:
         "revoked": lambda store: store.revoked(0),
         "name": lambda store: store.credential_of_name("ab"),
         "document": lambda store: store.evidence(document(1)[0].document_hash),
-        "proposal": lambda store: store.proposals_back(0, 1),
         "known": lambda store: store.known(),
     }
     with pytest.raises(DataLoss, match="STORE_DAMAGED"):

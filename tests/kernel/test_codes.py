@@ -8,7 +8,7 @@ from tests.alliance import seed_of
 def test_every_code_names_its_rule() -> None:
     """L8: whoever is refused can look the rule up."""
     assert list(RULES) == list(Code)
-    assert all(rule[0] in "LCS" and rule[1:].isdigit() for rule in RULES.values())
+    assert all(rule[0] in "LGCS" and rule[1:].isdigit() for rule in RULES.values())
 
 
 def test_only_applied_and_granted_take_effect() -> None:

@@ -16,10 +16,10 @@ from consilium.kernel.transactions import (
     Absence,
     AttendanceBody,
     Grade,
-    GradeBody,
+    GradeAct,
     LeftViewBody,
+    MemberAct,
     MemberAction,
-    MemberBody,
     Points,
     VoteBody,
 )
@@ -121,11 +121,11 @@ def test_votes_of_the_suspended_and_above_a_fallen_grade_do_not_count(scribe: Sc
     """C6: who has no say, or no longer so many points, gives none."""
     vote(scribe, "anshan", benxi=4, chaoyang=5)
     vote(scribe, "fushun", dalian=1)
-    scribe.write(scribe.governance(GradeBody("anshan", Grade.A2, bytes(32), 10_000)))
+    scribe.govern(GradeAct("anshan", Grade.A2, 10_000))
     scribe.cross_epoch()
     assert votes_counted(scribe) == {"dalian": 1}
     profile = scribe.alliance.keys["fushun"].profile
-    scribe.write(scribe.governance(MemberBody(MemberAction.SUSPEND, profile, bytes(32))))
+    scribe.govern(MemberAct(MemberAction.SUSPEND, profile))
     scribe.cross_epoch()
     assert votes_counted(scribe) == {}
 

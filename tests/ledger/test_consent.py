@@ -11,7 +11,7 @@ from consilium.kernel.codes import RULES, Code
 from consilium.kernel.signing import Ed25519Signer
 from consilium.kernel.state_map import StateMap
 from consilium.kernel.state_values import GrantState, closed_entry, grant_entry
-from consilium.kernel.transactions import Grade, GrantBody, MemberAction, MemberBody, RevokeBody
+from consilium.kernel.transactions import Grade, GrantBody, MemberAct, MemberAction, RevokeBody
 from consilium.ledger.core.consent import GRANTS_PER_KEY_MAX
 from tests.alliance import GRADES, Alliance, Scribe, id_of, seed_of
 from tests.ledger.patient import FROM_MS, HOLDERS, UNTIL_MS, Patient, grant, revoke
@@ -85,7 +85,7 @@ def test_the_recipient_is_an_active_member(scribe: Scribe, patient: Patient) -> 
     """S3."""
     assert code_of(scribe, grant(scribe, patient, recipient_member="nobody")) == Code.RECIPIENT_UNKNOWN
     profile = scribe.alliance.keys["benxi"].profile
-    scribe.write(scribe.governance(MemberBody(MemberAction.SUSPEND, profile, bytes(32))))
+    scribe.govern(MemberAct(MemberAction.SUSPEND, profile))
     assert code_of(scribe, grant(scribe, patient)) == Code.RECIPIENT_UNKNOWN
 
 
@@ -152,7 +152,7 @@ def test_the_size_that_counts_is_that_of_the_active_members() -> None:
     scribe = Scribe(Alliance.founded(SEVEN))
     patient = Patient("mrs wang", scribe.alliance.chain_id)
     profile = scribe.alliance.keys["yingkou"].profile
-    scribe.write(scribe.governance(MemberBody(MemberAction.SUSPEND, profile, bytes(32))))
+    scribe.govern(MemberAct(MemberAction.SUSPEND, profile))
     assert code_of(scribe, grant(scribe, patient)) == Code.APPLIED
 
 

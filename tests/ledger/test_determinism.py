@@ -11,7 +11,7 @@ import pytest
 from consilium.kernel.chain import CertifiedBlock
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.signing import Ed25519Verifier
-from consilium.kernel.transactions import Grade, GradeBody, ReceiptKind
+from consilium.kernel.transactions import Grade, GradeAct, ReceiptKind
 from consilium.ledger.core.chain import Chain
 from tests.alliance import Alliance, Scribe, opened
 from tests.ledger.patient import Patient, grant, receipt, request, revoke
@@ -31,7 +31,7 @@ def story() -> Scribe:
     scribe.write(receipt(scribe, "dalian", ReceiptKind.RELEASE, "g", name, 2))
     scribe.write(revoke(scribe, patient, "g", patient.grant(patient.terms("i", 1), 1), epoch=1))
     scribe.write(receipt(scribe, "dalian"), receipt(scribe, "anshan"), request(scribe, patient))
-    scribe.write(scribe.governance(GradeBody("fushun", Grade.A3, bytes(32), 500)))
+    scribe.govern(GradeAct("fushun", Grade.A3, 500))
     scribe.cross_epoch()
     scribe.cross_epoch()
     return scribe

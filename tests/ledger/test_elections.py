@@ -12,10 +12,10 @@ from consilium.kernel.errors import Conflict
 from consilium.kernel.hashing import ZERO_DIGEST, domain_hash
 from consilium.kernel.transactions import (
     Grade,
-    GradeBody,
+    GradeAct,
     HandoverBody,
+    MemberAct,
     MemberAction,
-    MemberBody,
     RevealBody,
 )
 from consilium.ledger.core.terms import drawn, first_terms
@@ -86,7 +86,7 @@ def test_the_next_committee_is_drawn_from_the_epochs_first_members_and_the_seale
     """C6: recomputed here from the founders; what governance does meanwhile counts an epoch later."""
     first = delegates(scribe)[0]
     scribe.write(scribe.reveal(first))
-    scribe.write(scribe.governance(GradeBody("fushun", Grade.SPECIAL3, bytes(32), 10_000)))
+    scribe.govern(GradeAct("fushun", Grade.SPECIAL3, 10_000))
     scribe.write_until(9)
     mix = domain_hash("consilium.mix", ZERO_DIGEST, scribe.alliance.keys[first].preimages[0])
     founders = [
@@ -99,7 +99,7 @@ def test_the_next_committee_is_drawn_from_the_epochs_first_members_and_the_seale
 
 def test_a_grade_counts_until_its_height(scribe: Scribe) -> None:
     """C6: a candidate whose grade has expired when the epoch begins is drawn as ungraded."""
-    scribe.write(scribe.governance(GradeBody("anshan", Grade.A3, bytes(32), 10)))
+    assert scribe.govern(GradeAct("anshan", Grade.A3, 10), within=5) == Code.APPLIED
     scribe.cross_epoch()
     scribe.write_until(scribe.chain.tip.outlook.election_height)
 
@@ -179,7 +179,7 @@ def test_a_handover_is_for_the_terms_end_as_computed_here(scribe: Scribe) -> Non
 def test_the_electorate_is_who_was_active_when_the_epoch_began(scribe: Scribe) -> None:
     """C7: a member suspended since still signs this term's end, and no longer the next one's."""
     profile = scribe.alliance.keys["fushun"].profile
-    scribe.write(scribe.governance(MemberBody(MemberAction.SUSPEND, profile, bytes(32))))
+    scribe.govern(MemberAct(MemberAction.SUSPEND, profile))
     names = [name for name in scribe.alliance.keys if name != "anshan"]
     scribe.write_until(10)
     assert scribe.write(scribe.handover(names)).codes == (Code.APPLIED,)
@@ -194,8 +194,9 @@ def test_without_a_handover_the_committee_serves_a_bounded_number_of_terms_more(
     scribe.write_until(19)
     assert scribe.write(scribe.record("last")).codes == (Code.APPLIED,)
     waiting, reveal = scribe.record("late"), scribe.reveal(delegates(scribe)[0])
-    grade = scribe.governance(GradeBody("fushun", Grade.B1, bytes(32), 10_000))
-    assert scribe.write(waiting, reveal, grade).codes == (Code.TERM_EXHAUSTED, Code.TERM_EXHAUSTED, Code.APPLIED)
+    grade = scribe.motion(GradeAct("fushun", Grade.B1, 10_000))
+    codes = scribe.write(waiting, reveal, *grade).codes
+    assert codes == (Code.TERM_EXHAUSTED, Code.TERM_EXHAUSTED, *[Code.APPLIED] * len(grade))
     assert scribe.write(scribe.handover()).codes == (Code.APPLIED,)
     assert scribe.write(waiting).codes == (Code.APPLIED,)
     assert scribe.chain.record(record_body("late").record_id) is not None

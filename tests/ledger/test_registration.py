@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from consilium.kernel.codes import RULES, Code
-from consilium.kernel.transactions import MemberAction, MemberBody
+from consilium.kernel.transactions import MemberAct, MemberAction
 from tests.alliance import Alliance, Scribe, id_of, record_body
 
 
@@ -53,7 +53,7 @@ def test_nobody_registers_for_another_holder(scribe: Scribe) -> None:
 def test_a_suspended_member_registers_nothing(scribe: Scribe) -> None:
     """S3: not under its own signature either."""
     keys = scribe.alliance.keys["benxi"]
-    scribe.write(scribe.governance(MemberBody(MemberAction.SUSPEND, keys.profile, bytes(32))))
+    scribe.govern(MemberAct(MemberAction.SUSPEND, keys.profile))
     assert scribe.write(scribe.signed(keys.member, record_body("r", "benxi"))).codes == (Code.AUTHOR_NOT_HOLDER,)
 
 

@@ -8,7 +8,7 @@ from consilium.kernel.codes import RULES, Code
 from consilium.kernel.encoding import decode
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.state_values import RetentionState, retention_entry
-from consilium.kernel.transactions import ErasureBody, MemberAction, MemberBody, RetentionAct
+from consilium.kernel.transactions import ErasureBody, MemberAct, MemberAction, RetentionAct
 from consilium.ledger.core.chain import Chain
 from tests.alliance import Alliance, Scribe, id_of, record_body
 from tests.ledger.patient import Patient, grant, request
@@ -64,7 +64,7 @@ def test_s8_a_hold_forbids_erasing_until_it_is_lifted(scribe: Scribe) -> None:
 
 def test_s8_a_suspended_home_still_erases(scribe: Scribe) -> None:
     profile = scribe.alliance.keys["anshan"].profile
-    scribe.write(scribe.governance(MemberBody(MemberAction.SUSPEND, profile, bytes(32))))
+    scribe.govern(MemberAct(MemberAction.SUSPEND, profile))
     assert act(scribe, RetentionAct.ERASE) is Code.APPLIED
 
 

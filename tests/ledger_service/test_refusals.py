@@ -12,9 +12,9 @@ import pytest
 
 from consilium.api.ledger.v1 import ledger_pb2 as pb
 from consilium.kernel.state_values import MemberStatus
-from consilium.kernel.transactions import MemberAction, MemberBody
+from consilium.kernel.transactions import MemberAct, MemberAction
 from consilium.ledger.__main__ import RunningService
-from tests.alliance import Scribe, seed_of
+from tests.alliance import Scribe
 from tests.ledger_service.serving import OTHER, Ledgers, refusal
 
 
@@ -37,7 +37,7 @@ def test_an_expelled_member_is_refused_on_its_open_connection(tmp_path: Path) ->
         async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
             await stub.GetTip(pb.GetTipRequest())
             profile = scribe.alliance.keys[OTHER].profile
-            scribe.write(scribe.governance(MemberBody(MemberAction.EXPEL, profile, seed_of("why"))))
+            scribe.govern(MemberAct(MemberAction.EXPEL, profile))
             await ledgers.give(running)
             member = running.keeper.chain.member(OTHER)
             assert member is not None

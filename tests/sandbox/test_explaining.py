@@ -13,7 +13,7 @@ from consilium.kernel.chain import Header
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import NotFound
 from consilium.kernel.signing import Ed25519Verifier
-from consilium.kernel.transactions import Grade, GradeBody, Points, VoteBody
+from consilium.kernel.transactions import Grade, GradeAct, Points, VoteBody
 from consilium.sandbox.explaining import explain
 from consilium.sandbox.exporting import new_export
 from tests.alliance import GRADES, Alliance, Scribe
@@ -31,7 +31,7 @@ def scribe() -> Scribe:
     scribe = Scribe(Alliance.founded(EIGHT))
     vote = VoteBody((Points("benxi", 4), Points("chaoyang", 5)))
     scribe.write(scribe.signed(scribe.alliance.keys["anshan"].member, vote))
-    scribe.write(scribe.governance(GradeBody("dalian", Grade.A3, bytes(32), 5)))
+    scribe.govern(GradeAct("dalian", Grade.A3, 5), within=2)
     loud = [name for name in EIGHT if name != "panjin"]
     for _ in range(2):
         names = [each.member_id for each in scribe.chain.tip.outlook.committee.delegates]

@@ -23,7 +23,8 @@ from consilium.kernel.codes import is_refusal
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature
 from consilium.kernel.opening import verify_batch, verify_copy
-from consilium.kernel.transactions import EvidenceBody, MemberAction, MemberBody, RecordBody
+from consilium.kernel.transactions import BallotBody, EvidenceBody, ProposalBody, RecordBody
+from tests.ledger.recomputed_governance import Assembly
 from tests.simulation.observed import Execution, Released, Speech, Violation
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from consilium.kernel.certificates import Committee, Result, ResultCertificate, Vote
     from consilium.kernel.chain import Genesis
-    from consilium.kernel.opening import OpenedBatch
+    from consilium.kernel.opening import OpenedBatch, OpenedTransaction
     from consilium.kernel.signing import Verifier
 
 
@@ -97,7 +98,7 @@ class Validity(Checker):
     def __init__(self, genesis: Genesis, verifier: Verifier) -> None:
         self._verifier = verifier
         self._keys = {each.member_id: each.member_key for each in genesis.members}
-        self._active = {each.member_id: True for each in genesis.members}
+        self._assembly = Assembly.of(each.member_id for each in genesis.members)
 
     def first_executed(self, execution: Execution) -> None:
         for batch in execution.opened.batches:
@@ -110,8 +111,8 @@ class Validity(Checker):
             body = transaction.payload.body
             if type(body) is RecordBody and not self._may_register(transaction.payload.author):
                 raise Violation("S3 validity", f"{member_id}'s record took effect at {execution.height}.")
-            if type(body) is MemberBody:
-                self._govern(body)
+            self._note(transaction)
+        self._assembly.end_of_block(execution.height)
 
     def _verify(self, height: int, batch: OpenedBatch) -> None:
         try:
@@ -121,13 +122,16 @@ class Validity(Checker):
             raise Violation("S3 validity", f"Block {height} orders what was not signed: {refusal}") from refusal
 
     def _may_register(self, author: bytes) -> bool:
-        return any(self._active[name] and key == author for name, key in self._keys.items())
+        return any(name in self._assembly.active and key == author for name, key in self._keys.items())
 
-    def _govern(self, body: MemberBody) -> None:
-        name = body.profile.member_id
-        if body.action is MemberAction.ADMIT:
-            self._keys[name] = body.profile.member_key
-        self._active[name] = body.action in (MemberAction.ADMIT, MemberAction.REINSTATE)
+    def _note(self, transaction: OpenedTransaction) -> None:
+        """Count along who may vote, and what they have said (G1)."""
+        body = transaction.payload.body
+        names = {key: name for name, key in self._keys.items()}
+        if isinstance(body, ProposalBody):
+            self._assembly.open(transaction.leaf, names[transaction.payload.author], body)
+        elif isinstance(body, BallotBody):
+            self._assembly.say(body.proposal_id, names[transaction.payload.author], yes=body.yes)
 
 
 class Ballots(Checker):

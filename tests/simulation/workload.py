@@ -14,14 +14,15 @@ from consilium.kernel.codes import is_refusal
 from consilium.kernel.consent import holder_budget, owner_commitment
 from consilium.kernel.encoding import encode
 from consilium.kernel.transactions import (
-    Endorsement,
+    BallotBody,
     Grade,
-    GradeBody,
+    GradeAct,
     GrantBody,
     GrantTerms,
+    MemberAct,
     MemberAction,
-    MemberBody,
     Payload,
+    ProposalBody,
     Purpose,
     ReceiptBody,
     ReceiptKind,
@@ -29,8 +30,8 @@ from consilium.kernel.transactions import (
     RequestBody,
     RevealBody,
     RevokeBody,
-    Transaction,
 )
+from tests.ledger.recomputed_governance import Assembly
 from tests.simulation.alliance import GENESIS_MS, founders
 from tests.simulation.patients import KEY_EPOCHS, Patient, patients, receiving_pk, recipient_signer
 from tests.simulation.schedule import stream
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from consilium.kernel.certificates import Committee
+    from consilium.kernel.opening import OpenedTransaction
     from consilium.kernel.signing import Signer
-    from consilium.kernel.transactions import Body
+    from consilium.kernel.transactions import Act, Body
     from tests.simulation.alliance import Founder
     from tests.simulation.observed import Execution, Released
     from tests.simulation.schedule import Options
@@ -82,6 +84,7 @@ class Workload:
         self._owners: dict[bytes, Patient] = {}
         self._suspended: Founder | None = None
         self._governing_until = 0
+        self._assembly = Assembly.of(each.member_id for each in self._founders)
         self._acts = self._menu(options)
 
     def _menu(self, options: Options) -> list[Callable[[], None]]:
@@ -111,6 +114,8 @@ class Workload:
         for member_id, transaction, code in execution.outcomes():
             if not is_refusal(code):
                 self._note(member_id, transaction.payload.body)
+                self._note_governance(transaction)
+        self._note_decisions()
         if execution.committee.epoch != self._epoch or execution.height % REVEAL_EVERY == 0:
             self._epoch = execution.committee.epoch
             self.reveal(execution.committee)
@@ -126,14 +131,25 @@ class Workload:
             case RevealBody():
                 self._revealed[carrier] += 1
                 self._spoken[carrier, self._epoch] = REVEALS_MAX
-            case GradeBody():
-                self._governing_until = 0
-            case MemberBody(action=action, profile=profile):
-                self._governing_until = 0
-                named = next(each for each in self._founders if each.member_id == profile.member_id)
-                self._suspended = named if action is MemberAction.SUSPEND else None
             case _:
                 pass
+
+    def _note_governance(self, transaction: OpenedTransaction) -> None:
+        """A proposal is on the table, or a member has said something to it."""
+        body, names = transaction.payload.body, {each.profile.member_key: each.member_id for each in self._founders}
+        if isinstance(body, ProposalBody):
+            self._assembly.open(transaction.leaf, names[transaction.payload.author], body)
+            self._vote(transaction.leaf)
+        elif isinstance(body, BallotBody):
+            self._assembly.say(body.proposal_id, names[transaction.payload.author], yes=body.yes)
+
+    def _note_decisions(self) -> None:
+        """What the block decided; then something else may be proposed."""
+        for _, how, body in self._assembly.end_of_block(self._height):
+            self._governing_until = 0
+            if how == "adopted" and isinstance(body.act, MemberAct):
+                named = self._founder(body.act.profile.member_id)
+                self._suspended = named if body.act.action is MemberAction.SUSPEND else None
 
     def _note_revocation(self, terms: GrantTerms, body: RevokeBody) -> None:
         """Holders delete and say so; the owner's scope moves on to the successor key (S6)."""
@@ -228,27 +244,28 @@ class Workload:
         self._submit(member_id, (transaction,))
 
     def _govern(self) -> None:
-        """The members grade one of them anew, suspend it, or take it back; one motion at a time."""
+        """A member proposes to grade one of them anew, to suspend it, or to take it back; one proposal at a time (G1)."""
         if self._height <= self._governing_until:
             return
         if self._suspended is not None:
-            self._endorse(MemberBody(MemberAction.REINSTATE, self._suspended.profile, self._bytes(32)))
+            act: Act = MemberAct(MemberAction.REINSTATE, self._suspended.profile)
         elif self._chance.random() < 0.3:
-            named = self._chance.choice(self._founders)
-            self._endorse(MemberBody(MemberAction.SUSPEND, named.profile, self._bytes(32)))
+            act = MemberAct(MemberAction.SUSPEND, self._chance.choice(self._founders).profile)
         else:
             named = self._chance.choice(self._founders)
-            until = self._height + self._chance.randrange(1, 80)
-            self._endorse(GradeBody(named.member_id, self._chance.choice(list(Grade)), self._bytes(32), until))
+            until = self._height + self._chance.randrange(80, 160)
+            act = GradeAct(named.member_id, self._chance.choice(list(Grade)), until)
+        self._governing_until = self._height + EXPIRY_MAX + 10
+        author = self._chance.choice(self._founders)
+        body = ProposalBody(act, self._bytes(32), self._governing_until)
+        self._hand_in(body, author.member_signer, *self._some_members())
 
-    def _endorse(self, body: Body) -> None:
-        """Every member signs; the first is the author."""
-        signers = [each.member_signer for each in self._founders]
-        payload = self._payload(body, signers[0])
-        self._governing_until = payload.expiry_height
-        data = encode(payload, self._chain_id)
-        endorsements = tuple(Endorsement(each.public_key, each.sign(data)) for each in signers)
-        self._submit(self._chance.choice(self._some_members()), (encode(Transaction(data, endorsements), self._chain_id),))
+    def _vote(self, proposal_id: bytes) -> None:
+        """The others say yes or no, some of them twice, or not at all."""
+        for founder in self._founders:
+            ballot = BallotBody(proposal_id, yes=self._chance.random() < 0.85)
+            for _ in range(self._chance.choice((0, 1, 1, 1, 1, 2))):
+                self._hand_in(ballot, founder.member_signer, *self._some_members())
 
     # --- what the acts share ---
 

@@ -19,7 +19,7 @@ from tests.runtime.authority import ALLIANCE
 from tests.runtime.loopback import allow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from consilium.kernel.transactions import Kind, RecordBody
@@ -72,13 +72,13 @@ class ChainLedger:
         committee = self.chain.committee_of(proof.certificate.result.epoch)
         return verify_state(committee, self.chain.chain_id, proof, self.scribe.verifier)
 
-    async def events(self, kind: Kind, cursor: bytes, last_height: int | None = None) -> AsyncIterator[Any]:
+    async def events(self, kinds: Sequence[Kind], cursor: bytes, last_height: int | None = None) -> AsyncIterator[Any]:
         height = int.from_bytes(cursor, "big")
         while last_height is None or height < last_height:
             while height < self.chain.certified_height:
                 height += 1
                 for each in transactions(self.chain, height):
-                    if kind == each.payload.body.KIND:
+                    if each.payload.body.KIND in kinds:
                         yield self._event(height.to_bytes(8, "big"), height, each.payload.body)
             await asyncio.sleep(LOOK_S)
 

@@ -94,9 +94,6 @@ class MemberGateway(Protocol):
     async def epoch_hop(self, epoch: int) -> Hop:
         """What a light client needs to cross from `epoch` into the next (L5). Raises NotFound."""
 
-    async def member_ids(self) -> Sequence[str]:
-        """The names of all members; each is then proven by its state."""
-
     # --- storage ---
 
     async def put_object(self, outgoing: OutgoingObject) -> StorageReceipt:

@@ -1,205 +1,268 @@
-"""Proposals about members from a member's own side: draw one up, open it, see what waits, sign (rules L2, C6).
+"""Governance from a member's own side: draw a proposal up, have it signed, see what is open, say yes or no (rules G1 to G5).
 
-What is signed is read here out of the payload's own bytes, not out of what a service says about them: a member answers for
-its signature. The member key is a file of 32 bytes, as identity keeps it, and is held for one command only.
+The member's identity service signs with the member key; what it signs is put together here, byte for byte, and that very
+payload must be the one the ledger proves. What is open is read under proof from the ledger, member by member, so nobody can
+keep a proposal from anybody.
 """
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 
-from consilium.api.chain.v1 import chain_pb2
 from consilium.api.identity.v1 import identity_pb2 as pb
-from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
-from consilium.client.private_files import read_private
 from consilium.client.remote import Alliance
-from consilium.client.session import REQUEST_ID_BYTES, Session
-from consilium.kernel.authoring import sign_payload
-from consilium.kernel.encoding import decode
-from consilium.kernel.errors import Conflict, InvalidArgument, Malformed, NotFound
+from consilium.client.session import EXPIRY_BLOCKS, REQUEST_ID_BYTES, Session, require
+from consilium.kernel.encoding import encode
+from consilium.kernel.errors import Conflict, InvalidArgument, NotFound
+from consilium.kernel.founding import verify_parameters
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
-from consilium.kernel.opening import open_transaction
-from consilium.kernel.signing import SEED_BYTES, Ed25519Signer
+from consilium.kernel.parameters import Parameters
+from consilium.kernel.signing import SEED_BYTES
+from consilium.kernel.state_values import AllianceState, ProposalState, ProposalStatus
 from consilium.kernel.transactions import (
-    PAYLOAD_BYTES_MAX,
+    Act,
+    BallotBody,
     Grade,
-    GradeBody,
+    GradeAct,
+    KeysAct,
+    MemberAct,
     MemberAction,
-    MemberBody,
     MemberProfile,
+    NewKeys,
+    ParametersAct,
     Payload,
+    ProposalBody,
+    UpgradeAct,
 )
 from consilium.runtime.channels import typed
 
 PREFIX_MIN = 8
 """How many hexadecimal digits of a proposal's id are the least to name it by."""
-PROFILE_FIELDS = ("owner_group", "grade", "member_key", "consensus_key", "reveal_anchor")
+KEY_FIELDS = ("member_key", "consensus_key", "reveal_anchor")
+PROFILE_FIELDS = ("owner_group", "grade", *KEY_FIELDS)
 
 
 class Change(StrEnum):
-    """What a proposal does to a member."""
+    """What a proposal does."""
 
     ADMIT = "admit"
     SUSPEND = "suspend"
     REINSTATE = "reinstate"
     EXPEL = "expel"
     GRADE = "grade"
-
-
-@dataclass(frozen=True, slots=True)
-class Motion:
-    """A proposal as it stands at the member `at`; what it `says`, `profile` and `evidence` are read out of what is signed.
-
-    `profile` is None for a grade; `evidence` is the SHA-256 of the document behind the proposal in hexadecimal, or "".
-    """
-
-    proposal_hash: bytes
-    at: str
-    payload: bytes
-    says: str
-    profile: MemberProfile | None
-    evidence: str
-    state: str
-    signatures: int
-    signatures_needed: int
-    expiry_height: int
-    code: str
+    KEYS = "keys"
+    PARAMETERS = "parameters"
+    UPGRADE = "upgrade"
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a proposal will ask for: for `grade` the grade and its last height, for `admit` the new member's profile."""
+    """What a proposal will ask for; which of these it takes depends on the change.
+
+    `numbers` are `name=value`, a name of `kernel.parameters.Parameters`; `within` how many blocks it may take to decide.
+    """
 
     change: Change
-    member_id: str
+    member_id: str | None = None
     grade: str | None = None
     until_height: int | None = None
     profile: Path | None = None
+    keys: Path | None = None
+    numbers: tuple[str, ...] = ()
+    version: int | None = None
+    height: int | None = None
     evidence: Path | None = None
+    within: int | None = None
 
 
-def read_member_key(path: Path) -> Ed25519Signer:
-    """The member's key. Raises InvalidArgument: BAD_MEMBER_KEY, FailedPrecondition: OPEN_TO_OTHERS; may raise OSError."""
-    seed = read_private(path, SEED_BYTES)
-    if len(seed) != SEED_BYTES:
-        raise InvalidArgument("BAD_MEMBER_KEY", f"{path} holds no member key: that is {SEED_BYTES} random bytes.")
-    return Ed25519Signer.from_seed(seed)
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """A proposal as the ledger proves it at a height, and how many members active then count, and have said yes or no."""
+
+    proposal_id: bytes
+    state: ProposalState
+    height: int
+    active: int
+    yes: int
+    no: int
+
+    @property
+    def yes_needed(self) -> int:
+        """The least number that is more than two thirds of the active members."""
+        return 2 * self.active // 3 + 1
 
 
-async def draw_up(session: Session, draft: Draft) -> MemberBody | GradeBody:
-    """What will stand on the ledger. Raises InvalidArgument: BAD_PROPOSAL; NotFound: UNKNOWN_MEMBER; may raise OSError."""
-    digest = ZERO_DIGEST if draft.evidence is None else sha256(draft.evidence.read_bytes())
-    if draft.change is Change.GRADE:
-        grade, names = Grade.__members__.get(draft.grade or ""), ", ".join(Grade.__members__)
-        if grade is None or draft.until_height is None:
-            raise InvalidArgument("BAD_PROPOSAL", f"A grade needs --until HEIGHT and --grade, one of {names}.")
-        return GradeBody(draft.member_id, grade, digest, draft.until_height)
-    if draft.change is not Change.ADMIT:
-        profile = (await session.member(draft.member_id)).profile
-    elif draft.profile is None:
-        raise InvalidArgument("BAD_PROPOSAL", "To admit a member takes --profile FILE with its owner, grade and keys.")
-    else:
-        profile = _profile(draft.member_id, draft.profile)
-    return MemberBody(MemberAction[draft.change.name], profile, digest)
+async def draw_up(session: Session, draft: Draft) -> ProposalBody:
+    """What will stand on the ledger.
 
-
-async def propose(alliance: Alliance, body: MemberBody | GradeBody, signer: Ed25519Signer) -> Motion:
-    """Open a proposal at the own member, signed with its key. Raises what identity refuses."""
-    session = alliance.session
-    await session.member(session.home_id)  # where the chain is now
-    expiry = session.height + alliance.genesis.parameters.expiry_blocks_max
-    payload = Payload(signer.public_key, secrets.token_bytes(REQUEST_ID_BYTES), expiry, body)
-    carried = chain_pb2.Transaction(encoded=sign_payload(payload, signer, session.chain_id))
-    stub = IdentityServiceStub(alliance.channel(session.home_id, "identity"))
-    with typed():
-        if isinstance(body, GradeBody):
-            opened = (await stub.ProposeGrade(pb.ProposeGradeRequest(transaction=carried))).proposal
-        else:
-            opened = (await stub.ProposeMember(pb.ProposeMemberRequest(transaction=carried))).proposal
-    return _motion(opened, session.home_id, session.chain_id)
-
-
-async def open_motions(alliance: Alliance, at: str) -> list[Motion]:
-    """What waits for signatures at a member, newest first."""
-    stub, found, token = IdentityServiceStub(alliance.channel(at, "identity")), [], ""
-    while True:
-        asked = pb.ListProposalsRequest(page_token=token, state=pb.PROPOSAL_STATE_OPEN)
-        with typed():
-            page = await stub.ListProposals(asked)
-        found += [_motion(each, at, alliance.session.chain_id) for each in page.proposals]
-        token = page.next_page_token
-        if not token:
-            return found
-
-
-async def sign(alliance: Alliance, motions: list[Motion], name: str, signer: Ed25519Signer) -> Motion:
-    """Put a signature to the motion whose id is or begins with `name`.
-
-    Raises NotFound: NO_SUCH_PROPOSAL, InvalidArgument: AMBIGUOUS, and what identity refuses.
+    Raises InvalidArgument: BAD_PROPOSAL, BAD_PARAMETERS; NotFound: UNKNOWN_MEMBER; may raise OSError.
     """
-    motion = _named(motions, name)
-    stub = IdentityServiceStub(alliance.channel(motion.at, "identity"))
-    signature = chain_pb2.Signature(public_key=signer.public_key, signature=signer.sign(motion.payload))
+    digest = ZERO_DIGEST if draft.evidence is None else sha256(draft.evidence.read_bytes())
+    alliance = await session.alliance()
+    act = await _act(session, draft, alliance)
+    last = session.height + (alliance.parameters.proposal_blocks_max if draft.within is None else draft.within)
+    if isinstance(act, GradeAct) and draft.evidence is None:
+        raise InvalidArgument("BAD_PROPOSAL", "A grade needs --evidence FILE: the document that it rests on.", "C6")
+    if isinstance(act, UpgradeAct):
+        last = min(last, act.height - alliance.parameters.window_blocks - 1)
+    return ProposalBody(act, digest, last)
+
+
+async def propose(alliance: Alliance, body: ProposalBody) -> Motion:
+    """Open a proposal, signed by the own member's identity service, with the member's yes; once it is final.
+
+    Raises what identity and the ledger refuse; DeadlineExceeded: NOT_FINAL_YET.
+    """
+    payload, session = await _payload(alliance.session, body), alliance.session
+    encoded = encode(payload, session.chain_id)
     with typed():
-        answer = await stub.SignProposal(pb.SignProposalRequest(proposal_hash=motion.proposal_hash, signature=signature))
-    return _motion(answer.proposal, motion.at, alliance.session.chain_id)
+        proposal_id = (await alliance.identity.ProposeChange(pb.ProposeChangeRequest(payload=encoded))).proposal_id
+    await _settled(session, proposal_id, payload)
+    return await read_motion(session, proposal_id)
 
 
-def _named(motions: list[Motion], name: str) -> Motion:
-    found = [each for each in motions if len(name) >= PREFIX_MIN and each.proposal_hash.hex().startswith(name.lower())]
+async def cast(alliance: Alliance, proposal_id: bytes, *, yes: bool) -> Motion:
+    """Say yes or no to a proposal in the member's name, once it is final; raises as `propose`."""
+    payload, session = await _payload(alliance.session, BallotBody(proposal_id, yes)), alliance.session
+    encoded = encode(payload, session.chain_id)
+    with typed():
+        name = (await alliance.identity.CastBallot(pb.CastBallotRequest(payload=encoded))).transaction_hash
+    await _settled(session, name, payload)
+    return await read_motion(session, proposal_id)
+
+
+async def read_motion(session: Session, proposal_id: bytes) -> Motion:
+    """A proposal as the ledger proves it. Raises NotFound: NO_SUCH_PROPOSAL."""
+    return await _counted(session, proposal_id, await _active(session))
+
+
+async def motions(session: Session, *, closed: bool = False) -> list[Motion]:
+    """The open proposals, and the closed ones that the ledger's state still holds if asked for; oldest first."""
+    active = await _active(session)
+    found = [await _counted(session, each, active) for each in await session.proposal_ids()]
+    wanted = [each for each in found if closed or each.state.status is ProposalStatus.OPEN]
+    return sorted(wanted, key=lambda each: (each.state.opened_height, each.proposal_id))
+
+
+async def named(session: Session, name: str) -> bytes:
+    """The proposal whose id is or begins with `name`. Raises NotFound: NO_SUCH_PROPOSAL, InvalidArgument: AMBIGUOUS."""
+    ids = await session.proposal_ids() if len(name) >= PREFIX_MIN else []
+    found = [each for each in ids if each.hex().startswith(name.lower())]
     if not found:
-        raise NotFound("NO_SUCH_PROPOSAL", f"No open proposal begins with {name!r}; `consilium member sign` lists them.")
+        raise NotFound("NO_SUCH_PROPOSAL", f"No proposal begins with {name!r}; `consilium member proposals` lists them.")
     if len(found) > 1:
         raise InvalidArgument("AMBIGUOUS", f"{len(found)} proposals begin with {name!r}; give more of the id.")
     return found[0]
 
 
-def _motion(proposal: pb.Proposal, at: str, chain_id: bytes) -> Motion:
-    """The proposal, once its id is the hash of what would be signed. Raises Conflict: OTHER_PROPOSAL; Malformed."""
-    payload = open_transaction(proposal.transaction.encoded, chain_id).payload_bytes
-    if sha256(payload) != proposal.proposal_hash:
-        raise Conflict("OTHER_PROPOSAL", f"{at} shows another proposal than the one it names.", "L2")
-    body = _body(decode(Payload, payload, chain_id, PAYLOAD_BYTES_MAX))
-    return Motion(
-        proposal.proposal_hash,
-        at,
-        payload,
-        _says(body),
-        body.profile if isinstance(body, MemberBody) else None,
-        "" if body.evidence_digest == ZERO_DIGEST else body.evidence_digest.hex(),
-        pb.ProposalState.Name(proposal.state).removeprefix("PROPOSAL_STATE_"),
-        proposal.signatures,
-        proposal.signatures_needed,
-        proposal.expiry_height,
-        proposal.code,
-    )
+async def _active(session: Session) -> list[str]:
+    return [each.profile.member_id for each in await session.all_members() if each.is_active]
 
 
-def _body(payload: Payload) -> MemberBody | GradeBody:
-    """What a proposal does. Raises Malformed: NO_PROPOSAL for a transaction of another kind."""
-    if isinstance(payload.body, MemberBody | GradeBody):
-        return payload.body
-    raise Malformed("NO_PROPOSAL", "The transaction that is to be signed is no proposal.", "L2")
+async def _counted(session: Session, proposal_id: bytes, active: list[str]) -> Motion:
+    """A proposal, with what the members active now have said."""
+    state = await session.proposal(proposal_id)
+    said = {each.member_id: each.yes for each in state.ballots}
+    words = [said.get(name) for name in active]
+    return Motion(proposal_id, state, session.height, len(active), words.count(True), words.count(False))
 
 
-def _says(body: MemberBody | GradeBody) -> str:
-    """A proposal in words."""
-    if isinstance(body, GradeBody):
-        return f"grade {body.member_id} {body.grade.name} until height {body.expires_height}"
-    return f"{body.action.name.lower()} {body.profile.member_id}"
+async def _payload(session: Session, body: ProposalBody | BallotBody) -> Payload:
+    """What the own member is to sign, under the key in force (L6)."""
+    author = (await session.member(session.home_id)).profile.member_key
+    return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), session.height + EXPIRY_BLOCKS, body)
+
+
+async def _settled(session: Session, transaction_hash: bytes, payload: Payload) -> None:
+    """Wait until it is final and took effect. Raises Conflict: OTHER_PROPOSAL; FailedPrecondition by the ledger's code."""
+    verified = await session.final(transaction_hash, payload.expiry_height)
+    if verified.payload != payload:
+        raise Conflict("OTHER_PROPOSAL", "The member had something else ordered than what it was asked to sign.", "G1")
+    require(verified)
+
+
+async def _act(session: Session, draft: Draft, alliance: AllianceState) -> Act:
+    match draft.change:
+        case Change.GRADE:
+            return _grade(draft)
+        case Change.KEYS:
+            if draft.keys is None:
+                raise InvalidArgument("BAD_PROPOSAL", "New keys need --keys FILE with the public keys.", "G3")
+            keys = NewKeys(*_keys(_facts(draft.keys, KEY_FIELDS), draft.keys))
+            return KeysAct((await session.member(_member(draft))).profile, keys)
+        case Change.PARAMETERS:
+            return _numbers(draft, alliance.newest_parameters)
+        case Change.UPGRADE:
+            if draft.version is None or draft.height is None:
+                raise InvalidArgument("BAD_PROPOSAL", "An upgrade needs --version and --height.", "G5")
+            return UpgradeAct(draft.version, draft.height)
+        case Change.ADMIT:
+            if draft.profile is None:
+                raise InvalidArgument("BAD_PROPOSAL", "To admit a member takes --profile FILE: owner, grade, keys.")
+            return MemberAct(MemberAction.ADMIT, _profile(_member(draft), draft.profile))
+        case _:
+            return MemberAct(MemberAction[draft.change.name], (await session.member(_member(draft))).profile)
+
+
+def _member(draft: Draft) -> str:
+    if draft.member_id is None:
+        raise InvalidArgument("BAD_PROPOSAL", f"Name the member: `consilium member propose {draft.change} MEMBER`.")
+    return draft.member_id
+
+
+def _grade(draft: Draft) -> GradeAct:
+    grade, names = Grade.__members__.get(draft.grade or ""), ", ".join(Grade.__members__)
+    if grade is None or draft.until_height is None:
+        raise InvalidArgument("BAD_PROPOSAL", f"A grade needs --until HEIGHT and --grade, one of {names}.")
+    return GradeAct(_member(draft), grade, draft.until_height)
+
+
+def _numbers(draft: Draft, before: Parameters) -> ParametersAct:
+    """Raises InvalidArgument: BAD_PROPOSAL for what is no parameter, BAD_PARAMETERS for one nobody can live by."""
+    names = [each.name for each in fields(Parameters)]
+    if not draft.numbers:
+        raise InvalidArgument("BAD_PROPOSAL", f"Say what changes by --set NAME=VALUE; names: {', '.join(names)}.", "G4")
+    changed: dict[str, int | tuple[int, ...]] = {}
+    for each in draft.numbers:
+        name, _, text = each.partition("=")
+        parts = text.split(",")
+        if name not in names or not all(part.isascii() and part.isdecimal() for part in parts):
+            raise InvalidArgument("BAD_PROPOSAL", f"{each!r} is no NAME=VALUE; names: {', '.join(names)}.", "G4")
+        values = tuple(int(part) for part in parts)
+        changed[name] = values if name == "seat_shares" else values[0]
+    after = replace(before, **changed)  # type: ignore[arg-type]
+    verify_parameters(after)
+    return ParametersAct(before, after)
 
 
 def _profile(member_id: str, path: Path) -> MemberProfile:
     """A new member's profile out of its JSON file. Raises InvalidArgument: BAD_PROPOSAL; may raise OSError."""
+    facts = _facts(path, PROFILE_FIELDS)
+    grade = Grade.__members__.get(facts["grade"])
+    if grade is None:
+        raise InvalidArgument("BAD_PROPOSAL", f"{path} is no profile: {facts['grade']!r} is no grade.")
+    return MemberProfile(member_id, facts["owner_group"], grade, *_keys(facts, path))
+
+
+def _facts(path: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """Texts out of a JSON file."""
     try:
         facts = json.loads(path.read_bytes())
-        keys = [bytes.fromhex(facts[name]) for name in PROFILE_FIELDS[2:]]
-        profile = MemberProfile(member_id, str(facts["owner_group"]), Grade[facts["grade"]], *keys)
+        found = {name: facts[name] for name in names}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        wanted = ", ".join(PROFILE_FIELDS)
-        raise InvalidArgument("BAD_PROPOSAL", f"{path} is no profile: JSON with {wanted}, keys in hexadecimal.") from error
-    if any(len(each) != SEED_BYTES for each in keys):
-        raise InvalidArgument("BAD_PROPOSAL", f"{path} is no profile: keys and anchor have 64 hexadecimal digits.")
-    return profile
+        raise InvalidArgument("BAD_PROPOSAL", f"{path} is not JSON with {', '.join(names)}.") from error
+    if not all(isinstance(each, str) for each in found.values()):
+        raise InvalidArgument("BAD_PROPOSAL", f"{path} is not JSON with {', '.join(names)}, all of them texts.")
+    return found
+
+
+def _keys(facts: dict[str, str], path: Path) -> tuple[bytes, bytes, bytes]:
+    try:
+        member, consensus, anchor = [bytes.fromhex(facts[name]) for name in KEY_FIELDS]
+    except ValueError as error:
+        raise InvalidArgument("BAD_PROPOSAL", f"{path}: keys and anchor are hexadecimal.") from error
+    if any(len(each) != SEED_BYTES for each in (member, consensus, anchor)):
+        raise InvalidArgument("BAD_PROPOSAL", f"{path}: keys and anchor have 64 hexadecimal digits.")
+    return member, consensus, anchor

@@ -5,9 +5,12 @@ that signs key fragments, the key that signs grants. Umbral's own derivation mak
 (RFC 5869) the rest. Nothing is kept but the seed.
 """
 
+from pathlib import Path
+
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from consilium.client.private_files import read_private
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.hashing import domain_hash
 from consilium.kernel.signing import Ed25519Signer
@@ -20,6 +23,14 @@ from consilium.kernel.umbral import (
 )
 
 SEED_BYTES = 32
+
+
+def read_member_key(path: Path) -> Ed25519Signer:
+    """The member's key. Raises InvalidArgument: BAD_MEMBER_KEY, FailedPrecondition: OPEN_TO_OTHERS; may raise OSError."""
+    seed = read_private(path, SEED_BYTES)
+    if len(seed) != SEED_BYTES:
+        raise InvalidArgument("BAD_MEMBER_KEY", f"{path} holds no member key: that is {SEED_BYTES} random bytes.")
+    return Ed25519Signer.from_seed(seed)
 
 
 class PatientKeys:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 from consilium.api.chain.v1 import chain_pb2
 from consilium.api.consensus.v1 import consensus_pb2
 from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
-from consilium.api.identity.v1 import identity_pb2
 from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
@@ -160,17 +159,6 @@ class RemoteMember:
         with typed():
             response = await self._ledger.GetEpochHop(ledger_pb2.GetEpochHopRequest(epoch=epoch + 1))
         return decode_hop(response.encoded, self._chain_id)
-
-    async def member_ids(self) -> Sequence[str]:
-        """The names of all members, from the identity service."""
-        names: list[str] = []
-        token: str | None = ""
-        with typed():
-            while token is not None:
-                response = await self._identity.ListMembers(identity_pb2.ListMembersRequest(page_token=token))
-                names += [each.member_id for each in response.members]
-                token = response.next_page_token or None
-        return names
 
     # --- storage ---
 

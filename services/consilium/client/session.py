@@ -36,7 +36,20 @@ from consilium.kernel.light_client import (
 from consilium.kernel.manifest import StorageReceipt
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.signing import Signer, Verifier
-from consilium.kernel.state_values import GrantState, MemberState, grant_entry, member_entry
+from consilium.kernel.state_values import (
+    AllianceState,
+    GrantState,
+    MemberState,
+    ProposalList,
+    ProposalState,
+    Registry,
+    alliance_entry,
+    grant_entry,
+    member_entry,
+    proposal_entry,
+    proposals_entry,
+    registry_entry,
+)
 from consilium.kernel.transactions import Body, Kind, Payload, RecordBody
 
 EXPIRY_BLOCKS = 100
@@ -108,13 +121,33 @@ class Session:
         return decode(MemberState, found.value, self.chain_id)
 
     async def all_members(self) -> list[MemberState]:
-        """Every member the home member names or the last electorate does, each proven.
+        """Every member that the ledger's registry lists, each proven: the home member can hide nobody."""
+        return [await self.member(name) for name in await self.member_ids()]
 
-        So the home member can hide nobody who was active when the epoch began.
-        """
-        named = await self.home.member_ids()
-        await self.member(self.home_id)  # which epoch it is now
-        return [await self.member(name) for name in sorted({*named, *self.electors()})]
+    async def member_ids(self) -> tuple[str, ...]:
+        """The ids of all members there have been, as the ledger proves them."""
+        found = await self.state(registry_entry())
+        return decode(Registry, found.value or b"", self.chain_id).member_ids
+
+    async def alliance(self) -> AllianceState:
+        """What the alliance lives by: its numbers and version, and what was adopted for later (G4, G5)."""
+        found = await self.state(alliance_entry())
+        return decode(AllianceState, found.value or b"", self.chain_id)
+
+    async def proposal(self, proposal_id: bytes) -> ProposalState:
+        """A proposal and its ballots. Raises NotFound NO_SUCH_PROPOSAL for one unheard of, or ended long ago."""
+        found = await self.state(proposal_entry(proposal_id))
+        if found.value is None:
+            raise NotFound("NO_SUCH_PROPOSAL", "The ledger's state holds no such proposal.", "G1")
+        return decode(ProposalState, found.value, self.chain_id)
+
+    async def proposal_ids(self) -> list[bytes]:
+        """All proposals that are open or were closed lately, member by member: none can be hidden."""
+        found: list[bytes] = []
+        for name in await self.member_ids():
+            listed = await self.state(proposals_entry(name))
+            found += () if listed.value is None else decode(ProposalList, listed.value, self.chain_id).proposal_ids
+        return found
 
     @property
     def epoch(self) -> int:
@@ -204,7 +237,7 @@ class Session:
         payload = await self._payload(body, signer.public_key)
         transaction = sign_payload(payload, signer, self.chain_id)
         await self.home.submit(transaction)
-        return await self._final(transaction, payload.expiry_height)
+        return await self.final(leaf_hash(transaction), payload.expiry_height)
 
     async def register(self, body: RecordBody, receipt: StorageReceipt) -> VerifiedTransaction:
         """Have the home member vouch for the registration of a record whose object it has signed for (L2, S2, S3).
@@ -214,21 +247,23 @@ class Session:
         payload = await self._payload(body, (await self.member(self.home_id)).profile.member_key)
         transaction = encode(payload, self.chain_id)
         await self.home.register(transaction, receipt)
-        return await self._final(transaction, payload.expiry_height)
+        return await self.final(leaf_hash(transaction), payload.expiry_height)
 
     async def hand_in(self, transaction: bytes, expiry_height: int) -> VerifiedTransaction:
         """Hand in what another has signed, and wait until it is final. Raises DeadlineExceeded as `perform`."""
         await self.home.submit(transaction)
-        return await self._final(transaction, expiry_height)
+        return await self.final(leaf_hash(transaction), expiry_height)
 
     async def _payload(self, body: Body, author: bytes) -> Payload:
         """The act with a fresh request id, to be done soon or never (L6)."""
         await self.member(self.home_id)  # where the chain is now: what was seen last may be long ago
         return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), self.height + EXPIRY_BLOCKS, body)
 
-    async def _final(self, transaction: bytes, expiry_height: int) -> VerifiedTransaction:
-        """What became of a transaction that was handed in."""
-        name = leaf_hash(transaction)
+    async def final(self, name: bytes, expiry_height: int) -> VerifiedTransaction:
+        """What became of a transaction that was handed in, by its hash.
+
+        Raises DeadlineExceeded NOT_FINAL_YET when it is not final in the time that the gateway waits.
+        """
         try:
             proof = await self.home.prove_transaction(name)
         except (NotFound, FailedPrecondition) as error:

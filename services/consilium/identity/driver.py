@@ -1,6 +1,6 @@
-"""What the identity service does by itself: follow the members on the ledger, keep files current, see proposals through.
+"""What the identity service does by itself: follow the members on the ledger, and keep files current.
 
-It knows the members from genesis and from every member transaction since, as other services do (`runtime.standing`), and
+It knows the members from genesis and from the ledger's registry since, as other services do (`runtime.standing`), and
 keeps whom it has heard of.
 """
 
@@ -10,26 +10,22 @@ import logging
 from dataclasses import dataclass, field
 
 from consilium.identity.core.admission import admitted
-from consilium.identity.core.proposals import Assembly, Proposal, ProposalState, settle
+from consilium.identity.core.proposals import Desk
 from consilium.identity.enrolment import Enrolment, wall_ms
 from consilium.identity.keeping import FileKeeper
 from consilium.identity.store import IdentityStore, Known
 from consilium.kernel.chain import Genesis
-from consilium.kernel.errors import ConsiliumError, FailedPrecondition, NotFound
+from consilium.kernel.encoding import decode
+from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.founding import founder
 from consilium.kernel.membership import judge_caller
-from consilium.kernel.state_values import MemberState, MemberStatus
+from consilium.kernel.state_values import AllianceState, MemberState, MemberStatus, alliance_entry
 from consilium.runtime import standing
 from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity
 from consilium.runtime.own_consensus import OwnConsensus
 from consilium.runtime.proven_ledger import LedgerEvent, ProvenLedger
 from consilium.runtime.threads import run_to_end
-
-LATE_BLOCKS = 1_000
-"""How many blocks after its expiry the outcome of a proposal is still asked for."""
-PROPOSALS_AT_ONCE = 1_000
-"""How many of the newest proposals are seen through."""
 
 _log = Log("consilium.identity.driver")
 
@@ -46,10 +42,6 @@ class Members(standing.Members):
     def states(self) -> dict[str, MemberState]:
         """All members there have been, by their ids, in the order of these."""
         return {name: state for name, state in sorted(self._states.items()) if state is not None}
-
-    def active(self) -> tuple[MemberState, ...]:
-        """The active members, in the order of their ids."""
-        return tuple(each for each in self.states().values() if each.is_active)
 
     def count(self) -> dict[str, int]:
         """How many members stand how, by the name of the state in lower case."""
@@ -112,20 +104,24 @@ class Driver:
         member = None if peer.member_id == self.member_id else self.members.member(peer.member_id)
         judge_caller(peer, admitted(method), self.member_id, member, self.enrolment.revoked, wall_ms())
 
-    async def assembly(self) -> Assembly:
-        """Who may sign proposals now. Raises Unavailable while the ledger cannot be reached."""
+    async def desk(self) -> Desk:
+        """What the member signs governance with now. Raises Unavailable while the ledger cannot be reached."""
         self.members.member(self.member_id)
         height = (await self.ledger.read_tip()).executed_height
-        limit = self.genesis.parameters.expiry_blocks_max
-        return Assembly(self.genesis.chain_id, self.members.active(), height, limit)
+        limit = (await self.alliance()).parameters.expiry_blocks_max
+        return Desk(self.genesis.chain_id, self.enrolment.generations.signers, height, limit)
+
+    async def alliance(self) -> AllianceState:
+        """What the alliance lives by. Raises FailedPrecondition (NOT_FINAL) while nothing is certified."""
+        found = await self.ledger.read_state(alliance_entry(), 1)
+        return decode(AllianceState, found.value or b"", self.genesis.chain_id)
 
     async def tend(self, interval_s: float) -> None:
-        """Keep files current and see proposals through, for ever: at intervals, and whenever a member has changed."""
+        """Keep files current, for ever: at intervals, and whenever a member has changed."""
         while True:
             self.members.changed.clear()
             try:
                 await self.keep_files()
-                await self.settle_proposals()
             except (ConsiliumError, OSError) as error:
                 _log.write(logging.WARNING, "not_tended", error)
             with contextlib.suppress(TimeoutError):
@@ -135,32 +131,3 @@ class Driver:
         """Renew authority and certificates where due; publish trust and revocations. May raise OSError."""
         async with self.writes:
             await run_to_end(self.keeper.keep, self.members.keys())
-
-    async def settle_proposals(self) -> None:
-        """Learn how submitted transactions ended, and submit again what is not final yet."""
-        height = (await self.ledger.read_tip()).executed_height
-        for _, proposal in await run_to_end(self.enrolment.store.proposals_back, 0, PROPOSALS_AT_ONCE):
-            if proposal.transaction is not None and height <= proposal.expiry_height + LATE_BLOCKS:
-                settled = await self.settled(proposal)
-                if settled.state_at(height) is ProposalState.SUBMITTED:
-                    await self.submit(proposal.transaction)
-
-    async def submit(self, transaction: bytes) -> None:
-        """Hand over a proposal's transaction. What consensus does not take now is handed over again later."""
-        try:
-            await self.consensus.submit(transaction)
-        except ConsiliumError as error:
-            _log.write(logging.WARNING, "proposal_not_submitted", reason=error.reason)
-
-    async def settled(self, proposal: Proposal) -> Proposal:
-        """The proposal, with how it ended if that is final by now."""
-        if proposal.transaction_hash is None or proposal.code is not None:
-            return proposal
-        try:
-            found = await self.ledger.read_transaction(proposal.transaction_hash)
-        except (NotFound, FailedPrecondition):  # not final yet
-            return proposal
-        ended = settle(proposal, found.code)
-        async with self.writes:
-            await run_to_end(self.enrolment.store.put_proposal, ended)
-        return ended

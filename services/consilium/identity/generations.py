@@ -29,6 +29,11 @@ class Generations:
         self._authorities = [open_authority(folder / str(each), alliance, member_id, chain_id) for each in made]
         self._last = made[-1] if made else 0
 
+    @property
+    def signers(self) -> tuple[Signer, ...]:
+        """The member's keys at hand."""
+        return (self._member,)
+
     def valid(self, now_ms: int) -> list[Authority]:
         """Those that have not ended, oldest first."""
         return [each for each in self._authorities if now_ms <= each.not_after_ms]

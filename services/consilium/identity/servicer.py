@@ -18,21 +18,23 @@ from consilium.identity.core.credentials import (
     verify_possession,
 )
 from consilium.identity.core.evidence import add_rank_evidence
-from consilium.identity.core.proposals import (
-    Assembly,
-    Proposal,
-    ProposalState,
-    propose_grade,
-    propose_member,
-    sign_proposal,
-)
+from consilium.identity.core.proposals import cast_ballot, propose_change
 from consilium.identity.driver import Driver
 from consilium.identity.enrolment import wall_ms
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import NotFound, PermissionDenied, ResourceExhausted
+from consilium.kernel.errors import NotFound, PermissionDenied
 from consilium.kernel.membership import CallerRole, role_of
+from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.signing import Ed25519Verifier
-from consilium.kernel.state_values import MemberState, member_entry
+from consilium.kernel.state_values import (
+    MemberState,
+    ProposalList,
+    ProposalState,
+    ProposalStatus,
+    member_entry,
+    proposal_entry,
+    proposals_entry,
+)
 from consilium.runtime import calls
 from consilium.runtime.threads import run_to_end
 
@@ -40,8 +42,6 @@ Context = grpc.aio.ServicerContext[object, object]
 Numbered = TypeVar("Numbered")
 LOOKED_AT_MAX = 1_000
 """How many rows a filtered page looks at; it may then hold fewer than asked for, and a token (AIP-158)."""
-PROPOSALS_OPEN_MAX = 100
-"""How many of the newest proposals may be open at once."""
 
 
 class IdentityServicer(IdentityServiceServicer):
@@ -150,53 +150,54 @@ class IdentityServicer(IdentityServiceServicer):
         found, token = _filtered(page, size, lambda _: True)
         return pb.ListRankEvidenceResponse(evidence=[wire.evidence_message(each) for each in found], next_page_token=token)
 
-    # --- proposals ---
+    # --- governance ---
 
-    async def ProposeMember(self, request: pb.ProposeMemberRequest, _: Context) -> pb.ProposeMemberResponse:
-        """Open a proposal about a member."""
+    async def ProposeChange(self, request: pb.ProposeChangeRequest, _: Context) -> pb.ProposeChangeResponse:
+        """Sign a proposal with the member key, and hand it in."""
         judge_governance(await self._caller())
-        assembly = await self._driver.assembly()
-        proposed = propose_member(request.transaction.encoded, assembly, self._verifier)
-        return pb.ProposeMemberResponse(proposal=await self._opened(proposed, assembly))
+        transaction = propose_change(request.payload, await self._driver.desk())
+        await self._driver.consensus.submit(transaction)
+        return pb.ProposeChangeResponse(proposal_id=leaf_hash(transaction))
 
-    async def ProposeGrade(self, request: pb.ProposeGradeRequest, _: Context) -> pb.ProposeGradeResponse:
-        """Open a proposal about a grade."""
+    async def CastBallot(self, request: pb.CastBallotRequest, _: Context) -> pb.CastBallotResponse:
+        """Sign a ballot with the member key, and hand it in."""
         judge_governance(await self._caller())
-        assembly = await self._driver.assembly()
-        proposed = propose_grade(request.transaction.encoded, assembly, self._verifier)
-        return pb.ProposeGradeResponse(proposal=await self._opened(proposed, assembly))
-
-    async def SignProposal(self, request: pb.SignProposalRequest, _: Context) -> pb.SignProposalResponse:
-        """Add a member's signature."""
-        proposal_hash = wire.digest(request.proposal_hash, "A proposal_hash")
-        endorsement = wire.signature(request.signature, "the member")
-        assembly = await self._driver.assembly()
-
-        def sign() -> Proposal:
-            signed = sign_proposal(self._kept(proposal_hash), endorsement, assembly, self._verifier)
-            self._store.put_proposal(signed)
-            return signed
-
-        signed = await self._write(sign)
-        await self._submit(signed)
-        return pb.SignProposalResponse(proposal=wire.proposal_message(signed, assembly))
+        transaction = cast_ballot(request.payload, await self._driver.desk())
+        await self._driver.consensus.submit(transaction)
+        return pb.CastBallotResponse(transaction_hash=leaf_hash(transaction))
 
     async def GetProposal(self, request: pb.GetProposalRequest, _: Context) -> pb.GetProposalResponse:
-        """Read a proposal."""
-        proposal_hash = wire.digest(request.proposal_hash, "A proposal_hash")
-        assembly = await self._driver.assembly()
-        settled = await self._driver.settled(await run_to_end(self._kept, proposal_hash))
-        return pb.GetProposalResponse(proposal=wire.proposal_message(settled, assembly))
+        """Read a proposal with its proof."""
+        proposal_id = wire.digest(request.proposal_id, "A proposal_id")
+        state, proof = await self._driver.ledger.prove_state(proposal_entry(proposal_id))
+        if state.value is None:
+            raise NotFound("NO_SUCH_PROPOSAL", "No such proposal is open, or was closed lately.", "G1")
+        message = wire.proposal_message(proposal_id, decode(ProposalState, state.value, self._chain_id))
+        return pb.GetProposalResponse(proposal=message, proof=chain_pb2.StateProof(encoded=proof))
 
     async def ListProposals(self, request: pb.ListProposalsRequest, _: Context) -> pb.ListProposalsResponse:
-        """List proposals, newest first, as they were last looked at."""
-        state = wire.wanted(request.state, ProposalState, "state")
-        start, size = wire.page(request.page_size, request.page_token)
-        assembly = await self._driver.assembly()
-        page = await run_to_end(self._store.proposals_back, start, LOOKED_AT_MAX)
-        found, token = _filtered(page, size, lambda each: state in (None, each.state_at(assembly.height)))
-        proposals = [wire.proposal_message(each, assembly) for each in found]
-        return pb.ListProposalsResponse(proposals=proposals, next_page_token=token)
+        """List proposals by their authors' ids, all pages as of one height."""
+        wire.wanted(request.state, ProposalStatus, "state")
+        height, after, size = wire.members_page(request.page_size, request.page_token)
+        self._driver.members.member(self._driver.member_id)
+        proposals: list[pb.Proposal] = []
+        authors = [each for each in self._driver.members.states() if each > after]
+        for place, author in enumerate(authors):
+            height, found = await self._proposals_of(author, height)
+            proposals += [each for each in found if request.state in (0, each.state)]
+            if len(proposals) >= size and place + 1 < len(authors):
+                return pb.ListProposalsResponse(proposals=proposals, next_page_token=f"{height}/{author}", height=height)
+        return pb.ListProposalsResponse(proposals=proposals, height=height or 0)
+
+    async def _proposals_of(self, author: str, height: int | None) -> tuple[int, list[pb.Proposal]]:
+        """A member's proposals at a height, the newest certified one without, and that height."""
+        ledger, found = self._driver.ledger, list[pb.Proposal]()
+        listed = (await ledger.prove_state(proposals_entry(author), height))[0]
+        ids = () if listed.value is None else decode(ProposalList, listed.value, self._chain_id).proposal_ids
+        for each in ids:
+            value = (await ledger.prove_state(proposal_entry(each), listed.height))[0].value
+            found.append(wire.proposal_message(each, decode(ProposalState, value or b"", self._chain_id)))
+        return listed.height, found
 
     # --- what several methods do ---
 
@@ -232,36 +233,6 @@ class IdentityServicer(IdentityServiceServicer):
         """Do what changes the store, one at a time."""
         async with self._driver.writes:
             return await run_to_end(act)
-
-    def _kept(self, proposal_hash: bytes) -> Proposal:
-        found = self._store.proposal(proposal_hash)
-        if found is None:
-            raise NotFound("NO_SUCH_PROPOSAL", "No proposal of that hash was opened here.")
-        return found
-
-    async def _opened(self, proposed: Proposal, assembly: Assembly) -> pb.Proposal:
-        """Keep a new proposal, or answer with the one there is; submit it if it needs no more signatures."""
-
-        def keep() -> Proposal:
-            kept = self._store.proposal(proposed.proposal_hash)
-            if kept is None:
-                self._check_room(assembly)
-                self._store.put_proposal(proposed)
-            return kept or proposed
-
-        kept = await self._write(keep)
-        await self._submit(kept)
-        return wire.proposal_message(kept, assembly)
-
-    def _check_room(self, assembly: Assembly) -> None:
-        newest = self._store.proposals_back(0, PROPOSALS_OPEN_MAX)
-        if sum(each.state_at(assembly.height) is ProposalState.OPEN for _, each in newest) >= PROPOSALS_OPEN_MAX:
-            raise ResourceExhausted("TOO_MANY_PROPOSALS", f"{PROPOSALS_OPEN_MAX} proposals are open here already.")
-
-    async def _submit(self, proposal: Proposal) -> None:
-        """Submit what has all its signatures; again is no fault."""
-        if proposal.transaction is not None and proposal.code is None:
-            await self._driver.submit(proposal.transaction)
 
 
 def _filtered(page: list[tuple[int, Numbered]], size: int, fits: Callable[[Numbered], bool]) -> tuple[list[Numbered], str]:

@@ -1,4 +1,4 @@
-"""What the identity service keeps: credentials, what was revoked, evidence, proposals, and whom it knows as members.
+"""What the identity service keeps: credentials, what was revoked, evidence, and whom it knows as members.
 
 Two back ends, memory and SQLite, keep rows; one class above them gives the rows their types. Every value carries its own
 check, so a row that changed under a bad disk is DataLoss and never another credential. Writes are durable on return and
@@ -12,7 +12,6 @@ from typing import Annotated, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 from consilium.identity.core.credentials import Credential
 from consilium.identity.core.evidence import RankEvidence
-from consilium.identity.core.proposals import Proposal
 from consilium.kernel.certificates import MEMBERS_MAX
 from consilium.kernel.encoding import AtMost, Encodable, MemberId, decode, encode
 from consilium.kernel.errors import Conflict, DataLoss, NotFound
@@ -151,7 +150,7 @@ class IdentityStore:
     """The rows with their types."""
 
     _CREDENTIAL, _REQUEST, _NAME, _REVOKED = "credential", "request", "name", "revoked"
-    _EVIDENCE, _DOCUMENT, _PROPOSAL, _KNOWN = "evidence", "document", "proposal", "known"
+    _EVIDENCE, _DOCUMENT, _KNOWN = "evidence", "document", "known"
 
     def __init__(self, rows: Rows, chain_id: bytes) -> None:
         self._rows = rows
@@ -236,20 +235,6 @@ class IdentityStore:
     def evidence_back(self, before: int, limit: int) -> list[tuple[int, RankEvidence]]:
         """Attestations numbered below `before`, newest first; 0 begins with the newest."""
         return self._typed(RankEvidence, self._EVIDENCE, self._rows.page_back(self._EVIDENCE, before, limit))
-
-    # --- proposals ---
-
-    def put_proposal(self, proposal: Proposal) -> None:
-        """Keep a proposal in the place of what it was before."""
-        self._rows.write([self._entry(self._PROPOSAL, proposal.proposal_hash, self._encoded(proposal))])
-
-    def proposal(self, proposal_hash: bytes) -> Proposal | None:
-        """A proposal, None for a hash nobody proposed here."""
-        return self._value(Proposal, self._PROPOSAL, proposal_hash)
-
-    def proposals_back(self, before: int, limit: int) -> list[tuple[int, Proposal]]:
-        """Proposals numbered below `before`, newest first; 0 begins with the newest."""
-        return self._typed(Proposal, self._PROPOSAL, self._rows.page_back(self._PROPOSAL, before, limit))
 
     # --- whom the service knows ---
 

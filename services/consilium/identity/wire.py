@@ -12,11 +12,11 @@ from consilium.identity.core.credentials import (
     RevocationReason,
 )
 from consilium.identity.core.evidence import RankEvidence
-from consilium.identity.core.proposals import Assembly, Proposal, carried
+from consilium.kernel.acts import says
 from consilium.kernel.election import stratum_of
 from consilium.kernel.errors import InvalidArgument, Malformed
 from consilium.kernel.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
-from consilium.kernel.state_values import MemberState
+from consilium.kernel.state_values import MemberState, ProposalState
 from consilium.kernel.transactions import Endorsement
 
 PAGE_SIZE = 50
@@ -174,17 +174,20 @@ def evidence_message(kept: RankEvidence, document: bytes = b"") -> pb.RankEviden
     )
 
 
-def proposal_message(proposal: Proposal, assembly: Assembly) -> pb.Proposal:
-    """A proposal as it stands."""
+def proposal_message(proposal_id: bytes, state: ProposalState) -> pb.Proposal:
+    """A proposal as the ledger knows it."""
     return pb.Proposal(
-        proposal_hash=proposal.proposal_hash,
-        transaction=chain_pb2.Transaction(encoded=carried(proposal, assembly.chain_id)),
-        signatures_needed=assembly.needed,
-        expiry_height=proposal.expiry_height,
-        state=proposal.state_at(assembly.height),  # type: ignore[arg-type]
-        signatures=assembly.signed(proposal.endorsements),
-        transaction_hash=proposal.transaction_hash or b"",
-        code="" if proposal.code is None else proposal.code.name,
+        proposal_id=proposal_id,
+        author_member_id=state.author,
+        act=state.body.act.KIND,  # type: ignore[arg-type]
+        says=says(state.body.act),
+        evidence_digest=state.body.evidence_digest,
+        opened_height=state.opened_height,
+        decide_by_height=state.body.decide_by,
+        state=state.status,  # type: ignore[arg-type]
+        ballots=[pb.Ballot(member_id=each.member_id, yes=each.yes) for each in state.ballots],
+        closed_height=state.closed_height,
+        outcome="" if state.outcome is None else state.outcome.name,
     )
 
 

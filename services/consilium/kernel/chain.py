@@ -17,9 +17,9 @@ from consilium.kernel.certificates import (
 from consilium.kernel.encoding import AtMost, Digest, MemberId, Signature, encode
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.merkle import leaf_hash, merkle_root
-from consilium.kernel.parameters import Parameters
+from consilium.kernel.parameters import PROTOCOL_VERSION, Parameters
 from consilium.kernel.recovery import RecoveryCertificate, RecoveryStatement
-from consilium.kernel.transactions import PAYLOAD_BYTES_MAX, MemberProfile
+from consilium.kernel.transactions import PAYLOAD_BYTES_MAX, MemberProfile, UpgradeAct
 
 GENESIS_HEIGHT = 0
 """The height of the state the genesis file describes; block 1 has the chain id as its parent."""
@@ -121,7 +121,8 @@ class Outlook:
     """What the ledger's state says about who orders the blocks that follow; a pure function of the chain (C6, C7).
 
     `epoch_start` is the first height of the epoch. `next_committee` is drawn at `election_height`; until then it is None
-    and `election_mix` is the mix the sitting committee was drawn with. `parameters` are those in force in the epoch.
+    and `election_mix` is the mix the sitting committee was drawn with. `parameters` are those in force in the epoch,
+    `upgrade` is the next one, None where none is adopted (G4, G5).
     """
 
     epoch: int
@@ -131,11 +132,18 @@ class Outlook:
     election_mix: bytes
     electorate: Electorate
     parameters: Parameters
+    upgrade: UpgradeAct | None = None
 
     @property
     def election_height(self) -> int:
         """The height whose state is drawn from: nine tenths into the term (C6)."""
         return self.epoch_start + self.parameters.term_blocks * 9 // 10 - 1
+
+    @property
+    def stops_at(self) -> int | None:
+        """The height from which on this build cannot execute blocks, None for no such height (G5)."""
+        upgrade = self.upgrade
+        return None if upgrade is None or upgrade.version <= PROTOCOL_VERSION else upgrade.height
 
     @property
     def term_end(self) -> int:

@@ -31,7 +31,7 @@ class Code(IntEnum):
     TERM_EXHAUSTED = 20
 
     # Governance and evidence.
-    NOT_ENOUGH_ENDORSEMENTS = 32
+    NOT_A_MEMBER = 32
     MEMBER_UNKNOWN = 33
     MEMBER_EXISTS = 34
     MEMBER_STATUS = 35
@@ -40,6 +40,13 @@ class Code(IntEnum):
     OFFENDER_KNOWN = 38
     BAD_EVIDENCE = 39
     TOO_FEW_LEFT = 40
+    PROPOSAL_UNKNOWN = 41
+    PROPOSAL_CLOSED = 42
+    BALLOT_REPEATED = 43
+    TOO_MANY_PROPOSALS = 44
+    BAD_DEADLINE = 45
+    BAD_PARAMETERS = 46
+    BAD_UPGRADE = 47
 
     # Election and handover.
     NOT_A_DELEGATE = 48
@@ -50,7 +57,6 @@ class Code(IntEnum):
     HANDOVER_NOT_DUE = 53
     HANDOVER_OTHER_RESULT = 54
     HANDOVER_SHORT = 55
-    NOT_A_MEMBER = 56
     CANDIDATE_UNKNOWN = 57
     OWN_CANDIDATE = 58
     TOO_MANY_POINTS = 59
@@ -112,15 +118,22 @@ RULES: dict[Code, str] = {
     Code.DUPLICATE: "L6",
     Code.FOREIGN_VOUCHER: "L2",
     Code.TERM_EXHAUSTED: "C7",
-    Code.NOT_ENOUGH_ENDORSEMENTS: "L2",
-    Code.MEMBER_UNKNOWN: "L8",
-    Code.MEMBER_EXISTS: "L8",
-    Code.MEMBER_STATUS: "L8",
-    Code.MEMBER_KEYS: "L8",
-    Code.MEMBERS_FULL: "L8",
+    Code.NOT_A_MEMBER: "G2",
+    Code.MEMBER_UNKNOWN: "G2",
+    Code.MEMBER_EXISTS: "G2",
+    Code.MEMBER_STATUS: "G2",
+    Code.MEMBER_KEYS: "G3",
+    Code.MEMBERS_FULL: "G2",
     Code.OFFENDER_KNOWN: "C8",
     Code.BAD_EVIDENCE: "C8",
-    Code.TOO_FEW_LEFT: "C6",
+    Code.TOO_FEW_LEFT: "G2",
+    Code.PROPOSAL_UNKNOWN: "G1",
+    Code.PROPOSAL_CLOSED: "G1",
+    Code.BALLOT_REPEATED: "G1",
+    Code.TOO_MANY_PROPOSALS: "G1",
+    Code.BAD_DEADLINE: "G1",
+    Code.BAD_PARAMETERS: "G4",
+    Code.BAD_UPGRADE: "G5",
     Code.NOT_A_DELEGATE: "C6",
     Code.WRONG_EPOCH: "C6",
     Code.REVEAL_REPEATED: "C6",
@@ -129,7 +142,6 @@ RULES: dict[Code, str] = {
     Code.HANDOVER_NOT_DUE: "C7",
     Code.HANDOVER_OTHER_RESULT: "C7",
     Code.HANDOVER_SHORT: "C7",
-    Code.NOT_A_MEMBER: "C6",
     Code.CANDIDATE_UNKNOWN: "C6",
     Code.OWN_CANDIDATE: "C6",
     Code.TOO_MANY_POINTS: "C6",

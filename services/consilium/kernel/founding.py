@@ -10,11 +10,13 @@ from consilium.kernel.election import COMMITTEE_MIN, SCORE_START, Candidate, dra
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.parameters import Parameters
-from consilium.kernel.state_values import MemberState, MemberStatus
+from consilium.kernel.state_values import PROPOSALS_MAX, MemberState, MemberStatus
 from consilium.kernel.transactions import MemberProfile
 
-TERM_BLOCKS_MIN = 2
-"""The shortest term."""
+TERM_BLOCKS_MIN, BLOCKS_MAX, TERMS_EXTENDED_MAX = 2, 10_000_000, 1_000
+"""The shortest term: the draw comes before its end. The longest span of blocks, and the most terms beyond the first."""
+WAIT_MS_MAX, BATCH_BYTES_MAX, INGRESS_MAX, SHARES_MAX = 3_600_000, 4_000_000, 4_096, 1_000_000
+"""Bounds of other numbers, so that no majority can set the alliance beyond what its links and memory carry."""
 
 
 FIRST_MIX = ZERO_DIGEST
@@ -54,21 +56,32 @@ def verify_genesis(genesis: Genesis) -> None:
     keys = [key for each in genesis.members for key in (each.member_key, each.consensus_key)]
     if len(set(keys)) != len(keys):
         raise InvalidArgument("BAD_FOUNDERS", "Two founders' keys are the same.", "L5")
-    _verify_parameters(genesis.parameters)
+    verify_parameters(genesis.parameters)
 
 
-def _verify_parameters(parameters: Parameters) -> None:
-    """Raise InvalidArgument unless an alliance can live by these numbers."""
+def verify_parameters(parameters: Parameters) -> None:
+    """Raise InvalidArgument unless an alliance can live by these numbers (L5, G4)."""
     shares = parameters.seat_shares
     faults = (
-        (parameters.term_blocks >= TERM_BLOCKS_MIN, "A term has at least two blocks: the draw comes before its end.", "C6"),
+        (TERM_BLOCKS_MIN <= parameters.term_blocks <= BLOCKS_MAX, "A term has 2 to 10,000,000 blocks.", "C6"),
+        (parameters.terms_extended_max <= TERMS_EXTENDED_MAX, "A committee serves at most 1,000 terms more.", "C7"),
         (COMMITTEE_MIN <= parameters.committee_target <= COMMITTEE_MAX, "A committee has 4 to 61 delegates.", "C6"),
-        (len(shares) == STRATA and sum(shares) > 0, "Seats are shared among four strata.", "C6"),
+        (len(shares) == STRATA and 0 < sum(shares) <= SHARES_MAX, "Seats are shared among four strata.", "C6"),
         (0 < parameters.pipeline_blocks <= parameters.window_blocks <= WINDOW_MAX, "The pipeline fits the window.", "C3"),
         (0 < parameters.view_timeout_ms <= parameters.view_timeout_max_ms, "The view timeout is below its cap.", "C2"),
+        (parameters.view_timeout_max_ms <= WAIT_MS_MAX, "A view is left after an hour at the latest.", "C2"),
         (0 < parameters.heartbeat_ms < parameters.tip_age_max_ms, "A tip may be older than a heartbeat.", "L7"),
-        (parameters.ingress_batches_max > 0 and parameters.expiry_blocks_max > 0, "Quotas let something through.", "C4"),
+        (parameters.tip_age_max_ms <= WAIT_MS_MAX, "A tip is an hour old at the most.", "S5"),
+        (0 < parameters.clock_skew_max_ms <= WAIT_MS_MAX, "Clocks differ by an hour at the most.", "L7"),
+        (parameters.batch_wait_ms <= parameters.view_timeout_ms, "A batch leaves before the view does.", "C4"),
+        (0 < parameters.batch_bytes_max <= BATCH_BYTES_MAX, "A batch has at most 4,000,000 bytes.", "C4"),
+        (0 < parameters.inline_bytes_max <= BATCH_BYTES_MAX, "A batch in a proposal is a batch.", "C4"),
+        (0 < parameters.ingress_batches_max <= INGRESS_MAX, "A member may have 1 to 4,096 batches waiting.", "C4"),
+        (0 < parameters.expiry_blocks_max <= BLOCKS_MAX, "A transaction lives for 1 to 10,000,000 blocks.", "L6"),
+        (parameters.release_window_blocks <= BLOCKS_MAX, "A verdict holds for at most 10,000,000 blocks.", "S5"),
+        (0 < parameters.proposal_blocks_max <= BLOCKS_MAX, "A proposal is open for 1 to 10,000,000 blocks.", "G1"),
+        (0 < parameters.proposals_max <= PROPOSALS_MAX, "A member may have 1 to 64 proposals.", "G1"),
     )
     for holds, sentence, rule in faults:
         if not holds:
-            raise InvalidArgument("BAD_PARAMETERS", f"The genesis parameters are refused. {sentence}", rule)
+            raise InvalidArgument("BAD_PARAMETERS", f"The alliance's parameters are refused. {sentence}", rule)

@@ -9,6 +9,9 @@ from typing import Annotated
 
 from consilium.kernel.encoding import AtMost
 
+PROTOCOL_VERSION = 1
+"""The newest version of the rules that this build can execute; it knows all below as well (G5)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
@@ -31,3 +34,5 @@ class Parameters:
     expiry_blocks_max: int = 10_000
     release_window_blocks: int = 100
     tip_age_max_ms: int = 15_000
+    proposal_blocks_max: int = 100_000
+    proposals_max: int = 4

@@ -1,4 +1,4 @@
-"""Every kind of transaction, and what it carries (rules L2, S3 to S6, S8, C6 to C8).
+"""Every kind of transaction, and what it carries (rules L2, G1 to G5, S3 to S6, S8, C6 to C8).
 
 The numbers of the kinds never change. Break-glass has its number reserved here, so that the formats need not move when it
 comes. 12 stays free: a recovery (C10) is no transaction, for nobody could order it.
@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from consilium.kernel.certificates import COMMITTEE_MAX, AllianceCertificate, Departure, SignedVote, ViewChange
 from consilium.kernel.encoding import AtMost, Digest, Exactly, Identifier, MemberId, PublicKey, Signature
+from consilium.kernel.parameters import Parameters
 
 PAYLOAD_BYTES_MAX = 65_536
 """The most bytes a payload may have; the largest kind is a handover that carries an alliance certificate."""
@@ -28,8 +29,6 @@ OwnershipProof = Annotated[bytes, AtMost(80)]
 class Kind(IntEnum):
     """What a transaction does; those without a body class below are reserved and refused."""
 
-    MEMBER = 1
-    GRADE = 2
     REVEAL = 3
     RECORD = 4
     GRANT = 5
@@ -41,7 +40,8 @@ class Kind(IntEnum):
     VOTE = 11
     ERASURE = 13
     BREAK_GLASS = 14
-    PARAMETERS = 15
+    PROPOSAL = 16
+    BALLOT = 17
     ATTENDANCE = 18
     LEFT_VIEW = 19
 
@@ -63,7 +63,7 @@ class Grade(IntEnum):
 
 
 class MemberAction(IntEnum):
-    """What a governance transaction does to a member."""
+    """What a proposal does to a member."""
 
     ADMIT = 1
     SUSPEND = 2
@@ -109,24 +109,87 @@ class MemberProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class MemberBody:
-    """Admit, suspend, reinstate or expel a member; endorsed by more than two thirds of the active members."""
+class MemberAct:
+    """Admit, suspend, reinstate or expel a member (G2).
 
-    KIND: ClassVar[int] = Kind.MEMBER
+    All but an admission name the keys in force in the profile, so that an old proposal does not hit a new key.
+    """
+
+    KIND: ClassVar[int] = 1
     action: MemberAction
     profile: MemberProfile
-    evidence_digest: Digest
 
 
 @dataclass(frozen=True, slots=True)
-class GradeBody:
-    """Set a member's grade until a height; endorsed by more than two thirds of the active members (C6)."""
+class GradeAct:
+    """Set a member's grade until a height (C6)."""
 
-    KIND: ClassVar[int] = Kind.GRADE
+    KIND: ClassVar[int] = 2
     member_id: MemberId
     grade: Grade
-    evidence_digest: Digest
     expires_height: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeys:
+    """The keys and the chain of reveals a member goes over to."""
+
+    member_key: PublicKey
+    consensus_key: PublicKey
+    reveal_anchor: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class KeysAct:
+    """Change a member's keys; `profile` names those in force (G3)."""
+
+    KIND: ClassVar[int] = 3
+    profile: MemberProfile
+    keys: NewKeys
+
+
+@dataclass(frozen=True, slots=True)
+class ParametersAct:
+    """Change the alliance's numbers from the next epoch on; `before` are the newest adopted (G4)."""
+
+    KIND: ClassVar[int] = 4
+    before: Parameters
+    after: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeAct:
+    """Execute by the rules of a later protocol version from a height on (G5)."""
+
+    KIND: ClassVar[int] = 5
+    version: int
+    height: int
+
+
+Act = MemberAct | GradeAct | KeysAct | ParametersAct | UpgradeAct
+"""What a proposal does once it is adopted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalBody:
+    """What one active member proposes to all, to be decided up to a height; its author says yes by it (G1).
+
+    `evidence_digest` is the SHA-256 of the document behind it, or zero; a grade needs one.
+    """
+
+    KIND: ClassVar[int] = Kind.PROPOSAL
+    act: Act
+    evidence_digest: Digest
+    decide_by: int
+
+
+@dataclass(frozen=True, slots=True)
+class BallotBody:
+    """A member's yes or no to a proposal, which is named by its transaction's hash; the first one stands (G1)."""
+
+    KIND: ClassVar[int] = Kind.BALLOT
+    proposal_id: Digest
+    yes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +387,8 @@ class LeftViewBody:
 
 
 Body = (
-    MemberBody
-    | GradeBody
+    ProposalBody
+    | BallotBody
     | RevealBody
     | RecordBody
     | GrantBody

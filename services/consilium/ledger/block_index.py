@@ -1,4 +1,4 @@
-"""What the service looks up in its blocks: kinds by height, members' names, this epoch's reveals, the grants of a key.
+"""What the service looks up in its blocks: kinds by height, this epoch's reveals, the grants of a key.
 
 Made from the blocks as they are executed, and again at every start; never stored. It lets an event stream for rare kinds
 pass over blocks without taking them apart.
@@ -6,12 +6,11 @@ pass over blocks without taking them apart.
 
 from collections.abc import Sequence
 
-from consilium.kernel.chain import Genesis
 from consilium.kernel.codes import Code
 from consilium.kernel.opening import OpenedBlock
-from consilium.kernel.transactions import GrantBody, Kind, MemberBody, Payload, RevealBody, RevokeBody
+from consilium.kernel.transactions import GrantBody, Kind, Payload, RevealBody, RevokeBody
 
-STANDING_KINDS = (Kind.MEMBER, Kind.GRADE, Kind.REVEAL, Kind.EVIDENCE)
+STANDING_KINDS = (Kind.BALLOT, Kind.REVEAL, Kind.EVIDENCE)
 """What may change a member's standing."""
 
 
@@ -30,9 +29,8 @@ _NOTED_MASK = mask((*STANDING_KINDS, Kind.GRANT, Kind.REVOKE))
 class BlockIndex:
     """The index up to the last block it was given."""
 
-    def __init__(self, genesis: Genesis) -> None:
+    def __init__(self) -> None:
         self._kinds: list[int] = []
-        self._names = {each.member_id: None for each in genesis.members}
         self._revealed: dict[bytes, None] = {}
         self._grants: dict[bytes, list[bytes]] = {}
 
@@ -48,10 +46,6 @@ class BlockIndex:
     def first_with(self, wanted: int, height: int, last: int) -> int:
         """The first height, of these up to the last, whose block holds one of the kinds; the one after the last for none."""
         return next((each for each in range(height, last + 1) if self._kinds[each - 1] & wanted), last + 1)
-
-    def member_ids(self) -> list[str]:
-        """The names of all members there may have been, sorted."""
-        return sorted(self._names)
 
     def has_revealed(self, member_key: bytes) -> bool:
         """Whether the holder of this key has revealed in the present epoch."""
@@ -77,8 +71,6 @@ class BlockIndex:
 
     def _note(self, payload: Payload) -> None:
         match payload.body:
-            case MemberBody(profile=profile):
-                self._names[profile.member_id] = None
             case RevealBody():
                 self._revealed[payload.author] = None
             case GrantBody() as grant:

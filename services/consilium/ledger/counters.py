@@ -21,5 +21,10 @@ class LedgerCounters(Collector):
         yield GaugeMetricFamily("consilium_ledger_height", "The last block executed here.", chain.height)
         yield GaugeMetricFamily("consilium_ledger_certified_height", "The newest final block.", chain.certified_height)
         yield GaugeMetricFamily("consilium_ledger_tip_age_seconds", "Since it came.", self._keeper.tip_age_ms / 1_000)
+        ahead = chain.tip.outlook
+        upgrade = 0 if ahead.upgrade is None else ahead.upgrade.height
+        yield GaugeMetricFamily("consilium_ledger_upgrade_height", "Where the next version begins, 0 for none.", upgrade)
+        unknown = ahead.stops_at is not None
+        yield GaugeMetricFamily("consilium_ledger_upgrade_unknown", "1 where a newer release is needed for it.", unknown)
         yield CounterMetricFamily("consilium_ledger_blocks", "Blocks kept since the start.", self._keeper.blocks_kept)
         yield CounterMetricFamily("consilium_ledger_syncs", "Syncs of the block store.", self._store.syncs)

@@ -11,6 +11,7 @@ process must stop.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,13 +21,16 @@ from consilium.kernel.chain import CertifiedBlock, Genesis, Header
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, Conflict, FailedPrecondition, NotFound
 from consilium.kernel.executions import Execution, Standings
+from consilium.kernel.parameters import PROTOCOL_VERSION
 from consilium.kernel.signing import Verifier
+from consilium.kernel.transactions import UpgradeAct
 from consilium.ledger.block_index import BlockIndex
 from consilium.ledger.core.acceptance import Tip, VerifiedBlock, verify_block
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX, SentBlock
 from consilium.ledger.store import BlockStore
 from consilium.ledger.waiting import Waiting
+from consilium.runtime.logs import Log
 from consilium.runtime.threads import run_to_end, to_end
 
 INLINE_BYTES_MAX = 2_048
@@ -34,6 +38,7 @@ INLINE_BYTES_MAX = 2_048
 AGE_UNKNOWN_S = 1_000_000
 """The age of the newest certificate while none has come since the start."""
 
+_log = Log("consilium.ledger.keeper")
 Answer = TypeVar("Answer")
 
 
@@ -43,7 +48,7 @@ class Keeper:
     def __init__(self, genesis: Genesis, store: BlockStore, verifier: Verifier) -> None:
         """Replay what the store holds; raises what `Chain.append_block` raises when it is not our chain."""
         self.chain = Chain(genesis, verifier)
-        self.index = BlockIndex(genesis)
+        self.index = BlockIndex()
         self.waiting = Waiting(self.chain)
         self.unproven: dict[int, None] = {}
         """Executed heights without a result certificate here, in order."""
@@ -122,8 +127,10 @@ class Keeper:
         raise self._failure
 
     async def _append(self, verified: VerifiedBlock) -> None:
+        before = self.chain.tip.outlook.upgrade
         async with self._still:
             await self._or_break(self._keep_and_execute, verified)
+        _tell_upgrade(self.chain.tip, before)
         self.waiting.executed(verified.opened.header.height, verified.opened.leaves)
         self._notify()
 
@@ -207,8 +214,7 @@ class Keeper:
 
     def standings(self) -> Standings:
         """All members at the tip, and who has revealed in this epoch."""
-        found = [self.chain.member(each) for each in self.index.member_ids()]
-        members = tuple([each for each in found if each is not None])
+        members = tuple(self.chain.members())
         revealed = [each.profile.member_id for each in members if self.index.has_revealed(each.profile.member_key)]
         return Standings(self.chain.tip.outlook.epoch, members, tuple(revealed))
 
@@ -222,6 +228,16 @@ class Keeper:
         """Have everybody in `until` look again."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _tell_upgrade(tip: Tip, before: UpgradeAct | None) -> None:
+    """Say once what was adopted, and once that this build stops here (G5)."""
+    upgrade, stops_at = tip.outlook.upgrade, tip.outlook.stops_at
+    if upgrade is not None and upgrade != before:
+        level = logging.INFO if stops_at is None else logging.WARNING
+        _log.write(level, "upgrade_adopted", version=upgrade.version, height=upgrade.height, known=PROTOCOL_VERSION)
+    if upgrade is not None and stops_at == tip.height + 1:
+        _log.write(logging.ERROR, "upgrade_needed", version=upgrade.version, height=upgrade.height, known=PROTOCOL_VERSION)
 
 
 def _is_peers_fault(error: Exception) -> bool:

@@ -117,7 +117,7 @@ class Driver:
             try:
                 for grant_id in list(self._keys):
                     await self._look_after(grant_id, 0)
-                async for event in self._ledger.events(Kind.REVOKE, self._cursor):
+                async for event in self._ledger.events((Kind.REVOKE,), self._cursor):
                     if isinstance(event.body, RevokeBody):
                         await self._take(event.body, event.height)
                     self._cursor = event.cursor

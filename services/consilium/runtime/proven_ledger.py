@@ -7,7 +7,7 @@ proof is an error that ends the call. Every method raises Unavailable while the 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -82,8 +82,8 @@ class LedgerReader(Protocol):
         Raises FailedPrecondition (NOT_FINAL) before.
         """
 
-    def events(self, kind: Kind, cursor: bytes, last_height: int | None = None) -> AsyncIterator[LedgerEvent]:
-        """Every final transaction of a kind after the cursor, each at least once, and then new ones.
+    def events(self, kinds: Sequence[Kind], cursor: bytes, last_height: int | None = None) -> AsyncIterator[LedgerEvent]:
+        """Every final transaction of some kinds after the cursor, each at least once, and then new ones.
 
         With a last height it ends there.
         """
@@ -166,12 +166,12 @@ class ProvenLedger:
             raise contradiction("state")
         return state, response.proof.encoded
 
-    async def events(self, kind: Kind, cursor: bytes, last_height: int | None = None) -> AsyncIterator[LedgerEvent]:
-        """Every final transaction of a kind after the cursor, each at least once, and then new ones.
+    async def events(self, kinds: Sequence[Kind], cursor: bytes, last_height: int | None = None) -> AsyncIterator[LedgerEvent]:
+        """Every final transaction of some kinds after the cursor, each at least once, and then new ones.
 
         Applied or not: what they changed is read from the state.
         """
-        request = pb.StreamEventsRequest(cursor=cursor, kinds=[kind.name], last_height=last_height)
+        request = pb.StreamEventsRequest(cursor=cursor, kinds=[each.name for each in kinds], last_height=last_height)
         with typed():
             async for each in self._stub.StreamEvents(request):
                 opened = open_transaction(each.transaction.encoded, self._history.chain_id)

@@ -1,8 +1,9 @@
 """Where callers stand: members as the ledger knows them, and the certificates this member has revoked (design section 8).
 
-Members are read under proof when the service starts, and again whenever a transaction about one becomes final, so the view
-is as fresh as the member's own ledger. Until they have been read once, nobody of another member is let in. Revoked serial
-numbers are in the file `revoked` beside the TLS files.
+Members are read under proof when the service starts. Whenever a ballot or a handover becomes final, the ledger's registry
+tells whose status or keys have changed by it, and they are read again; so the view is as fresh as the member's own ledger
+(G2). Until they have been read once, nobody of another member is let in. Revoked serial numbers are in the file `revoked`
+beside the TLS files.
 """
 
 import asyncio
@@ -14,13 +15,15 @@ from pathlib import Path
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, Unavailable
 from consilium.kernel.membership import Admits, judge_caller
-from consilium.kernel.state_values import MemberState, member_entry
-from consilium.kernel.transactions import Kind, MemberBody
+from consilium.kernel.state_values import REVISIONS_MAX, MemberState, Registry, member_entry, registry_entry
+from consilium.kernel.transactions import Kind
 from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity
 from consilium.runtime.proven_ledger import LedgerEvent, LedgerReader
 from consilium.runtime.revocations import Revocations
 
+CHANGING = (Kind.BALLOT, Kind.HANDOVER)
+"""What may change a member's status or keys."""
 RETRY_S = 0.5
 """How long to wait after the ledger failed, or had nothing certified yet, in seconds."""
 _log = Log("consilium.runtime.standing")
@@ -33,6 +36,8 @@ class Members:
         """Those heard of so far, and the cursor of the last event that told of one."""
         self._chain_id, self._ledger, self._cursor = chain_id, ledger, cursor
         self._states: dict[str, MemberState | None] = dict.fromkeys(founders)
+        self._looked = 0
+        """The height at which the registry was read last."""
         self.loaded = asyncio.Event()
 
     def member(self, member_id: str) -> MemberState | None:
@@ -46,7 +51,7 @@ class Members:
         while True:
             try:
                 await self._load()
-                async for event in self._ledger.events(Kind.MEMBER, self._cursor):
+                async for event in self._ledger.events(CHANGING, self._cursor):
                     await self._take(event)
             except DeadlineExceeded:
                 continue
@@ -55,15 +60,26 @@ class Members:
             await asyncio.sleep(RETRY_S)
 
     async def _load(self) -> None:
-        """Read all that were heard of. Raises FailedPrecondition (NOT_FINAL) while nothing is certified."""
-        for member_id in list(self._states):
-            await self._read(member_id, 1)
+        """Read all that the registry lists. Raises FailedPrecondition (NOT_FINAL) while nothing is certified."""
+        self._looked = 0
+        await self._look(1)
         self.loaded.set()
 
     async def _take(self, event: LedgerEvent) -> None:
-        if isinstance(event.body, MemberBody):
-            await self._read(event.body.profile.member_id, event.height)
+        if event.height > self._looked:
+            await self._look(event.height)
         self._cursor = event.cursor
+
+    async def _look(self, least: int) -> None:
+        """Read whoever has changed since the registry was read last; everybody when that cannot be told any more."""
+        found = await self._ledger.read_state(registry_entry(), least)
+        registry = decode(Registry, found.value or b"", self._chain_id)
+        changed = [each.member_id for each in registry.revisions if each.height > self._looked]
+        if not self._looked or len(changed) == REVISIONS_MAX:
+            changed = list(registry.member_ids)
+        for member_id in dict.fromkeys(changed):
+            await self._read(member_id, found.height)
+        self._looked = found.height
 
     async def _read(self, member_id: str, height: int) -> None:
         """Take over what the state of this height or a later one says. Raises FailedPrecondition: NOT_FINAL."""

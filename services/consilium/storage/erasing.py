@@ -115,7 +115,7 @@ class Erasing:
         """Obey every erasure on the ledger, the first time all there are, for ever."""
         while True:
             try:
-                async for event in self.driver.ledger.events(Kind.ERASURE, self._cursor):
+                async for event in self.driver.ledger.events((Kind.ERASURE,), self._cursor):
                     if isinstance(event.body, ErasureBody) and event.body.act is RetentionAct.ERASE:
                         await self.obey(event.body.record_id, event.height)
                     self._cursor = event.cursor

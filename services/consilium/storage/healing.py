@@ -251,7 +251,7 @@ class Healing:
         """The records of this member's on the ledger whose objects are not here, though they were not erased."""
         driver, lost = self._driver, list[bytes]()
         height = (await driver.ledger.read_tip()).certified_height
-        async for event in driver.ledger.events(Kind.RECORD, b"", height):
+        async for event in driver.ledger.events((Kind.RECORD,), b"", height):
             body = event.body
             if not isinstance(body, RecordBody) or body.holder != driver.member_id or len(lost) >= LOST_TOLD_MAX:
                 continue

@@ -1,19 +1,20 @@
 """`consilium election`: who may be drawn and how members have served, proven by the ledger; votes for delegates (C6)."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk
-from consilium.client.commands.members import MemberKey
 from consilium.client.commands.telling import Told, examples, facts_table, styled, table, verbs
-from consilium.client.governance import read_member_key
+from consilium.client.keys import read_member_key
 from consilium.client.session import require
 from consilium.kernel.election import SCORE_MIN, TERMS_RUNNING_MAX, stratum_of
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.state_values import MemberState
 from consilium.kernel.transactions import Points, VoteBody
 
+MemberKey = Annotated[Path, typer.Option(help="The file with the member's own key: 32 bytes, mode 0600.")]
 app = verbs("election", "Elections: conduct, votes for delegates, and how a committee came about.")
 
 

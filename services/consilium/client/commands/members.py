@@ -1,5 +1,6 @@
-"""`consilium member`: who belongs to the alliance, proven by the ledger; proposals to change that (rules L2, C6)."""
+"""`consilium member`: who belongs to the alliance, proven by the ledger; what is proposed to it (rules G1 to G5)."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,15 +9,30 @@ from rich.console import RenderableType
 
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk
 from consilium.client.commands.telling import Told, examples, facts_table, table, verbs
-from consilium.client.governance import Change, Draft, Motion, draw_up, open_motions, propose, read_member_key, sign
+from consilium.client.governance import KEY_FIELDS, Change, Draft, Motion, cast, draw_up, motions, named, propose
+from consilium.kernel.acts import changed, says
 from consilium.kernel.election import stratum_of
-from consilium.kernel.errors import InvalidArgument
-from consilium.kernel.state_values import MemberState
-from consilium.kernel.transactions import Grade, MemberProfile
+from consilium.kernel.hashing import ZERO_DIGEST
+from consilium.kernel.state_values import MemberState, ProposalStatus
+from consilium.kernel.transactions import (
+    Act,
+    Grade,
+    GradeAct,
+    KeysAct,
+    MemberAct,
+    MemberProfile,
+    ParametersAct,
+    UpgradeAct,
+)
 
-app = verbs("member", "The alliance's members, and proposals about them.")
+app = verbs("member", "The alliance's members, and what they decide together.")
 
-MemberKey = Annotated[Path, typer.Option(help="The file with the member's own key: 32 bytes, mode 0600.")]
+
+class Word(StrEnum):
+    """What a member may say."""
+
+    YES = "yes"
+    NO = "no"
 
 
 @app.command("list", epilog=examples("consilium member list --json | jq -r '.members[].member'"))
@@ -59,62 +75,79 @@ def show(
 @app.command(
     "propose",
     epilog=examples(
-        "consilium member propose suspend 2B --member-key keys/member",
-        "consilium member propose grade 2B --grade A2 --until 900000 --member-key keys/member",
+        "consilium member propose suspend 2B --evidence report.pdf",
+        "consilium member propose grade 2B --grade A2 --until 900000 --evidence letter.pdf",
+        "consilium member propose parameters --set term_blocks=2000",
     ),
 )
 def propose_change(  # noqa: PLR0913  a proposal says all this
     change: Annotated[Change, typer.Argument(help="What to do.")],
-    member: Annotated[str, typer.Argument(help="The id of the member it is about.")],
-    member_key: MemberKey,
+    member: Annotated[str | None, typer.Argument(help="The id of the member it is about, if it is about one.")] = None,
     *,
     grade: Annotated[str | None, typer.Option(help="With `grade`: one of " + ", ".join(Grade.__members__) + ".")] = None,
     until: Annotated[int | None, typer.Option(help="With `grade`: the last height at which the grade counts.")] = None,
     profile: Annotated[Path | None, typer.Option(help="With `admit`: JSON with its owner, grade and keys.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="With `keys`: JSON with the new public keys.")] = None,
+    numbers: Annotated[list[str] | None, typer.Option("--set", help="With `parameters`: NAME=VALUE, repeatable.")] = None,
+    version: Annotated[int | None, typer.Option(help="With `upgrade`: the protocol version.")] = None,
+    height: Annotated[int | None, typer.Option(help="With `upgrade`: the first height of that version.")] = None,
+    within: Annotated[int | None, typer.Option(help="In how many blocks it has to be decided.")] = None,
     evidence: Annotated[Path | None, typer.Option(help="The document behind it; its SHA-256 goes onto the ledger.")] = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Open a proposal at your member, signed with its key; it takes effect when more than two thirds have signed.
+    """Propose something to all members in your member's name; needs its administrator's credential.
 
-    The others sign with `consilium member sign ID`.
+    It is done in the block in which more than two thirds of the active members have said yes; proposing says yes.
     """
 
     async def work(desk: Desk) -> Told:
-        signer = read_member_key(member_key)
-        draft = Draft(change, member, grade, until, profile, evidence)
-        body = await draw_up(desk.alliance.session, draft)
-        motion = await propose(desk.alliance, body, signer)
+        chosen = tuple(numbers or ())
+        draft = Draft(change, member, grade, until, profile, keys, chosen, version, height, evidence, within)
+        motion = await propose(desk.alliance, await draw_up(desk.alliance.session, draft))
         return Told(motion_facts(motion), _shown(motion))
 
     at_desk(Options(settings, as_json), work)
 
 
 @app.command(
-    "sign",
-    epilog=examples("consilium member sign", "consilium member sign 5f0c... --at 3A --member-key keys/member"),
+    "vote",
+    epilog=examples("consilium member proposals", "consilium member vote 5f0c21ab yes"),
 )
-def sign_proposal(
-    proposal: Annotated[str | None, typer.Argument(help="The proposal's id, or how it begins.")] = None,
+def vote(
+    proposal: Annotated[str, typer.Argument(help="The proposal's id, or how it begins.")],
+    word: Annotated[Word, typer.Argument(help="What your member says.")],
     *,
-    at: Annotated[str | None, typer.Option(help="The member where it was opened; your own without.")] = None,
-    member_key: Annotated[Path | None, typer.Option(help="The file with the member's own key: 32 bytes, mode 0600.")] = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put your member's signature to an open proposal; without an id list the open ones.
+    """Say yes or no to an open proposal in your member's name, once and for all; needs its administrator's credential.
 
-    Read what it does before you sign: the member answers for its signature.
+    Read what it does before: `consilium member proposals` shows all of it.
     """
 
     async def work(desk: Desk) -> Told:
-        if proposal is not None and member_key is None:
-            raise InvalidArgument("NO_MEMBER_KEY", "To sign a proposal name the member's key by --member-key FILE.", "L2")
-        motions = await open_motions(desk.alliance, at or desk.alliance.session.home_id)
-        if proposal is None or member_key is None:
-            return _told_open(motions)
-        signed = await sign(desk.alliance, motions, proposal, read_member_key(member_key))
-        return Told(motion_facts(signed), _shown(signed))
+        proposal_id = await named(desk.alliance.session, proposal)
+        motion = await cast(desk.alliance, proposal_id, yes=word is Word.YES)
+        return Told(motion_facts(motion), _shown(motion))
+
+    at_desk(Options(settings, as_json), work)
+
+
+@app.command(
+    "proposals",
+    epilog=examples("consilium member proposals", "consilium member proposals --closed --json"),
+)
+def list_proposals(
+    *,
+    closed: Annotated[bool, typer.Option("--closed", help="Also those that were decided or expired lately.")] = False,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the open proposals with all they do and what each member has said, proven by the ledger's state."""
+
+    async def work(desk: Desk) -> Told:
+        return _told_all(await motions(desk.alliance.session, closed=closed), desk.alliance.session.height)
 
     at_desk(Options(settings, as_json), work)
 
@@ -133,23 +166,49 @@ def member_facts(member: MemberState, height: int) -> dict[str, Any]:
         "tombstoned": member.tombstoned,
         "member_key": profile.member_key.hex(),
         "consensus_key": profile.consensus_key.hex(),
+        "next_keys": None
+        if member.next_keys is None
+        else {name: getattr(member.next_keys, name).hex() for name in KEY_FIELDS},
     }
 
 
 def motion_facts(motion: Motion) -> dict[str, Any]:
     """A proposal as JSON shows it."""
+    state = motion.state
+    evidence = state.body.evidence_digest
     return {
-        "proposal": motion.proposal_hash.hex(),
-        "at": motion.at,
-        "says": motion.says,
-        "evidence": motion.evidence,
-        "profile": None if motion.profile is None else profile_facts(motion.profile),
-        "state": motion.state,
-        "signatures": motion.signatures,
-        "signatures_needed": motion.signatures_needed,
-        "expiry_height": motion.expiry_height,
-        "code": motion.code,
+        "proposal": motion.proposal_id.hex(),
+        "author": state.author,
+        "says": says(state.body.act),
+        "state": state.status.name,
+        "opened_height": state.opened_height,
+        "decide_by": state.body.decide_by,
+        "closed_height": state.closed_height,
+        "outcome": None if state.outcome is None else state.outcome.name,
+        "evidence": "" if evidence == ZERO_DIGEST else evidence.hex(),
+        "yes": motion.yes,
+        "no": motion.no,
+        "active": motion.active,
+        "yes_needed": motion.yes_needed,
+        "ballots": [{"member": each.member_id, "yes": each.yes} for each in state.ballots],
+        "act": act_facts(state.body.act),
     }
+
+
+def act_facts(act: Act) -> dict[str, Any]:
+    """Every field of what a proposal does."""
+    match act:
+        case MemberAct(action=action, profile=profile):
+            return {"action": action.name, **profile_facts(profile)}
+        case GradeAct(member_id=member_id, grade=grade, expires_height=height):
+            return {"member": member_id, "grade": grade.name, "expires_height": height}
+        case KeysAct(profile=profile, keys=keys):
+            fresh = {f"new_{name}": getattr(keys, name).hex() for name in KEY_FIELDS}
+            return {**profile_facts(profile), **fresh}
+        case ParametersAct(before=before, after=after):
+            return {name: {"before": old, "after": new} for name, (old, new) in changed(before, after).items()}
+        case UpgradeAct(version=version, height=height):
+            return {"version": version, "height": height}
 
 
 def profile_facts(profile: MemberProfile) -> dict[str, str]:
@@ -165,19 +224,20 @@ def profile_facts(profile: MemberProfile) -> dict[str, str]:
 
 
 def _shown(motion: Motion) -> tuple[RenderableType, ...]:
-    facts = {name: str(value) for name, value in motion_facts(motion).items() if name != "profile"}
-    if motion.profile is not None:
-        facts |= {f"profile: {name}": value for name, value in profile_facts(motion.profile).items()}
-    if motion.signatures >= motion.signatures_needed:
-        return (facts_table("Proposal", facts), "Enough have signed; the ledger has the word.")
-    step = f"Next: the others run `consilium member sign {motion.proposal_hash.hex()[:16]} --at {motion.at}`."
-    return (facts_table("Proposal", facts), step)
+    facts = {name: str(value) for name, value in motion_facts(motion).items() if name not in ("ballots", "act")}
+    facts |= {each.member_id: "yes" if each.yes else "no" for each in motion.state.ballots}
+    facts |= {f"act: {name}": str(value) for name, value in act_facts(motion.state.body.act).items()}
+    drawn = facts_table("Proposal", facts)
+    if motion.state.status is not ProposalStatus.OPEN:
+        return (drawn,)
+    return (drawn, f"Next: the others run `consilium member vote {motion.proposal_id.hex()[:16]} yes` (or `no`).")
 
 
-def _told_open(motions: list[Motion]) -> Told:
-    drawn = table("Open proposals", "=id", "says", ">signatures", ">expires at height")
-    for each in motions:
-        votes = f"{each.signatures} of {each.signatures_needed}"
-        drawn.add_row(each.proposal_hash.hex()[:16], each.says, votes, str(each.expiry_height))
-    whole = [shown for each in motions for shown in _shown(each)[:1]]
-    return Told({"proposals": [motion_facts(each) for each in motions]}, (drawn, *whole))
+def _told_all(found: list[Motion], height: int) -> Told:
+    drawn = table(f"Proposals at height {height}", "=id", "by", "says", "state", ">yes", ">no", ">needed", ">decide by")
+    for each in found:
+        state = each.state
+        counts = (str(each.yes), str(each.no), str(each.yes_needed), str(state.body.decide_by))
+        drawn.add_row(each.proposal_id.hex()[:16], state.author, says(state.body.act), state.status.name, *counts)
+    whole = [shown for each in found for shown in _shown(each)[:1]]
+    return Told({"height": height, "proposals": [motion_facts(each) for each in found]}, (drawn, *whole))

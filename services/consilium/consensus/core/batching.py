@@ -24,6 +24,8 @@ from consilium.kernel.opening import OpenedBatch, open_batch
 
 BUSY_WAITS = 8
 """How many times as long transactions gather while an own batch is being ordered: a batch costs messages and syncs."""
+TO_ALL_AT = 2
+"""At which relay of a batch in a view all are told and not the primary alone; its ingress does so at every such one."""
 QUEUED_BATCHES_MAX = 4
 """How many batches' worth of transactions may wait for a place in this member's quota."""
 TO_ALL_AT = 2

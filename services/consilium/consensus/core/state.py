@@ -118,8 +118,9 @@ class State:
 
     @property
     def high(self) -> int:
-        """The high watermark."""
-        return self.low + self.parameters.window_blocks
+        """The high watermark, always below a height whose rules this build does not know (G5)."""
+        high, stops_at = self.low + self.parameters.window_blocks, self.outlook.stops_at
+        return high if stops_at is None else min(high, stops_at - 1)
 
     def timeout_ms(self) -> int:
         """How long to wait for progress: doubled at every failed view, up to the cap (C2)."""

@@ -24,12 +24,10 @@ ADMITTED = {
     "AddRankEvidence": _HOME_WORKING,
     "GetRankEvidence": _ALL_WORKING,
     "ListRankEvidence": _ALL_WORKING,
-    "ProposeMember": _HOME_WORKING,
-    "ProposeGrade": _HOME_WORKING,
-    # Carried by anyone who works for a member: the signature itself is what counts.
-    "SignProposal": _ALL_WORKING,
-    "GetProposal": _ALL_WORKING,
-    "ListProposals": _ALL_WORKING,
+    "ProposeChange": _HOME_WORKING,
+    "CastBallot": _HOME_WORKING,
+    "GetProposal": _ALL,
+    "ListProposals": _ALL,
 }
 """By the method's name."""
 OTHERS = _HOME_WORKING

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 from consilium.kernel.certificates import verify_commit_certificate
 from consilium.kernel.chain import GENESIS_HEIGHT, CertifiedBlock, Genesis, Header, Outlook, recovered
-from consilium.kernel.errors import Conflict
+from consilium.kernel.errors import Conflict, FailedPrecondition
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.opening import OpenedBlock, open_block, verify_copy
+from consilium.kernel.parameters import PROTOCOL_VERSION
 from consilium.kernel.recovery import RecoveryCertificate, verify_recovery
 from consilium.kernel.signing import Verifier
-from consilium.ledger.core.terms import first_terms, outlook
+from consilium.ledger.core.terms import first_alliance, first_terms, outlook
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +39,18 @@ class VerifiedBlock:
 
 def genesis_tip(genesis: Genesis) -> Tip:
     """Before block 1, whose parent hash is the chain id."""
-    first = outlook(first_terms(genesis), genesis.parameters)
+    first = outlook(first_terms(genesis), first_alliance(genesis))
     return Tip(GENESIS_HEIGHT, genesis.chain_id, genesis.time_ms, first)
 
 
 def verify_block(block: CertifiedBlock, tip: Tip, chain_id: bytes, verifier: Verifier) -> VerifiedBlock:
     """The block, fit to be executed on this tip.
 
-    Raises Malformed for content that is not in form or not the header's, Conflict for a header that does not follow the
-    tip, BadSignature for a certificate, batch or transaction whose signatures do not hold.
+    Raises FailedPrecondition (UPGRADE_NEEDED) where this build does not know the rules, Malformed for content that is not in
+    form or not the header's, Conflict for a header that does not follow the tip, BadSignature for a certificate, batch or
+    transaction whose signatures do not hold.
     """
+    refuse_unknown_rules(tip)
     opened = open_block(block, chain_id)
     commit, recovery = block.commit, block.recovery
     is_named = recovery is not None and recovery.statement.names(opened.header.height, opened.block_hash)
@@ -70,6 +73,18 @@ def _across(tip: Tip, recovery: RecoveryCertificate) -> Tip:
     ends = recovery.statement.ends_with(tip.height, tip.block_hash)
     _expect("RECOVERY", "a recovery that ends the epoch at the tip", ends, "C10")
     return replace(tip, outlook=recovered(tip.outlook, recovery.statement))
+
+
+def refuse_unknown_rules(tip: Tip) -> None:
+    """Raise FailedPrecondition UPGRADE_NEEDED where the next block is to be executed by rules this build does not know."""
+    upgrade = tip.outlook.upgrade
+    if upgrade is not None and tip.outlook.stops_at is not None and tip.height + 1 >= tip.outlook.stops_at:
+        raise FailedPrecondition(
+            "UPGRADE_NEEDED",
+            f"From height {upgrade.height} on the alliance goes by protocol version {upgrade.version}, this build knows"
+            f" {PROTOCOL_VERSION}: install a release that knows it.",
+            "G5",
+        )
 
 
 def verify_header(header: Header, tip: Tip, chain_id: bytes) -> None:

@@ -20,7 +20,7 @@ from consilium.kernel.light_client import Hop, StateProof, TransactionProof
 from consilium.kernel.merkle import ConsistencyProof, MerkleLog
 from consilium.kernel.recovery import RecoveryCertificate
 from consilium.kernel.signing import Verifier
-from consilium.kernel.state_values import GrantState, MemberState
+from consilium.kernel.state_values import AllianceState, GrantState, MemberState, ProposalState
 from consilium.ledger.core.acceptance import Tip, VerifiedBlock, genesis_tip, verify_block
 from consilium.ledger.core.archive import Archive, Link
 from consilium.ledger.core.elections import cross_recovery
@@ -175,6 +175,15 @@ class Chain:
     def candidates(self) -> tuple[Candidate, ...]:
         """The snapshot that the next draw is made from: the candidates as the sitting epoch began (C6)."""
         return self._state.terms.candidates
+
+    def proposal(self, proposal_id: bytes) -> ProposalState | None:
+        """A proposal at the tip, or None for one unheard of, or ended long ago."""
+        return self._state.proposals.get(proposal_id)
+
+    @property
+    def alliance(self) -> AllianceState:
+        """What the alliance lives by at the tip."""
+        return self._state.alliance
 
     def record(self, record_id: bytes) -> RecordEntry | None:
         """A registered record, or None."""

@@ -125,7 +125,7 @@ def _take_report(state: LedgerState, report: Report) -> Code:
 
 def duties_of(state: LedgerState) -> int:
     """How many blocks of the term a delegate is judged by: those up to the election height."""
-    return outlook(state.terms, state.parameters).election_height - state.terms.epoch_start + 1
+    return outlook(state.terms, state.alliance).election_height - state.terms.epoch_start + 1
 
 
 def _is_possible(absences: Sequence[Absence], size: int, duties: int) -> bool:

@@ -9,13 +9,15 @@ from consilium.kernel.errors import BadSignature, DataLoss
 from consilium.kernel.hashing import sha256
 from consilium.kernel.opening import OpenedTransaction
 from consilium.kernel.recovery import RecoveryStatement
-from consilium.kernel.transactions import EvidenceBody, GradeBody, HandoverBody, MemberBody, RevealBody
+from consilium.kernel.transactions import BallotBody, EvidenceBody, HandoverBody, ProposalBody, RevealBody
+from consilium.ledger.core.acts import begin_epoch
 from consilium.ledger.core.block_scope import BlockScope
 from consilium.ledger.core.conduct import judge_term, note_alive, votes_by_candidate
+from consilium.ledger.core.governance import settle_proposals
 from consilium.ledger.core.state import LedgerState
 from consilium.ledger.core.terms import draw_recovery, drawn, mixed, next_epoch, outlook, recovered_epoch
 
-ALWAYS_ALLOWED = (MemberBody, GradeBody, EvidenceBody, HandoverBody)
+ALWAYS_ALLOWED = (ProposalBody, BallotBody, EvidenceBody, HandoverBody)
 """What a committee may still order once its extended terms are used up: governance, and what ends its epoch (C7)."""
 
 
@@ -59,17 +61,19 @@ def apply_handover(state: LedgerState, _: OpenedTransaction, body: HandoverBody,
 def is_exhausted(state: LedgerState, height: int) -> bool:
     """Whether the sitting committee has served all the terms it may; then only `ALWAYS_ALLOWED` takes effect (C7)."""
     parameters = state.parameters
-    last = outlook(state.terms, parameters).term_end + parameters.terms_extended_max * parameters.term_blocks
+    last = outlook(state.terms, state.alliance).term_end + parameters.terms_extended_max * parameters.term_blocks
     return height > last
 
 
 def close_block(state: LedgerState, height: int) -> None:
-    """After a block's transactions: draw at the election height; after a handover judge the term, open the next (C6, C7)."""
+    """After a block: settle proposals (G1), draw at the election height; after a handover judge the term, open the next."""
+    settle_proposals(state, height)
     terms = state.terms
-    if height == outlook(terms, state.parameters).election_height:
-        state.terms = drawn(terms, state.parameters, state.chain_id)
+    if height == outlook(terms, state.alliance).election_height:
+        state.terms = drawn(replace(terms, candidates=_still_active(state)), state.parameters, state.chain_id)
     if terms.handed_over:
         judge_term(state)
+        begin_epoch(state, height)
         state.open_epoch(next_epoch(terms, height + 1, _candidates(state, height), _electorate(state)))
 
 
@@ -86,6 +90,12 @@ def cross_recovery(state: LedgerState, statement: RecoveryStatement) -> None:
     state.open_epoch(recovered_epoch(terms, statement, _candidates(state, statement.last_height)))
 
 
+def _still_active(state: LedgerState) -> tuple[Candidate, ...]:
+    """The term's candidates less those dismissed since: nobody is drawn who is refused everywhere (G2)."""
+    active = {each.profile.member_id: None for each in state.active_members()}
+    return tuple([each for each in state.terms.candidates if each.member_id in active])
+
+
 def _candidates(state: LedgerState, height: int) -> list[Candidate]:
     """The active members as the draw sees them; never one whose key equivocated (C8)."""
     votes = votes_by_candidate(state, height)
@@ -94,7 +104,7 @@ def _candidates(state: LedgerState, height: int) -> list[Candidate]:
             each.profile.member_id,
             each.profile.owner_group,
             each.grade_at(height),
-            each.profile.consensus_key,
+            (each.next_keys or each.profile).consensus_key,
             each.score,
             votes.get(each.profile.member_id, 0),
             each.conduct.jailed_until,

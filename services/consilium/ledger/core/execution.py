@@ -18,13 +18,13 @@ from consilium.kernel.signing import Verifier
 from consilium.kernel.state_values import state_root
 from consilium.kernel.transactions import (
     AttendanceBody,
+    BallotBody,
     ErasureBody,
     EvidenceBody,
-    GradeBody,
     GrantBody,
     HandoverBody,
     LeftViewBody,
-    MemberBody,
+    ProposalBody,
     ReceiptBody,
     RecordBody,
     RequestBody,
@@ -32,6 +32,7 @@ from consilium.kernel.transactions import (
     RevokeBody,
     VoteBody,
 )
+from consilium.ledger.core.acts import reach_upgrade
 from consilium.ledger.core.block_scope import BlockScope
 from consilium.ledger.core.conduct import apply_attendance, apply_left_view, apply_vote, note_alive
 from consilium.ledger.core.consent import apply_grant, apply_revoke
@@ -43,7 +44,8 @@ from consilium.ledger.core.elections import (
     close_block,
     is_exhausted,
 )
-from consilium.ledger.core.governance import apply_evidence, apply_grade, apply_member
+from consilium.ledger.core.governance import apply_ballot, apply_proposal
+from consilium.ledger.core.offences import apply_evidence
 from consilium.ledger.core.registration import apply_record
 from consilium.ledger.core.retention import apply_erasure
 from consilium.ledger.core.state import LedgerState
@@ -52,8 +54,8 @@ from consilium.ledger.core.terms import outlook
 # Each judge takes the state, the transaction, its body (of the class it stands under) and the block's scope.
 _Judge = Callable[[LedgerState, OpenedTransaction, Any, BlockScope], Code]
 _JUDGES: dict[type, _Judge] = {
-    MemberBody: apply_member,
-    GradeBody: apply_grade,
+    ProposalBody: apply_proposal,
+    BallotBody: apply_ballot,
     RevealBody: apply_reveal,
     RecordBody: apply_record,
     GrantBody: apply_grant,
@@ -86,6 +88,7 @@ def execute_block(state: LedgerState, log: MerkleLog, opened: OpenedBlock, verif
     header = opened.header
     scope = BlockScope(header.height, header.time_ms, verifier)
     state.request_ids.drop_expired(header.height)
+    reach_upgrade(state, header.height)
     exhausted = is_exhausted(state, header.height)
     leaves = opened.leaves
     codes: list[Code] = []
@@ -104,7 +107,7 @@ def execute_block(state: LedgerState, log: MerkleLog, opened: OpenedBlock, verif
         merkle_root(outcome_leaves(leaves, codes)),
     )
     _note_term_end(state, header, result)
-    return BlockOutcome(result, tuple(codes), outlook(state.terms, state.parameters))
+    return BlockOutcome(result, tuple(codes), outlook(state.terms, state.alliance))
 
 
 def _execute_batch(state: LedgerState, batch: OpenedBatch, scope: BlockScope, *, exhausted: bool) -> list[Code]:
@@ -147,5 +150,5 @@ def _is_vouched(state: LedgerState, batch: OpenedBatch) -> bool:
 def _note_term_end(state: LedgerState, header: Header, result: Result) -> None:
     """Keep the term's last result, which the handover must carry; it counts in the state from the next block on (C7)."""
     terms = state.terms
-    if header.epoch == terms.epoch and header.height == outlook(terms, state.parameters).term_end:
+    if header.epoch == terms.epoch and header.height == outlook(terms, state.alliance).term_end:
         state.terms = replace(terms, term_result=result)

@@ -12,19 +12,29 @@ from consilium.kernel.chain import Genesis
 from consilium.kernel.encoding import encode
 from consilium.kernel.founding import founder
 from consilium.kernel.hashing import domain_hash
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.state_map import StateMap
 from consilium.kernel.state_values import (
+    AllianceState,
     GrantState,
     MemberState,
+    ProposalList,
+    ProposalState,
+    Registry,
     RetentionState,
+    alliance_entry,
     closed_entry,
     electorate_entry,
     grant_entry,
     member_entry,
+    proposal_entry,
+    proposals_entry,
+    registry_entry,
     retention_entry,
 )
+from consilium.ledger.core.proposals import Proposals
 from consilium.ledger.core.tables import Disclosures, Records, RequestIds
-from consilium.ledger.core.terms import Terms, first_terms
+from consilium.ledger.core.terms import Terms, first_alliance, first_terms
 
 
 class LedgerState:
@@ -32,7 +42,6 @@ class LedgerState:
 
     def __init__(self, genesis: Genesis) -> None:
         self.chain_id = genesis.chain_id
-        self.parameters = genesis.parameters
         self.request_ids = RequestIds()
         self.records = Records()
         self.disclosures = Disclosures()
@@ -46,11 +55,47 @@ class LedgerState:
         self._retentions: dict[bytes, RetentionState] = {}
         self._committees: dict[int, Committee] = {}
         self._terms_root: tuple[Terms, bytes] | None = None
+        self.proposals = Proposals()
+        self.put_alliance(first_alliance(genesis))
+        self.put_registry(Registry(tuple([each.member_id for each in genesis.members]), ()))
         for profile in genesis.members:
             self.put_member(founder(profile))
         self.terms = first_terms(genesis)
         self.open_epoch(self.terms)
         self.tables_root = self.seal()
+
+    # --- the alliance ---
+
+    @property
+    def parameters(self) -> Parameters:
+        """The numbers in force (G4)."""
+        return self.alliance.parameters
+
+    def put_alliance(self, alliance: AllianceState) -> None:
+        """Set what the alliance lives by."""
+        self.alliance = alliance
+        self._changes[alliance_entry()] = encode(alliance, self.chain_id)
+
+    def put_registry(self, registry: Registry) -> None:
+        """Set who is listed as a member, and what changed of members."""
+        self.registry = registry
+        self._changes[registry_entry()] = encode(registry, self.chain_id)
+
+    def put_proposal(self, proposal_id: bytes, proposal: ProposalState) -> None:
+        """Set a proposal's state; a new one is listed under its author."""
+        if self.proposals.put(proposal_id, proposal):
+            self._list_proposals(proposal.author)
+        self._changes[proposal_entry(proposal_id)] = encode(proposal, self.chain_id)
+
+    def drop_proposal(self, proposal_id: bytes) -> None:
+        """Let a closed proposal go; the log proves for ever what it was and who said what (L4)."""
+        author = self.proposals.drop(proposal_id).author
+        self._list_proposals(author)
+        self._changes[proposal_entry(proposal_id)] = None
+
+    def _list_proposals(self, author: str) -> None:
+        ids = self.proposals.of(author)
+        self._changes[proposals_entry(author)] = encode(ProposalList(ids), self.chain_id) if ids else None
 
     # --- members ---
 

@@ -179,8 +179,8 @@ class BlockSync:
         return []
 
     def _proceed(self) -> list[Effect]:
-        """Append the next block that waits here, or ask for more."""
-        if self._appending is not None:
+        """Append the next block that waits here, or ask for more; nothing where this build does not know the rules (G5)."""
+        if self._appending is not None or self._stops:
             return []
         banned: list[Effect] = []
         sent = self._next_sent()
@@ -196,6 +196,11 @@ class BlockSync:
                 self._appending = self._tip.height + 1
                 return [append]
         return [*banned, *self._request()]
+
+    @property
+    def _stops(self) -> bool:
+        stops_at = self._tip.outlook.stops_at
+        return stops_at is not None and self._tip.height + 1 >= stops_at
 
     def _next_sent(self) -> tuple[str, SentBlock] | None:
         """The next block of the last answer that lies above the tip, and who sent it."""

@@ -17,8 +17,11 @@ from consilium.kernel.founding import FIRST_MIX, candidate, first_committee, fir
 from consilium.kernel.hashing import domain_hash
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.recovery import RecoveryStatement
+from consilium.kernel.state_values import AllianceState
 from consilium.kernel.transactions import Absence
 
+FIRST_VERSION = 1
+"""The version of the rules that every chain begins with (G5)."""
 LEFT_VIEWS_MAX = 512
 """The most views counted as left in one epoch; a delegate's score is at nothing long before."""
 
@@ -69,7 +72,12 @@ def first_terms(genesis: Genesis) -> Terms:
     return Terms(0, 1, committee, None, FIRST_MIX, FIRST_MIX, (), candidates, electorate, None, handed_over=False)
 
 
-def outlook(terms: Terms, parameters: Parameters) -> Outlook:
+def first_alliance(genesis: Genesis) -> AllianceState:
+    """What the founders live by (L5)."""
+    return AllianceState(genesis.parameters, None, FIRST_VERSION, None)
+
+
+def outlook(terms: Terms, alliance: AllianceState) -> Outlook:
     """What the headers that follow must carry, and who makes them."""
     mix = terms.drawn_mix if terms.next_committee is None else terms.mix
     return Outlook(
@@ -79,7 +87,8 @@ def outlook(terms: Terms, parameters: Parameters) -> Outlook:
         terms.next_committee,
         mix,
         terms.electorate,
-        parameters,
+        alliance.parameters,
+        alliance.upgrade,
     )
 
 
