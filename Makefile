@@ -69,10 +69,11 @@ sim: $(DEV) $(STUBS) ## the simulator: SEEDS=100 FROM=0 to search, SEED=x to rep
 mutants: $(DEV) $(STUBS) ## does the simulator notice a broken protocol: DIR=other/mutants SEEDS=2000
 	$(BIN)/python -m tests.mutants --jobs $(JOBS) $(if $(DIR),--folder $(DIR)) --seeds $(if $(filter file,$(origin SEEDS)),2000,$(SEEDS))
 
-model: $(TLC) ## the protocol as a TLA+ model, searched by TLC; rules broken on purpose must be noticed
+model: $(TLC) $(DEV) $(STUBS) ## the protocol as a TLA+ model, searched by TLC; its behaviours replayed through the replica
 	@command -v java >/dev/null || \
 	  { echo "Java 11 or newer is missing: TLC runs on it; on Debian and Ubuntu install default-jre-headless." >&2; exit 2; }
 	@$(BIN)/python model/check.py build/model/tools build/model/cases $(JOBS)
+	@$(BIN)/python -m tests.model build/model/tools build/model/behaviours $(or $(BEHAVIOURS),100)
 
 nemesis: $(DEV) $(STUBS) ## strike at a working alliance, and judge what is left: SECONDS=300 SEED=n, or KILLS=50
 	$(BIN)/python -m tests.nemesis $(if $(KILLS),--kills $(KILLS),--seconds $(or $(SECONDS),300)) --seed $(or $(SEED),0)

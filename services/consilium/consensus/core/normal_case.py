@@ -40,14 +40,20 @@ def on_pre_prepare(state: State, message: PrePrepare, batches: Sequence[OpenedBa
     if not current or not state.low < vote.height <= state.high or state.log.slot(vote.height, vote.view):
         return
     judge_time(header, state.now_ms, state.parameters.clock_skew_max_ms)
+    if vote.height > state.tip.height:
+        _take_along(state, message, header, batches)
+    slot = Slot(vote.view, header, message.header, vote.digest, message.signed.signature, proposed_again=False)
+    state.log.slots[vote.height] = slot
+
+
+def _take_along(state: State, message: PrePrepare, header: Header, batches: Sequence[OpenedBatch]) -> None:
+    """Take in the batches a proposal names; of an executed block, which a laggard still votes on, none is needed."""
     for opened in batches:
         if opened.digest in header.batch_digests:
             take(state, opened, limited=False)
     for certificate in message.stored:
         state.pool.make_ready(certificate, state.now_ms)
     _refuse_unstored(state, header, {each.digest for each in message.stored})
-    slot = Slot(vote.view, header, message.header, vote.digest, message.signed.signature, proposed_again=False)
-    state.log.slots[vote.height] = slot
 
 
 def _refuse_unstored(state: State, header: Header, stored: Collection[bytes]) -> None:
