@@ -166,7 +166,9 @@ class ProvenLedger:
             raise contradiction("state")
         return state, response.proof.encoded
 
-    async def events(self, kinds: Sequence[Kind], cursor: bytes, last_height: int | None = None) -> AsyncIterator[LedgerEvent]:
+    async def events(
+        self, kinds: Sequence[Kind], cursor: bytes, last_height: int | None = None
+    ) -> AsyncIterator[LedgerEvent]:
         """Every final transaction of some kinds after the cursor, each at least once, and then new ones.
 
         Applied or not: what they changed is read from the state.
