@@ -88,6 +88,7 @@ def test_numbers_are_changed_by_name(session: Session) -> None:
 
 
 def test_an_upgrade_is_decided_a_window_before_its_height(session: Session) -> None:
+    """G5: who does not know the version has a window's blocks to hear of it."""
     body = drawn(session, Draft(Change.UPGRADE, version=2, height=500))
     assert (body.act, body.decide_by) == (UpgradeAct(2, 500), 500 - 32 - 1)
 

@@ -1,4 +1,4 @@
-"""What one committee comes to: the tables of election.md section 4, the counting of coalitions, and what is warned of."""
+"""What one committee comes to (C9): the tables of election.md section 4, coalitions counted, and what is warned of."""
 
 from __future__ import annotations
 
