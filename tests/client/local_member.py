@@ -14,7 +14,7 @@ from consilium.kernel.authoring import sign_payload
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import ConsiliumError, FailedPrecondition, NotFound, PermissionDenied
-from consilium.kernel.light_client import TrustedHistory
+from consilium.kernel.light_client import Finality, TrustedHistory
 from consilium.kernel.manifest import Manifest, StorageReceipt, StorageStatement, seal_shred_secret
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import open_block, open_transaction
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from consilium.client.alliance import OutgoingObject, SignedQuery
     from consilium.kernel.consent import Release
     from consilium.kernel.light_client import Hop, StateProof, TransactionProof
+    from consilium.kernel.merkle import ConsistencyProof
     from consilium.kernel.retention import ErasureCertificate, SignedErasureOrder
     from consilium.kernel.state_values import GrantState
     from consilium.kernel.transactions import Body, GrantTerms, RetentionAct
@@ -83,10 +84,16 @@ class LocalMember:
         self._answer()
         self.alliance.order(self.name, transaction)
 
-    async def prove_transaction(self, transaction_hash: bytes) -> TransactionProof:
+    async def prove_transaction(self, transaction_hash: bytes, finality: Finality = Finality.COMMITTEE) -> TransactionProof:
         """From the chain."""
         self._answer()
+        del finality
         return self._chain.prove_transaction(transaction_hash)
+
+    async def prove_consistency(self, old_height: int, new_height: int) -> ConsistencyProof:
+        """From the chain."""
+        self._answer()
+        return self._chain.prove_consistency(old_height, new_height)
 
     async def prove_record(self, record_id: bytes) -> TransactionProof:
         """From the chain."""

@@ -77,11 +77,13 @@ def test_help_teaches(terminal: Terminal, words: tuple[str, ...]) -> None:
 
 def test_all_verbs_are_there() -> None:
     wanted = {
+        "election": {"explain", "export", "show", "vote"},
         "member": {"list", "show", "propose", "sign"},
         "patient": {"enrol", "show", "renew"},
         "recipient": {"enrol", "show", "renew"},
-        "record": {"put", "get", "list"},
+        "record": {"put", "get", "list", "erase"},
         "share": {"plan", "grant", "refer", "list", "revoke"},
+        "storage": {"erase", "hold", "lift"},
     }
     found = {(words[0], words[1]) for words in commands() if len(words) == 2}
     assert found == {(group, verb) for group, verbs in wanted.items() for verb in verbs}

@@ -29,7 +29,7 @@ from consilium.kernel.errors import (
     PermissionDenied,
 )
 from consilium.kernel.hashing import sha256
-from consilium.kernel.light_client import VerifiedTransaction
+from consilium.kernel.light_client import Finality, VerifiedTransaction
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.state_values import grant_entry
 from consilium.kernel.transactions import Purpose, RequestBody
@@ -380,9 +380,9 @@ def test_member_that_answers_from_the_past_is_refused(world: World) -> None:
 class Mistaken(LocalMember):
     """A member that answers about transactions with honest proofs of other ones."""
 
-    async def prove_transaction(self, transaction_hash: bytes) -> TransactionProof:
+    async def prove_transaction(self, transaction_hash: bytes, finality: Finality = Finality.COMMITTEE) -> TransactionProof:
         """Of the first record."""
-        del transaction_hash
+        del transaction_hash, finality
         return await self.prove_record(self.first_record)
 
     async def prove_record(self, record_id: bytes) -> TransactionProof:

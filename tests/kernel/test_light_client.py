@@ -16,6 +16,7 @@ from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, Conflict, InvalidArgument, Malformed, NotFound
 from consilium.kernel.light_client import (
     EpochHop,
+    Finality,
     StateProof,
     TransactionProof,
     TrustedHistory,
@@ -236,3 +237,32 @@ def test_another_alliances_history_is_another_history(proof: TransactionProof, s
     other = Alliance.founded(parameters=replace(scribe.alliance.genesis.parameters, heartbeat_ms=1))
     with pytest.raises(BadSignature):
         TrustedHistory(other.genesis).verify_transaction(proof, scribe.verifier)
+
+
+def test_the_alliance_stands_behind_a_log_that_its_own_continues(scribe: Scribe, trusted: TrustedHistory) -> None:
+    """C7, L4: up to the newest end of a term, by consistency with the log signed there; not above, not with other logs."""
+    early = scribe.chain.outcome(2).result
+    ends = [scribe.chain.last_height_of(epoch) for epoch in (0, 1)]
+    proof = scribe.chain.prove_consistency(2, 10)
+    with pytest.raises(NotFound, match="NOT_ALLIANCE_FINAL"):
+        trusted.verify_covered(early, proof)
+    trusted.hop(scribe.chain.epoch_hop(0), scribe.verifier)
+    assert (trusted.alliance_height, ends[0]) == (10, 11)
+    trusted.verify_covered(early, proof)
+    for forged in (replace(early, log_root=bytes(32)), replace(early, log_size=early.log_size - 1)):
+        with pytest.raises(InvalidArgument):
+            trusted.verify_covered(forged, proof)
+    with pytest.raises(NotFound, match="NOT_ALLIANCE_FINAL"):
+        trusted.verify_covered(scribe.chain.outcome(11).result, scribe.chain.prove_consistency(11, 11))
+    trusted.hop(scribe.chain.epoch_hop(1), scribe.verifier)
+    trusted.verify_covered(scribe.chain.outcome(11).result, scribe.chain.prove_consistency(11, trusted.alliance_height))
+    assert trusted.alliance_height == scribe.chain.alliance_height
+
+
+def test_a_chain_says_how_final_a_height_is(scribe: Scribe) -> None:
+    """L3, C7: by the alliance up to the term's end that was handed over, above it by the committee."""
+    chain = scribe.chain
+    assert chain.finality_of(chain.alliance_height) is Finality.ALLIANCE
+    assert chain.finality_of(chain.alliance_height + 1) is Finality.COMMITTEE
+    with pytest.raises(NotFound):
+        chain.finality_of(chain.height + 1)

@@ -107,6 +107,41 @@ def test_what_is_proven_holds_for_a_light_client(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_answers_say_how_final_they_are(tmp_path: Path) -> None:
+    """L3, C7: by the committee, and by the alliance once a term's end above was handed over; a caller may wait for that."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe = ledgers.scribe
+        record = scribe.record("r")
+        scribe.write(record)
+        wanted = pb.GetTransactionProofRequest(
+            transaction_hash=leaf_hash(record), wait_ms=WAIT_S * 1_000, finality=chain_pb2.FINALITY_ALLIANCE
+        )
+        at_once = pb.GetTransactionProofRequest(transaction_hash=leaf_hash(record), finality=chain_pb2.FINALITY_ALLIANCE)
+        odd = pb.GetTransactionProofRequest(transaction_hash=leaf_hash(record), finality=cast("Any", 3))
+        async with ledgers.serve() as running, ledgers.stub(running, ledgers.clinician()) as stub:
+            await ledgers.give(running)
+            proof = await stub.GetTransactionProof(pb.GetTransactionProofRequest(transaction_hash=leaf_hash(record)))
+            assert proof.finality == chain_pb2.FINALITY_COMMITTEE
+            assert (await refusal(stub.GetTransactionProof(at_once))).reason == "NOT_ALLIANCE_FINAL"
+            assert (await refusal(stub.GetTransactionProof(odd))).reason == "BAD_FINALITY"
+            waiting = asyncio.ensure_future(stub.GetTransactionProof(wanted))
+            scribe.cross_epoch()
+            scribe.write()
+            await ledgers.give(running)
+            assert (await waiting).finality == chain_pb2.FINALITY_ALLIANCE
+            tip = await stub.GetTip(pb.GetTipRequest())
+            assert (tip.finality, tip.alliance_height) == (chain_pb2.FINALITY_COMMITTEE, 10)
+            blocks = [await stub.GetBlock(pb.GetBlockRequest(height=height)) for height in (10, 11)]
+            assert [each.finality for each in blocks] == [chain_pb2.FINALITY_ALLIANCE, chain_pb2.FINALITY_COMMITTEE]
+            found = await stub.GetRecord(pb.GetRecordRequest(record_id=id_of("r record")))
+            state = await stub.GetStateProof(pb.GetStateProofRequest(key=member_entry(OTHER)))
+            assert (found.finality, state.finality) == (chain_pb2.FINALITY_ALLIANCE, chain_pb2.FINALITY_COMMITTEE)
+
+    asyncio.run(scene())
+
+
 def test_list_grant_history(tmp_path: Path) -> None:
     """Promise 8: all that names a key's grants, refused too, in pages, to the author of the grants alone, once a query."""
 

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from consilium.kernel.consent import Release
 from consilium.kernel.executions import GrantHistoryQuery
-from consilium.kernel.light_client import Hop, StateProof, TransactionProof
+from consilium.kernel.light_client import Finality, Hop, StateProof, TransactionProof
 from consilium.kernel.manifest import Manifest, StorageReceipt
+from consilium.kernel.merkle import ConsistencyProof
 from consilium.kernel.retention import ErasureCertificate, SignedErasureOrder
 from consilium.kernel.transactions import Endorsement, RetentionAct
 from consilium.kernel.umbral import Sealed
@@ -73,8 +74,14 @@ class MemberGateway(Protocol):
 
     # --- ledger ---
 
-    async def prove_transaction(self, transaction_hash: bytes) -> TransactionProof:
-        """The proof of a transaction, once it is final; waits for it. Raises NotFound or FailedPrecondition in the end."""
+    async def prove_transaction(self, transaction_hash: bytes, finality: Finality = Finality.COMMITTEE) -> TransactionProof:
+        """The proof of a transaction, once it is as final as that; waits for it.
+
+        Raises NotFound or FailedPrecondition in the end.
+        """
+
+    async def prove_consistency(self, old_height: int, new_height: int) -> ConsistencyProof:
+        """That the log at one height continues the log at an earlier one (L4)."""
 
     async def prove_record(self, record_id: bytes) -> TransactionProof:
         """The proof of the registration of a record. Raises NotFound."""

@@ -20,7 +20,7 @@ from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, 
 from consilium.client.commands.plan import PlanCommand, plan
 from consilium.client.commands.status import status
 from consilium.client.commands.telling import EXIT_CODES, REFUSED, UNTRUE, Told, complain, examples, refusals
-from consilium.client.commands.verifying import verify_transaction
+from consilium.client.commands.verifying import FinalityName, verify_transaction
 from consilium.kernel.errors import InvalidArgument
 from consilium.runtime.genesis_file import read_genesis
 
@@ -101,6 +101,9 @@ def verify(
     transaction: Annotated[
         str | None, typer.Option(help="Instead of a folder: the hash of one transaction, to be proven by the home member.")
     ] = None,
+    finality: Annotated[
+        FinalityName, typer.Option(help="With --transaction: who has to stand behind it; `alliance` waits for a term's end.")
+    ] = FinalityName.COMMITTEE,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -115,7 +118,7 @@ def verify(
         if (folder is None) == (transaction is None):
             raise InvalidArgument("FOLDER_OR_TRANSACTION", "Name a folder to replay, or one --transaction to verify.")
     if transaction is not None:
-        verify_transaction(options, transaction)
+        verify_transaction(options, transaction, finality.value_in_proofs)
     elif folder is not None:
         _replay(options, folder)
 

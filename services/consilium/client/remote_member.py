@@ -24,9 +24,9 @@ from consilium.client.alliance import HistoryPage, OutgoingObject, SignedQuery, 
 from consilium.kernel.consent import Release
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import FailedPrecondition, NotFound, Unavailable
-from consilium.kernel.light_client import Hop, StateProof, TransactionProof, decode_hop
+from consilium.kernel.light_client import Finality, Hop, StateProof, TransactionProof, decode_hop
 from consilium.kernel.manifest import Manifest, StorageReceipt
-from consilium.kernel.merkle import leaf_hash
+from consilium.kernel.merkle import ConsistencyProof, leaf_hash
 from consilium.kernel.retention import ERASURE_BYTES_MAX, ErasureCertificate, SignedErasureOrder
 from consilium.kernel.sealing import CHUNK_BYTES
 from consilium.kernel.transactions import RetentionAct
@@ -97,11 +97,13 @@ class RemoteMember:
 
     # --- ledger ---
 
-    async def prove_transaction(self, transaction_hash: bytes) -> TransactionProof:
-        """The proof of a transaction, once it is final."""
+    async def prove_transaction(self, transaction_hash: bytes, finality: Finality = Finality.COMMITTEE) -> TransactionProof:
+        """The proof of a transaction, once it is as final as that."""
 
         def ask(wait_ms: int, timeout_s: float) -> Awaitable[ledger_pb2.GetTransactionProofResponse]:
-            request = ledger_pb2.GetTransactionProofRequest(transaction_hash=transaction_hash, wait_ms=wait_ms)
+            request = ledger_pb2.GetTransactionProofRequest(
+                transaction_hash=transaction_hash, wait_ms=wait_ms, finality=chain_pb2.Finality.ValueType(finality)
+            )
             return self._ledger.GetTransactionProof(request, timeout=timeout_s)
 
         return self._proof((await self._awaited(ask)).proof)
@@ -153,6 +155,13 @@ class RemoteMember:
         with typed():
             response = await self._ledger.ListGrantHistory(request)
         return HistoryPage([self._proof(each) for each in response.transactions], response.next_page_token)
+
+    async def prove_consistency(self, old_height: int, new_height: int) -> ConsistencyProof:
+        """That the log at one height continues the log at an earlier one."""
+        request = ledger_pb2.GetConsistencyProofRequest(first_height=old_height, second_height=new_height)
+        with typed():
+            response = await self._ledger.GetConsistencyProof(request)
+        return decode(ConsistencyProof, response.encoded, self._chain_id)
 
     async def epoch_hop(self, epoch: int) -> Hop:
         """What it takes to cross from `epoch` into the next."""

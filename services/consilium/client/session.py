@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from consilium.client.alliance import MemberGateway
 from consilium.kernel.authoring import sign_payload
+from consilium.kernel.certificates import Result
 from consilium.kernel.chain import Genesis
 from consilium.kernel.codes import RULES, Code, is_refusal
 from consilium.kernel.encoding import decode, encode
@@ -27,6 +28,7 @@ from consilium.kernel.errors import (
     PermissionDenied,
 )
 from consilium.kernel.light_client import (
+    Finality,
     StateProof,
     TransactionProof,
     TrustedHistory,
@@ -193,6 +195,21 @@ class Session:
         """The transaction a proof stands for, whatever epoch it is of. Raises what `kernel.light_client` raises."""
         await self._reach(proof.certificate.result.epoch)
         return self._history.verify_transaction(proof, self.verifier)
+
+    async def finality(self, result: Result) -> Finality:
+        """How final a verified result is, proven: by the alliance once its signed log continues the result's (C7).
+
+        The hops there are beyond the result's epoch are crossed on the way.
+        """
+        async with self._hopping:
+            while self._history.alliance_height < result.height:
+                try:
+                    await self._cross()
+                except NotFound:
+                    return Finality.COMMITTEE
+        proof = await self.home.prove_consistency(result.height, self._history.alliance_height)
+        self._history.verify_covered(result, proof)
+        return Finality.ALLIANCE
 
     async def _reach(self, epoch: int) -> None:
         """Learn the committees up to an epoch, hop by verified hop (L5)."""

@@ -9,6 +9,7 @@ Bytes become values with `encoding.decode`; here is no network and no store.
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Annotated, ClassVar
 
 from consilium.kernel.certificates import (
@@ -17,6 +18,7 @@ from consilium.kernel.certificates import (
     Committee,
     Electorate,
     MemberSignature,
+    Result,
     ResultCertificate,
     verify_alliance_certificate,
     verify_result_certificate,
@@ -24,10 +26,10 @@ from consilium.kernel.certificates import (
 from consilium.kernel.chain import TRANSACTION_BYTES_MAX, Genesis, Header
 from consilium.kernel.codes import Code, outcome_leaf
 from consilium.kernel.encoding import AtMost, Digest, decode
-from consilium.kernel.errors import BadSignature, Conflict, Malformed, NotFound
+from consilium.kernel.errors import BadSignature, Conflict, InvalidArgument, Malformed, NotFound
 from consilium.kernel.founding import first_committee, first_electorate, verify_genesis
 from consilium.kernel.hashing import sha256
-from consilium.kernel.merkle import InclusionProof, verify_inclusion
+from consilium.kernel.merkle import ConsistencyProof, InclusionProof, verify_consistency, verify_inclusion
 from consilium.kernel.opening import open_transaction
 from consilium.kernel.recovery import RECOVERY_BYTES_MAX, RecoveryCertificate, verify_recovery
 from consilium.kernel.signing import Verifier
@@ -39,6 +41,13 @@ MAP_KEY_BYTES_MAX = 128
 """The most bytes a key of the authenticated map may have."""
 MAP_VALUE_BYTES_MAX = 65_536
 """The most bytes a value of the authenticated map may have; the largest is an electorate of 512."""
+
+
+class Finality(IntEnum):
+    """Who stands behind a height: its committee; or the alliance as well, which signed the end of a term above it (C7)."""
+
+    COMMITTEE = 1
+    ALLIANCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +179,7 @@ class TrustedHistory:
         self._starts = [1]
         self._certifies_from = [1]
         self._electorate = first_electorate(genesis)
+        self._alliance: Result | None = None
 
     @property
     def epoch(self) -> int:
@@ -180,6 +190,23 @@ class TrustedHistory:
     def electorate(self) -> Electorate:
         """The members that were active when the newest known epoch began."""
         return self._electorate
+
+    @property
+    def alliance_height(self) -> int:
+        """The newest end of a term that more than two thirds of the members are known to have signed; 0 before the first."""
+        return 0 if self._alliance is None else self._alliance.height
+
+    def verify_covered(self, result: Result, proof: ConsistencyProof) -> None:
+        """Raise unless the log of a verified result is part of the log that the alliance has signed (C7).
+
+        Raises NotFound (NOT_ALLIANCE_FINAL) above the newest end of a term known, InvalidArgument (BAD_PROOF).
+        """
+        signed = self._alliance
+        if signed is None or result.height > signed.height:
+            raise NotFound("NOT_ALLIANCE_FINAL", f"No end of a term above {result.height} is known to be signed.", "C7")
+        if (proof.old_size, proof.new_size) != (result.log_size, signed.log_size):
+            raise InvalidArgument("BAD_PROOF", "The consistency proof is between other logs.", "L4")
+        verify_consistency(result.log_root, signed.log_root, proof)
 
     def committee_of(self, epoch: int) -> Committee:
         """The committee of an epoch.
@@ -226,6 +253,7 @@ class TrustedHistory:
             raise Conflict("OTHER_BOUNDARY", "The electorate is not proven at the epoch's last block.", "L5")
         electorate = decode(Electorate, boundary.value or b"", self.chain_id)
         self._begin(hop.next_committee, boundary.height + 1, boundary.height + 1, electorate)
+        self._alliance = hop.alliance.result
 
     def _begin(self, committee: Committee, start: int, certifies_from: int, electorate: Electorate) -> None:
         """Take what was verified for the newest epoch."""

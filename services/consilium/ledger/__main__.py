@@ -11,6 +11,7 @@ from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.ledger.access import Access
 from consilium.ledger.counters import LedgerCounters
+from consilium.ledger.election_figures import ElectionFigures
 from consilium.ledger.keeper import Keeper
 from consilium.ledger.peers import OtherLedgers
 from consilium.ledger.servicer import LedgerServicer
@@ -67,6 +68,7 @@ async def service(settings: LedgerSettings, stack: contextlib.AsyncExitStack) ->
     servicer = LedgerServicer(keeper, verifier, settings)
     running = await stack.enter_async_context(serving(settings, [described(servicer)], access.authorise, tls))
     running.metrics.registry.register(LedgerCounters(keeper, store))
+    running.metrics.registry.register(ElectionFigures(keeper))
     return RunningService(keeper, others, store, running), ended
 
 

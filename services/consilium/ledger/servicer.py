@@ -16,7 +16,7 @@ from consilium.kernel.chain import CertifiedBlock
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from consilium.kernel.executions import Execution
-from consilium.kernel.light_client import StateProof, TransactionProof
+from consilium.kernel.light_client import Finality, StateProof, TransactionProof
 from consilium.kernel.opening import open_block, open_transaction
 from consilium.kernel.signing import Verifier
 from consilium.ledger import wire
@@ -62,8 +62,11 @@ class LedgerServicer(LedgerServiceServicer):
     async def GetTip(self, _: pb.GetTipRequest, __: Context) -> pb.GetTipResponse:
         """Read the tip."""
         chain = self._keeper.chain
-        response = pb.GetTipResponse(executed_height=chain.height, age_ms=self._keeper.tip_age_ms)
+        response = pb.GetTipResponse(
+            executed_height=chain.height, age_ms=self._keeper.tip_age_ms, alliance_height=chain.alliance_height
+        )
         if chain.certified_height:
+            response.finality = self._finality(chain.certified_height)
             response.header = chain.block(chain.certified_height).header
             response.result_certificate = self._certificate(chain, chain.certified_height)
         return response
@@ -80,8 +83,9 @@ class LedgerServicer(LedgerServiceServicer):
 
     async def GetBlock(self, request: pb.GetBlockRequest, _: Context) -> pb.GetBlockResponse:
         """Read a block."""
-        sent = await self._keeper.sent_block(wire.height(request.height, "height"))
-        return pb.GetBlockResponse(certified_block=wire.block_message(sent))
+        height = wire.height(request.height, "height")
+        sent = await self._keeper.sent_block(height)
+        return pb.GetBlockResponse(certified_block=wire.block_message(sent), finality=self._finality(height))
 
     async def StreamBlocks(self, request: pb.StreamBlocksRequest, _: Context) -> AsyncIterator[pb.StreamBlocksResponse]:
         """Send certified blocks, and new ones unless there is a last."""
@@ -116,17 +120,31 @@ class LedgerServicer(LedgerServiceServicer):
         """Prove a record's registration."""
         record_id = wire.fixed(request.record_id, wire.IDENTIFIER_BYTES, "record_id")
         proof = await self._keeper.read(lambda chain: _prove_record(chain, record_id))
-        return pb.GetRecordResponse(registration=wire.proof_message(proof, self._chain_id))
+        finality = self._finality(proof.certificate.result.height)
+        return pb.GetRecordResponse(registration=wire.proof_message(proof, self._chain_id), finality=finality)
 
     async def GetTransactionProof(
         self, request: pb.GetTransactionProofRequest, _: Context
     ) -> pb.GetTransactionProofResponse:
         """Prove a transaction and its outcome, waiting until it is final for as long as asked."""
         leaf = wire.fixed(request.transaction_hash, wire.DIGEST_BYTES, "transaction_hash")
-        await self._wait(self._keeper.waiting.until_final(leaf), request.wait_ms)
+        wanted = wire.finality(request.finality)
+        await self._wait(self._until_final(leaf, wanted), request.wait_ms)
         proof = await self._keeper.read(lambda chain: chain.prove_transaction(leaf))
+        height = proof.certificate.result.height
+        if self._keeper.chain.finality_of(height) != Finality.ALLIANCE and wanted is Finality.ALLIANCE:
+            raise FailedPrecondition("NOT_ALLIANCE_FINAL", "The alliance has signed no end of a term above it yet.", "C7")
         verdict = wire.verdict_message(open_transaction(proof.transaction, self._chain_id), proof)
-        return pb.GetTransactionProofResponse(proof=wire.proof_message(proof, self._chain_id), verdict=verdict)
+        carried = wire.proof_message(proof, self._chain_id)
+        return pb.GetTransactionProofResponse(proof=carried, verdict=verdict, finality=self._finality(height))
+
+    async def _until_final(self, leaf: bytes, wanted: Finality) -> None:
+        """Wait for a transaction to be final, by the alliance if so wanted."""
+        chain = self._keeper.chain
+        await self._keeper.waiting.until_final(leaf)
+        if wanted is Finality.ALLIANCE:
+            height, _ = chain.place_of(leaf)
+            await self._keeper.until(lambda: chain.alliance_height >= height)
 
     async def GetStateProof(self, request: pb.GetStateProofRequest, _: Context) -> pb.GetStateProofResponse:
         """Prove what stands under a key."""
@@ -135,7 +153,8 @@ class LedgerServicer(LedgerServiceServicer):
         waiting = self._keeper.waiting
         await self._wait(waiting.until_proven(height) if height else waiting.until_certified(least), request.wait_ms)
         proof = await self._keeper.read(lambda chain: _prove_state(chain, key, height, least))
-        return pb.GetStateProofResponse(proof=chain_pb2.StateProof(encoded=encode(proof, self._chain_id)))
+        carried = chain_pb2.StateProof(encoded=encode(proof, self._chain_id))
+        return pb.GetStateProofResponse(proof=carried, finality=self._finality(proof.certificate.result.height))
 
     async def GetConsistencyProof(
         self, request: pb.GetConsistencyProofRequest, _: Context
@@ -253,6 +272,10 @@ class LedgerServicer(LedgerServiceServicer):
         """Wait for a height to be executed, or one above another to be certified."""
         keeper = self._keeper
         await keeper.until(lambda: keeper.index.height >= height or keeper.chain.certified_height > certified)
+
+    def _finality(self, height: int) -> chain_pb2.Finality.ValueType:
+        """How final a height is here, as it is sent."""
+        return wire.finality_message(self._keeper.chain.finality_of(height))
 
     def _certificate(self, chain: Chain, height: int) -> bytes:
         """The certificate of a height, encoded. Raises NotFound (NO_SUCH_HEIGHT), FailedPrecondition (NOT_FINAL)."""

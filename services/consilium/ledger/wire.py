@@ -10,7 +10,7 @@ from consilium.kernel.codes import Code
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.executions import GrantHistoryQuery
-from consilium.kernel.light_client import MAP_KEY_BYTES_MAX, TransactionProof
+from consilium.kernel.light_client import MAP_KEY_BYTES_MAX, Finality, TransactionProof
 from consilium.kernel.opening import OpenedTransaction
 from consilium.kernel.transactions import Kind, RequestBody
 from consilium.ledger.core.sync import SentBlock
@@ -93,6 +93,20 @@ def state_heights(request: pb.GetStateProofRequest) -> tuple[int | None, int]:
     if request.least_height:
         raise InvalidArgument("BAD_HEIGHT", "least_height goes with the newest height; leave height out, or it.")
     return height(request.height, "height"), 0
+
+
+def finality(given: int) -> Finality:
+    """How final something has to be. Raises InvalidArgument: BAD_FINALITY."""
+    if given == chain_pb2.FINALITY_UNSPECIFIED:
+        return Finality.COMMITTEE
+    if given not in list(Finality):
+        raise InvalidArgument("BAD_FINALITY", f"finality is {given}; there are 1, by the committee, and 2, by the alliance.")
+    return Finality(given)
+
+
+def finality_message(known: Finality | None) -> chain_pb2.Finality.ValueType:
+    """How final something is."""
+    return chain_pb2.FINALITY_UNSPECIFIED if known is None else chain_pb2.Finality.ValueType(known)
 
 
 def page(size: int, token: str) -> tuple[int, bytes]:

@@ -6,7 +6,7 @@ whether the header names the committee that came out: an auditor needs to believ
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import RenderableType
@@ -22,6 +22,7 @@ from consilium.kernel.errors import Conflict, FailedPrecondition, NotFound
 from consilium.kernel.founding import FIRST_MIX
 from consilium.kernel.hashing import domain_hash
 from consilium.kernel.opening import open_block
+from consilium.kernel.recovery import RecoveryCertificate
 from consilium.kernel.signing import Verifier
 from consilium.kernel.state_values import MemberState
 from consilium.kernel.transactions import RevealBody
@@ -87,12 +88,21 @@ def find_draw(genesis: Genesis, blocks: Iterable[CertifiedBlock], epoch: int, ve
         if chain.tip.outlook.epoch == epoch - 1 and is_drawn:
             named = (header.height, header.next_committee_hash)
             return Draw(epoch, start, start.outlook.election_mix, tuple(reveals), named)
+        if block.recovery is not None and header.epoch == epoch:
+            return _recovered(start, block.recovery, header)
         outcome = _appended(chain, block)
         if chain.tip.outlook.epoch != header.epoch:
             start, reveals = _snapshot(chain), []
         else:
             reveals += _reveals(chain, block, outcome)
     raise NotFound("NOT_DRAWN", f"The blocks end at {chain.height}, before the committee of epoch {epoch} is named.", "C6")
+
+
+def _recovered(start: Snapshot, recovery: RecoveryCertificate, header: Header) -> Draw:
+    """The draw of an epoch that a recovery opened: without the lost, with a mix settled when the last epoch began (C10)."""
+    left = tuple([each for each in start.candidates if each.member_id not in recovery.statement.lost])
+    before = domain_hash("consilium.recovery-mix", start.outlook.election_mix)
+    return Draw(header.epoch, replace(start, candidates=left), before, (), (header.height, header.committee_hash))
 
 
 def _appended(chain: Chain, block: CertifiedBlock) -> Sequence[Code]:
@@ -223,7 +233,9 @@ class _Story:
 
 def _kept_out(member: MemberState) -> tuple[str, ...]:
     """Why a member is no candidate at all."""
-    return (member.status.name.lower(),) if not member.is_active else ("tombstoned",)
+    if not member.is_active:
+        return (member.status.name.lower(),)
+    return ("tombstoned",) if member.tombstoned else ("lost, and left out by a recovery",)
 
 
 # --- for people ---

@@ -138,8 +138,8 @@ async def _replica(desk: Desk) -> consensus_pb2.GetReplicaStateResponse | None:
 
 def _tip_facts(tip: ledger_pb2.GetTipResponse | None) -> dict[str, Any]:
     if tip is None:
-        return {"executed_height": None, "tip_age_ms": None}
-    return {"executed_height": tip.executed_height, "tip_age_ms": tip.age_ms}
+        return {"executed_height": None, "tip_age_ms": None, "alliance_height": None}
+    return {"executed_height": tip.executed_height, "tip_age_ms": tip.age_ms, "alliance_height": tip.alliance_height}
 
 
 def _committee_facts(committee: consensus_pb2.GetCommitteeResponse | None) -> dict[str, Any]:
@@ -206,6 +206,7 @@ def _shown(facts: dict[str, Any]) -> tuple[RenderableType, ...]:
         f"Seen from {facts['member']}",
         {
             "height": _or_dash(facts["executed_height"]) + age,
+            "final by the alliance": f"up to {_or_dash(facts['alliance_height'])}",
             "epoch, view": f"{_or_dash(facts['epoch'])}, {_or_dash(facts['view'])}",
             "primary": _or_dash(facts["primary"]),
             "replica": _or_dash(facts["state"]),

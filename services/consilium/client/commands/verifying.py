@@ -1,24 +1,44 @@
 """`consilium verify --transaction`: one answer of the home member, checked from genesis on (promise 8; L3 to L5)."""
 
+from enum import StrEnum
 from typing import Any
 
 from consilium.client.commands.desk import Desk, Options, at_desk
 from consilium.client.commands.telling import Told, facts_table
-from consilium.kernel.errors import Conflict, InvalidArgument
+from consilium.kernel.errors import Conflict, FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import DIGEST_BYTES
-from consilium.kernel.light_client import VerifiedTransaction
+from consilium.kernel.light_client import Finality, VerifiedTransaction
 from consilium.kernel.transactions import Kind
 
 
-def verify_transaction(options: Options, name: str) -> None:
-    """Ask for a transaction's proof, follow the committees from genesis to it, check both paths, tell what it was."""
+class FinalityName(StrEnum):
+    """How final something has to be, on the command line."""
+
+    COMMITTEE = "committee"
+    ALLIANCE = "alliance"
+
+    @property
+    def value_in_proofs(self) -> Finality:
+        """The same as the kernel names it."""
+        return Finality[self.name]
+
+
+def verify_transaction(options: Options, name: str, finality: Finality) -> None:
+    """Ask for a transaction's proof, follow the committees from genesis to it, check both paths, tell what it was.
+
+    Whether the alliance has signed for it as well is proven too; where that is asked for it is waited for.
+    """
 
     async def work(desk: Desk) -> Told:
         transaction_hash, session = _hash(name), desk.alliance.session
-        verified = await session.verified(await session.home.prove_transaction(transaction_hash))
+        proof = await session.home.prove_transaction(transaction_hash, finality)
+        verified = await session.verified(proof)
         if verified.transaction_hash != transaction_hash:
             raise Conflict("OTHER_TRANSACTION", "The member proved another transaction than the one asked for.", "L4")
-        facts = _facts(verified)
+        proven = await session.finality(proof.certificate.result)
+        if proven < finality:
+            raise FailedPrecondition("NOT_ALLIANCE_FINAL", "The member has no proof that the alliance signed for it.", "C7")
+        facts = _facts(verified) | {"finality": proven.name.lower()}
         shown = facts_table("Proven", {each: str(value) for each, value in facts.items()})
         return Told(facts, (shown,))
 

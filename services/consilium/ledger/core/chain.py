@@ -16,7 +16,7 @@ from consilium.kernel.codes import Code
 from consilium.kernel.election import Candidate
 from consilium.kernel.errors import BadSignature, Conflict, DataLoss, FailedPrecondition, NotFound
 from consilium.kernel.founding import verify_genesis
-from consilium.kernel.light_client import Hop, StateProof, TransactionProof
+from consilium.kernel.light_client import Finality, Hop, StateProof, TransactionProof
 from consilium.kernel.merkle import ConsistencyProof, MerkleLog
 from consilium.kernel.recovery import RecoveryCertificate
 from consilium.kernel.signing import Verifier
@@ -42,7 +42,7 @@ class Chain:
         verify_genesis(genesis)
         self.genesis = genesis
         self.chain_id = genesis.chain_id
-        self.certified_height = 0
+        self.certified_height = self.alliance_height = 0
         self._verifier = verifier
         self._state = LedgerState(genesis)
         self._log = MerkleLog()
@@ -128,6 +128,7 @@ class Chain:
         epoch = boundary.header.epoch
         term_end = self._archive.link(self._term_ends[epoch])
         self._hops.setdefault(epoch, epoch_hop(term_end, boundary, self.chain_id))
+        self.alliance_height = max(self.alliance_height, term_end.header.height)
 
     # --- reading ---
 
@@ -142,6 +143,12 @@ class Chain:
     def result_certificate(self, height: int) -> ResultCertificate | None:
         """The certificate of a height, or None while it is not here. Raises NotFound: NO_SUCH_HEIGHT."""
         return self._archive.link(height).certificate
+
+    def finality_of(self, height: int) -> Finality | None:
+        """How final a height is here; None while no certificate of it is. Raises NotFound: NO_SUCH_HEIGHT."""
+        if height <= self.alliance_height:
+            return Finality.ALLIANCE
+        return None if self._archive.link(height).certificate is None else Finality.COMMITTEE
 
     def committee_of(self, epoch: int) -> Committee:
         """The committee of an epoch. Raises NotFound: UNKNOWN_EPOCH."""
