@@ -87,7 +87,8 @@ def find_draw(genesis: Genesis, blocks: Iterable[CertifiedBlock], epoch: int, ve
         header = decode(Header, block.header, chain.chain_id)
         if chain.tip.outlook.epoch == epoch - 1 and is_drawn:
             named = (header.height, header.next_committee_hash)
-            return Draw(epoch, start, start.outlook.election_mix, tuple(reveals), named)
+            left = replace(start, candidates=chain.candidates)
+            return Draw(epoch, left, start.outlook.election_mix, tuple(reveals), named)
         if block.recovery is not None and header.epoch == epoch:
             return _recovered(start, block.recovery, header)
         outcome = _appended(chain, block)
@@ -235,7 +236,7 @@ def _kept_out(member: MemberState) -> tuple[str, ...]:
     """Why a member is no candidate at all."""
     if not member.is_active:
         return (member.status.name.lower(),)
-    return ("tombstoned",) if member.tombstoned else ("lost, and left out by a recovery",)
+    return ("tombstoned",) if member.tombstoned else ("dismissed since, or left out by a recovery",)
 
 
 # --- for people ---
