@@ -17,6 +17,7 @@ from consilium.consensus.core.messages import (
     BatchReady,
     Checkpoint,
     Commit,
+    Complaint,
     Envelope,
     FetchBatches,
     FetchNewView,
@@ -102,11 +103,12 @@ SAMPLES: dict[type[Message], tuple[str, Message]] = {
         (FOLLOWER, alliance_vote()),
         ("member-1", ResultProof(certify(COMMITTEE, RESULT))),
         ("member-1", FetchNewView(0)),
+        ("member-1", Complaint(0, 0)),
     )
 }
 """A good message of every kind, and who sends it."""
 KINDS = list(SAMPLES)
-UNSIGNED = (FetchBatches, StatusRequest, FetchNewView)
+UNSIGNED = (FetchBatches, StatusRequest, FetchNewView, Complaint)
 """Requests; the link alone says who asks."""
 
 

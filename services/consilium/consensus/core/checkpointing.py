@@ -21,6 +21,7 @@ from consilium.consensus.core.events import (
 from consilium.consensus.core.forming import OwnBody, own_transaction
 from consilium.consensus.core.message_log import MessageLog
 from consilium.consensus.core.messages import AllianceVote, Checkpoint
+from consilium.consensus.core.pace import Pace
 from consilium.consensus.core.proposals import Parent
 from consilium.consensus.core.screening import screen_result
 from consilium.consensus.core.state import State
@@ -215,7 +216,7 @@ def enter_epoch(state: State, outlook: Outlook) -> None:
     if state.silence is not None and state.silence.ends_with(outlook.epoch_start):
         state.silence = None
     state.log, state.calls = MessageLog(outlook.committee), ViewChanges(outlook.committee)
-    state.turnover, state.attendance = Turnover(outlook.electorate), Attendance()
+    state.turnover, state.attendance, state.pace = Turnover(outlook.electorate), Attendance(), Pace()
     state.pool.set_bounds(outlook.parameters)
     state.view, state.entered, state.new_view = 0, True, None
     state.attempts, state.calls_complete_at = 0, None

@@ -19,7 +19,7 @@ from consilium.kernel.chain import Header
 
 @dataclass(slots=True)
 class Slot:
-    """A proposal of one view at one height, and how far it has come here."""
+    """A proposal of one view at one height, when it was heard (milliseconds, 0 for before the start), and how far it is."""
 
     view: int
     header: Header
@@ -27,6 +27,7 @@ class Slot:
     digest: bytes
     primary_signature: bytes
     proposed_again: bool
+    heard_at: int = 0
     accepted: bool = False
     prepare_sent: bool = False
     prepared: PreparedCertificate | None = None

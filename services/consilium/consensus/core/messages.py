@@ -197,6 +197,15 @@ class FetchNewView:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """The primary of this view lets work lie; I go on voting until 2f+1 say so (C2)."""
+
+    KIND: ClassVar[int] = 16
+    epoch: int
+    view: int
+
+
 Message = (
     PrePrepare
     | Prepare
@@ -213,6 +222,7 @@ Message = (
     | AllianceVote
     | ResultProof
     | FetchNewView
+    | Complaint
 )
 
 

@@ -43,6 +43,7 @@ def on_pre_prepare(state: State, message: PrePrepare, batches: Sequence[OpenedBa
     if vote.height > state.tip.height:
         _take_along(state, message, header, batches)
     slot = Slot(vote.view, header, message.header, vote.digest, message.signed.signature, proposed_again=False)
+    slot.heard_at = state.now_ms
     state.log.slots[vote.height] = slot
 
 

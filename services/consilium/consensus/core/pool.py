@@ -148,6 +148,11 @@ class Pool:
             self._oldest, self._is_stale = min(times, default=None), False
         return self._oldest
 
+    def waits_since(self, digests: Sequence[bytes]) -> int | None:
+        """Since when the first of these that may be ordered and are not has waited, in milliseconds."""
+        entries = [self._waiting[each] for each in digests if each in self._waiting]
+        return min((each.eligible_since for each in entries if each.eligible_since is not None), default=None)
+
     def mark_ordered(self, digests: Sequence[bytes], height: int) -> None:
         """These batches stand in the executed block at this height; from here on only their bytes are asked for."""
         self._is_stale = True

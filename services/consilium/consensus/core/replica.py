@@ -6,7 +6,7 @@ without a vote in this epoch runs one too: it forms batches and signs the ends o
 Read next: `normal_case` (the three phases), `view_changing`, `checkpointing`, `batching`; `admission` judges signatures.
 """
 
-from consilium.consensus.core import batching, checkpointing, normal_case, recovering, resending, view_changing
+from consilium.consensus.core import batching, checkpointing, complaining, normal_case, recovering, resending, view_changing
 from consilium.consensus.core.events import (
     Effect,
     Executed,
@@ -26,6 +26,7 @@ from consilium.consensus.core.messages import (
     BatchReady,
     Checkpoint,
     Commit,
+    Complaint,
     FetchBatches,
     FetchNewView,
     NewView,
@@ -75,6 +76,7 @@ class Replica:
                 case TimerExpired(timer=timer):
                     self._ring(timer)
                 case Executed():
+                    complaining.watch_pace(self.state, event)
                     checkpointing.on_executed(self.state, event)
                     batching.cut_when_ordered(self.state)
                     normal_case.arm_heartbeat(self.state)
@@ -113,6 +115,7 @@ class Replica:
                 state.heartbeat_due = state.is_primary and state.log.top(state.view) <= state.tip.height
             case Timer.RESEND:
                 resending.resend(state)
+                complaining.repeat_complaint(state)
             case Timer.PROGRESS:
                 due, state.deadline = state.deadline, None
                 if due is not None and state.now_ms >= due:
@@ -160,6 +163,8 @@ class Replica:
                 checkpointing.on_alliance_vote(state, message)
             case ResultProof(certificate=certificate):
                 checkpointing.on_proof(state, certificate)
+            case Complaint() as message:
+                complaining.on_complaint(state, message, event.sender)
             case FetchNewView() as message:
                 view_changing.on_fetch_new_view(state, event.sender, message)
             case _:

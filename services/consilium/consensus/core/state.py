@@ -12,6 +12,7 @@ from consilium.consensus.core.events import Broadcast, Effect, Persist, Record, 
 from consilium.consensus.core.identity import Identity
 from consilium.consensus.core.message_log import MessageLog
 from consilium.consensus.core.messages import Checkpoint, Message, NewView
+from consilium.consensus.core.pace import Pace
 from consilium.consensus.core.pool import Pool
 from consilium.consensus.core.proposals import Parent
 from consilium.consensus.core.silence import Silence
@@ -74,6 +75,7 @@ class State:
     """Who was sent the new view since the last beat."""
     handover_offered: bool = False
     attendance: Attendance = field(default_factory=Attendance)
+    pace: Pace = field(default_factory=Pace)
     blamed: dict[str, int] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     refusals: list[tuple[str, ConsiliumError]] = field(default_factory=list)
