@@ -132,7 +132,7 @@ def test_certification_requests_that_are_none() -> None:
 
 def generations(folder: Path) -> Generations:
     """The member's authorities as they lie in a folder."""
-    return Generations(folder, ALLIANCE, HOME, MEMBER, CHAIN_ID)
+    return Generations(folder, ALLIANCE, HOME, [MEMBER], CHAIN_ID)
 
 
 def test_an_authority_is_followed_before_it_ends(tmp_path: Path) -> None:

@@ -7,17 +7,20 @@ from consilium.kernel.errors import ConsiliumError, DataLoss, FailedPrecondition
 from consilium.kernel.hashing import sha256
 from consilium.kernel.signing import SEED_BYTES, Ed25519Signer
 
+NEXT = "next"
+"""The folder beside the keys in force that holds those the member goes over to."""
 REVEALS_MAX = 1_024
 """How many epochs a member can serve before its chain of reveals is used up (C6)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaKeys:
-    """What a replica signs with, and the secret its reveals come from."""
+    """What a replica signs with, and the secret its reveals come from; `following` are the member's next ones (G3)."""
 
     member: Ed25519Signer
     consensus: Ed25519Signer
     reveals: bytes
+    following: "ReplicaKeys | None" = None
 
     def __repr__(self) -> str:
         """Without the secrets, so that no log line shows them."""
@@ -25,17 +28,26 @@ class ReplicaKeys:
 
     def preimage_of(self, anchor: bytes) -> bytes:
         """The next reveal, given the last one on the ledger. Raises FailedPrecondition: NO_REVEAL."""
-        value = self.reveals
-        for _ in range(REVEALS_MAX):
-            following = sha256(value)
-            if following == anchor:
-                return value
-            value = following
+        for value in (self.reveals, *([] if self.following is None else [self.following.reveals])):
+            preimage = _before(value, anchor)
+            if preimage is not None:
+                return preimage
         raise FailedPrecondition("NO_REVEAL", "The chain of reveals is used up, or it is another member's.", "C6")
 
 
+def _before(value: bytes, anchor: bytes) -> bytes | None:
+    """What hashes to the anchor in the chain that begins with a secret."""
+    for _ in range(REVEALS_MAX):
+        following = sha256(value)
+        if following == anchor:
+            return value
+        value = following
+    return None
+
+
 def read_keys(folder: Path) -> ReplicaKeys:
-    """The keys in a folder. Raises DataLoss: BAD_KEYS."""
+    """The keys in a folder, and those below `next` where there is one. Raises DataLoss: BAD_KEYS."""
+    following = read_keys(folder / NEXT) if (folder / NEXT).is_dir() else None
     try:
         member, consensus, reveals = [(folder / name).read_bytes() for name in ("member", "consensus", "reveals")]
         signers = [Ed25519Signer.from_seed(each) for each in (member, consensus)]
@@ -43,4 +55,4 @@ def read_keys(folder: Path) -> ReplicaKeys:
         raise DataLoss("BAD_KEYS", f"The keys in {folder} cannot be read: {error}") from error
     if len(reveals) != SEED_BYTES:
         raise DataLoss("BAD_KEYS", f"reveals in {folder} does not hold {SEED_BYTES} bytes.")
-    return ReplicaKeys(signers[0], signers[1], reveals)
+    return ReplicaKeys(signers[0], signers[1], reveals, following)

@@ -22,7 +22,7 @@ from consilium.kernel.errors import ConsiliumError, NotFound, ResourceExhausted
 from consilium.kernel.executions import Execution, Standings
 from consilium.kernel.hashing import domain_hash
 from consilium.kernel.opening import OpenedTransaction, verify_endorsements
-from consilium.kernel.signing import Verifier
+from consilium.kernel.signing import Signer, Verifier
 from consilium.kernel.transactions import Payload, RevealBody
 from consilium.runtime.logs import Log
 
@@ -109,10 +109,16 @@ class Seat:
     def _reveal(self, outlook: Outlook, anchor: bytes) -> bytes:
         body = RevealBody(outlook.epoch, self._keys.preimage_of(anchor))
         request_id = domain_hash("consilium.reveal", body.preimage)[:16]
-        payload = Payload(self._keys.member.public_key, request_id, self.height + outlook.parameters.term_blocks, body)
-        return sign_payload(payload, self._keys.member, self.identity.chain_id)
+        signer = self.member_signer
+        payload = Payload(signer.public_key, request_id, self.height + outlook.parameters.term_blocks, body)
+        return sign_payload(payload, signer, self.identity.chain_id)
 
     # --- reading ---
+
+    @property
+    def member_signer(self) -> Signer:
+        """The member key that counts in this epoch (G3)."""
+        return self.replica.state.member_signer
 
     def committee(self, epoch: int | None) -> tuple[Committee, int]:
         """The committee of the present epoch or the one before, and its first height. Raises NotFound: UNKNOWN_EPOCH."""
@@ -126,7 +132,9 @@ class Seat:
 
 def identity_of(genesis: Genesis, member_id: str, keys: ReplicaKeys, incarnation: int, session: bytes) -> Identity:
     """Who this replica is."""
-    return Identity(genesis.chain_id, member_id, keys.consensus, keys.member, incarnation, session)
+    following = keys.following
+    others = () if following is None else (following.consensus, following.member)
+    return Identity(genesis.chain_id, member_id, keys.consensus, keys.member, incarnation, session, others)
 
 
 def wall_clock_ms() -> int:

@@ -44,12 +44,11 @@ class ConsensusServicer(ConsensusServiceServicer):
         self, request: pb.SubmitRegistrationsRequest, _: Context
     ) -> pb.SubmitRegistrationsResponse:
         """Take the member's own registrations in."""
-        identity = self._seat.identity
         opened = await run_to_end(
             wire.registrations,
             request.registrations,
             self._chain_id,
-            identity.member_signer.public_key,
+            self._seat.member_signer.public_key,
             self._seat.outlook.parameters.batch_bytes_max,
         )
         is_patient = calls.peer().role is Role.PATIENT
@@ -65,8 +64,7 @@ class ConsensusServicer(ConsensusServiceServicer):
         return pb.SubmitRegistrationsResponse(transaction_hashes=hashes, height=self._seat.height)
 
     def _check_receipts(self, opened: Sequence[OpenedTransaction], receipts: Sequence[bytes]) -> None:
-        identity = self._seat.identity
-        wire.check_receipts(opened, receipts, identity.member_signer.public_key, self._chain_id, self._verifier)
+        wire.check_receipts(opened, receipts, self._seat.member_signer.public_key, self._chain_id, self._verifier)
 
     def _vouch_once(self, opened: OpenedTransaction) -> None:
         """Remember a patient's registration. Raises Conflict: REGISTERED_BEFORE for another one by the same receipt."""

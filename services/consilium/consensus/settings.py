@@ -17,7 +17,9 @@ class ConsensusSettings(ServerSettings):
     SECTION: ClassVar[str] = "consensus"
 
     genesis: Path = setting(Path("genesis"), "The alliance's genesis file.")
-    keys_directory: Path = setting(Path("keys"), "The files member, consensus and reveals, 32 bytes each, mode 0600.")
+    keys_directory: Path = setting(
+        Path("keys"), "The files member, consensus, reveals, 32 bytes each, 0600; next/ for new ones."
+    )
     votes: Path = setting(Path("consensus/votes"), "The vote log; made at the first start.")
     begin_again_above: int = setting(
         -1,

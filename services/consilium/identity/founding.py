@@ -34,6 +34,8 @@ STORE, AUTHORITY = "identity.db", "authority"
 ADMINISTRATOR_FOLDER = "administrator"
 SIGNING_KEY = "signing.key"
 """The file of a person's Ed25519 key, 32 bytes, beside the TLS files."""
+NEXT = "next"
+"""The folder beside the member key that holds the one it goes over to."""
 DAY_MS = 86_400_000
 
 
@@ -46,6 +48,7 @@ def found(settings: IdentitySettings) -> None:
         raise Conflict("STORE_EXISTS", f"{settings.state_directory} holds a member's identity already.")
     settings.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     genesis = read_genesis(settings.genesis)
+    _check_founder(settings, genesis)
     _generations(settings, genesis).renew(wall_ms(), settings.authority_validity_days * DAY_MS)
     DatabaseRows.create(settings.state_directory / STORE).close()
     administer(settings)
@@ -113,10 +116,17 @@ def _administer(settings: IdentitySettings, enrolment: Enrolment) -> None:
 
 
 def _generations(settings: IdentitySettings, genesis: Genesis) -> Generations:
-    """The authorities, once the member key is the one that genesis names. A later member's is named by the ledger."""
-    member = read_member_key(settings.member_key)
-    named = [each.member_key for each in genesis.members if each.member_id == settings.member_id]
-    if named not in ([], [member.public_key]):
-        raise InvalidArgument("BAD_SETTING", f"{settings.member_key} is not the key genesis names for {settings.member_id}.")
+    """The authorities, with the member key and the one that it goes over to, if that lies in `next` beside it (G3)."""
+    following = settings.member_key.parent / NEXT / settings.member_key.name
+    signers = [
+        read_member_key(each) for each in (settings.member_key, following) if each == settings.member_key or each.exists()
+    ]
     folder = settings.state_directory / AUTHORITY
-    return Generations(folder, settings.alliance, settings.member_id, member, genesis.chain_id)
+    return Generations(folder, settings.alliance, settings.member_id, signers, genesis.chain_id)
+
+
+def _check_founder(settings: IdentitySettings, genesis: Genesis) -> None:
+    """Raise InvalidArgument: BAD_SETTING for a founder's key that genesis does not name; the ledger names later ones."""
+    named = [each.member_key for each in genesis.members if each.member_id == settings.member_id]
+    if named not in ([], [read_member_key(settings.member_key).public_key]):
+        raise InvalidArgument("BAD_SETTING", f"{settings.member_key} is not the key genesis names for {settings.member_id}.")

@@ -4,12 +4,14 @@ Each generation is a folder, `1`, `2`, ...; a half-made one is made again. A fre
 only once the other members have had time to take up its file, so that nobody meets a certificate of an authority unheard of.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from consilium.identity.authority import BOUND, Authority, create_authority, open_authority
 from consilium.identity.core.credentials import needs_renewal
 from consilium.identity.files import write_changed
 from consilium.identity.trust import SUFFIX
+from consilium.kernel.attestations import BoundAuthority, bind_authority
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import DataLoss
 from consilium.kernel.signing import Signer
@@ -21,18 +23,13 @@ ANNOUNCED_MS = 7 * 86_400_000
 class Generations:
     """The authorities of one member, oldest first."""
 
-    def __init__(self, folder: Path, alliance: str, member_id: str, member: Signer, chain_id: bytes) -> None:
-        """Read what the folder holds. Raises DataLoss: BAD_AUTHORITY."""
+    def __init__(self, folder: Path, alliance: str, member_id: str, members: Sequence[Signer], chain_id: bytes) -> None:
+        """Read what the folder holds; `members` are the member's keys at hand. Raises DataLoss: BAD_AUTHORITY."""
         self._folder, self._alliance, self._member_id = folder, alliance, member_id
-        self._member, self._chain_id = member, chain_id
+        self.signers, self._chain_id = tuple(members), chain_id
         made = sorted(int(each.parent.name) for each in folder.glob(f"*/{BOUND}") if each.parent.name.isdecimal())
         self._authorities = [open_authority(folder / str(each), alliance, member_id, chain_id) for each in made]
         self._last = made[-1] if made else 0
-
-    @property
-    def signers(self) -> tuple[Signer, ...]:
-        """The member's keys at hand."""
-        return (self._member,)
 
     def valid(self, now_ms: int) -> list[Authority]:
         """Those that have not ended, oldest first."""
@@ -51,7 +48,7 @@ class Generations:
         newest = self._authorities[-1] if self._authorities else None
         if newest is None or needs_renewal(newest.not_before_ms, newest.not_after_ms, now_ms):
             made = create_authority(
-                self._folder / str(self._last + 1), self._alliance, self._member_id, self._member, self._chain_id,
+                self._folder / str(self._last + 1), self._alliance, self._member_id, self.signers[0], self._chain_id,
                 now_ms, validity_ms,
             )  # fmt: skip
             self._last += 1
@@ -61,6 +58,16 @@ class Generations:
         """Put the bound authorities where the members exchange them."""
         exchange.mkdir(parents=True, exist_ok=True)
         for each in self.valid(now_ms):
-            digest = each.bound.binding.certificate_digest.hex()[:16]
-            data = encode(each.bound, self._chain_id)
-            write_changed(exchange / f"{self._member_id}-{digest}{SUFFIX}", data, mode=0o644)
+            for bound in self._bound(each):
+                name = f"{self._member_id}-{bound.binding.certificate_digest.hex()[:16]}"
+                kept = "" if bound == each.bound else f"-{bound.signature.hex()[:8]}"
+                write_changed(exchange / f"{name}{kept}{SUFFIX}", encode(bound, self._chain_id), mode=0o644)
+
+    def _bound(self, authority: Authority) -> list[BoundAuthority]:
+        """As it was bound, and under every key at hand: so whichever the ledger names stands behind one of them (G3)."""
+        binding = authority.bound.binding
+        fresh = [
+            bind_authority(self._member_id, authority.bound.certificate, binding.not_after_ms, each, self._chain_id)
+            for each in self.signers
+        ]
+        return [authority.bound, *[each for each in fresh if each != authority.bound]]

@@ -36,5 +36,5 @@ class FileKeeper:
         if member_keys is not None:
             found = self.trust.judge(self.trust.read(self.exchange), member_keys, now_ms)
             # The own authority needs nobody's word: before its admission a member stands on no ledger.
-            self.authorities = {**found, self.member_id: own}
+            self.authorities = {self.member_id: own, **found}
             self.folders.publish_trust(bundle(self.authorities))

@@ -18,6 +18,7 @@ from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFoun
 from consilium.kernel.executions import Execution
 from consilium.kernel.light_client import Finality, StateProof, TransactionProof
 from consilium.kernel.opening import open_block, open_transaction
+from consilium.kernel.parameters import PROTOCOL_VERSION
 from consilium.kernel.signing import Verifier
 from consilium.ledger import wire
 from consilium.ledger.block_index import STANDING_MASK, mask
@@ -61,9 +62,14 @@ class LedgerServicer(LedgerServiceServicer):
 
     async def GetTip(self, _: pb.GetTipRequest, __: Context) -> pb.GetTipResponse:
         """Read the tip."""
-        chain = self._keeper.chain
+        chain, upgrade = self._keeper.chain, self._keeper.chain.tip.outlook.upgrade
         response = pb.GetTipResponse(
-            executed_height=chain.height, age_ms=self._keeper.tip_age_ms, alliance_height=chain.alliance_height
+            executed_height=chain.height,
+            age_ms=self._keeper.tip_age_ms,
+            alliance_height=chain.alliance_height,
+            known_version=PROTOCOL_VERSION,
+            upgrade_version=None if upgrade is None else upgrade.version,
+            upgrade_height=None if upgrade is None else upgrade.height,
         )
         if chain.certified_height:
             response.finality = self._finality(chain.certified_height)

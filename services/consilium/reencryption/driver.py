@@ -26,8 +26,9 @@ from consilium.kernel.errors import (
 from consilium.kernel.light_client import VerifiedState, VerifiedTransaction
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import open_transaction
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Signer
-from consilium.kernel.state_values import GrantState, grant_entry
+from consilium.kernel.state_values import AllianceState, GrantState, alliance_entry, grant_entry
 from consilium.kernel.transactions import Kind, Payload, ReceiptBody, ReceiptKind, RequestBody, RevokeBody
 from consilium.kernel.umbral import Sealed
 from consilium.reencryption.core.proxy import release_receipt, revoke_access
@@ -94,8 +95,8 @@ class Driver:
         view = await self._look(body)
         if view.grant.terms.recipient_member != caller:
             raise PermissionDenied("NOT_THE_RECIPIENT", "The request was made by another member's recipient.", "S5")
-        digest, parameters = Sealed(capsule, b"").digest, self._holder.genesis.parameters
-        permit = judge_release(self._holder.member_id, request, digest, view, parameters)
+        digest = Sealed(capsule, b"").digest
+        permit = judge_release(self._holder.member_id, request, digest, view, await self._parameters())
         kfrag = await run_to_end(self._fragments.read, body.grant_id)
         release = await self._workers.reencrypt(permit, kfrag, capsule, self._chain_id)
         await self._submit_release(release_receipt(release.statement))
@@ -200,13 +201,18 @@ class Driver:
             await run_to_end(self.receipts.put, kept)
 
     async def _sign(self, body: ReceiptBody) -> KeptReceipt:
-        signer, span = self._holder.signer, min(EXPIRY_BLOCKS, self._holder.genesis.parameters.expiry_blocks_max)
+        signer, span = self._holder.signer, min(EXPIRY_BLOCKS, (await self._parameters()).expiry_blocks_max)
         expiry = (await self._ledger.read_tip()).executed_height + span
         payload = Payload(signer.public_key, secrets.token_bytes(REQUEST_ID_BYTES), expiry, body)
         carried = sign_payload(payload, signer, self._chain_id)
         return KeptReceipt(0, body.receipt, body.grant_id, body.request_hash, carried, expiry)
 
     # --- reading the ledger ---
+
+    async def _parameters(self) -> Parameters:
+        """The alliance's numbers in force (G4). Raises FailedPrecondition: NOT_FINAL while nothing is certified."""
+        state = await self._ledger.read_state(alliance_entry())
+        return decode(AllianceState, state.value or b"", self._chain_id).parameters
 
     async def _look(self, body: RequestBody) -> LedgerView:
         """All the rule looks at. The tip is read first, so the age holds for the grant's height or an older one.

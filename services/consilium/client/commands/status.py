@@ -138,8 +138,26 @@ async def _replica(desk: Desk) -> consensus_pb2.GetReplicaStateResponse | None:
 
 def _tip_facts(tip: ledger_pb2.GetTipResponse | None) -> dict[str, Any]:
     if tip is None:
-        return {"executed_height": None, "tip_age_ms": None, "alliance_height": None}
-    return {"executed_height": tip.executed_height, "tip_age_ms": tip.age_ms, "alliance_height": tip.alliance_height}
+        return dict.fromkeys(("executed_height", "tip_age_ms", "alliance_height", "known_version", "upgrade"))
+    upgrade = {"version": tip.upgrade_version, "height": tip.upgrade_height}
+    return {
+        "executed_height": tip.executed_height,
+        "tip_age_ms": tip.age_ms,
+        "alliance_height": tip.alliance_height,
+        "known_version": tip.known_version,
+        "upgrade": upgrade if tip.HasField("upgrade_version") else None,
+    }
+
+
+def _upgrade_words(facts: dict[str, Any]) -> tuple[RenderableType, ...]:
+    """What is coming, and whether this member has to do something about it (G5)."""
+    upgrade, known = facts["upgrade"], facts["known_version"]
+    if upgrade is None:
+        return ()
+    words = f"From height {upgrade['height']} on the alliance goes by protocol version {upgrade['version']}."
+    if upgrade["version"] <= known:
+        return (words,)
+    return (styled(f"{words} This member's build knows {known}: install a newer release before.", "red"),)
 
 
 def _committee_facts(committee: consensus_pb2.GetCommitteeResponse | None) -> dict[str, Any]:
@@ -225,7 +243,7 @@ def _shown(facts: dict[str, Any]) -> tuple[RenderableType, ...]:
     for each in facts["committee"]:
         seats.add_row(str(each["seat"]), each["member"], *_looks(each))
     stall = (styled(facts["stall"], "red"),) if facts["stall"] else ()
-    return (head, seats, *stall, *(styled(each, "yellow") for each in facts["advice"]))
+    return (head, seats, *_upgrade_words(facts), *stall, *(styled(each, "yellow") for each in facts["advice"]))
 
 
 def _looks(seat: dict[str, Any]) -> tuple[Text, str]:

@@ -77,7 +77,7 @@ def _cut_one(state: State) -> None:
     identity, chosen = state.identity, _next_transactions(state)
     state.pending = state.pending[len(chosen) :]
     state.pending_bytes -= sum(map(len, chosen))
-    opened = open_batch(form_batch(identity.member_id, identity.member_signer, chosen, identity.chain_id), identity.chain_id)
+    opened = open_batch(form_batch(identity.member_id, state.member_signer, chosen, identity.chain_id), identity.chain_id)
     if state.pool.add(opened, state.now_ms, ingress=True):
         state.persist(BatchRecord(opened.data))
         offer(state, opened)
@@ -208,7 +208,7 @@ def _stored(state: State, digest: bytes) -> QuorumSignature:
     identity, index = state.identity, state.index
     assert index is not None, "only a delegate answers"
     statement = encode(StoredStatement(state.outlook.epoch, digest), identity.chain_id)
-    return QuorumSignature(index, identity.consensus_signer.sign(statement))
+    return QuorumSignature(index, state.consensus_signer.sign(statement))
 
 
 def _count(state: State, digest: bytes, stored: QuorumSignature) -> None:

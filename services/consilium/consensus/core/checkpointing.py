@@ -68,11 +68,12 @@ def on_executed(state: State, event: Executed) -> None:
 def _sign_result(state: State, index: int | None, result: Result) -> None:
     """Tell this epoch's delegates, and at its end the next one's as well, what the block gave (L3)."""
     assert index is not None, "only a delegate signs results"
-    identity = state.identity
-    signature = identity.consensus_signer.sign(encode(result, identity.chain_id))
-    state.last_checkpoint = Checkpoint(result, signature)
     committee = state.committee if result.epoch == state.outlook.epoch else state.previous_committee
     assert committee is not None, "the epoch that ended had a committee"
+    signer = state.signer_in(committee)
+    if signer is None:  # its key is not in place any more (G3)
+        return
+    state.last_checkpoint = Checkpoint(result, signer.sign(encode(result, state.identity.chain_id)))
     state.checkpoints.add(committee, index, state.last_checkpoint)
     send_checkpoint(state)
 
@@ -232,7 +233,7 @@ def sign_term_end(state: State) -> None:
     if own is None or identity.member_id not in electors:
         return
     statement = encode(AllianceStatement(own), identity.chain_id)
-    vote = AllianceVote(own, MemberSignature(identity.member_id, identity.member_signer.sign(statement)))
+    vote = AllianceVote(own, MemberSignature(identity.member_id, state.member_signer.sign(statement)))
     state.turnover.add(vote)
     state.broadcast(vote)
 
@@ -285,4 +286,4 @@ def submit_own(state: State, body: OwnBody) -> None:
     """Queue a transaction in the member's own name."""
     identity = state.identity
     expiry = state.tip.height + state.parameters.expiry_blocks_max // 2
-    queue(state, (own_transaction(body, identity.member_signer, expiry, identity.chain_id),))
+    queue(state, (own_transaction(body, state.member_signer, expiry, identity.chain_id),))

@@ -10,7 +10,10 @@ from consilium.kernel.signing import Signer
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this replica is. The incarnation (a count) rises and the session (16 bytes) is drawn at every start."""
+    """Who this replica is. The incarnation (a count) rises and the session (16 bytes) is drawn at every start.
+
+    `others` are keys the member comes from or goes over to: which of all is used is what committee and electors say (G3).
+    """
 
     chain_id: bytes
     member_id: str
@@ -18,6 +21,12 @@ class Identity:
     member_signer: Signer
     incarnation: int
     session: bytes
+    others: tuple[Signer, ...] = ()
+
+    def signer_of(self, public_key: bytes) -> Signer | None:
+        """The key pair with this public key, None where the member has not put it in place."""
+        at_hand = (self.consensus_signer, self.member_signer, *self.others)
+        return next((each for each in at_hand if each.public_key == public_key), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from consilium.kernel.encoding import encode
 from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.recovery import RecoveryCertificate
+from consilium.kernel.signing import Signer
 
 
 @dataclass(slots=True)
@@ -82,13 +83,33 @@ class State:
     """What was refused in this step, and which member it came from."""
     index: int | None = field(init=False)
     """This member's place among the delegates of this epoch, or None when it has no vote."""
+    consensus_signer: Signer = field(init=False)
+    """What this epoch's committee knows this member by."""
+    member_signer: Signer = field(init=False)
+    """What this epoch's electors know this member by."""
 
     def __post_init__(self) -> None:
         self.take_seat()
 
     def take_seat(self) -> None:
-        """Look up this member's place; to be called whenever another committee sits."""
-        self.index = self.committee.index_of(self.identity.member_id)
+        """Look up this member's place and keys; to be called whenever another committee sits.
+
+        Without the key that the committee holds there is no vote: another's signature would be taken for a forgery (G3).
+        """
+        signer = self.signer_in(self.committee)
+        self.index = None if signer is None else self.committee.index_of(self.identity.member_id)
+        self.consensus_signer = signer or self.identity.consensus_signer
+        self.member_signer = self._elector_signer() or self.identity.member_signer
+
+    def signer_in(self, committee: Committee) -> Signer | None:
+        """What this member votes with in a committee, None where it is no delegate or has not the key at hand."""
+        index = committee.index_of(self.identity.member_id)
+        return None if index is None else self.identity.signer_of(committee.delegates[index].consensus_key)
+
+    def _elector_signer(self) -> Signer | None:
+        electors = self.outlook.electorate.electors
+        own = next((each for each in electors if each.member_id == self.identity.member_id), None)
+        return None if own is None else self.identity.signer_of(own.member_key)
 
     @property
     def committee(self) -> Committee:
@@ -178,7 +199,7 @@ class State:
     def sign_vote(self, phase: Phase, height: int, digest: bytes) -> SignedVote:
         """This replica's vote in the current view, kept in its own log as well."""
         vote = Vote(phase, self.outlook.epoch, self.view, height, digest)
-        signed = SignedVote(vote, self.identity.consensus_signer.sign(encode(vote, self.identity.chain_id)))
+        signed = SignedVote(vote, self.consensus_signer.sign(encode(vote, self.identity.chain_id)))
         assert self.index is not None, "only a delegate votes"
         conflict = self.log.record(self.index, signed)
         assert conflict is None, f"C5: a second {phase.name} in one slot would break this replica's word"

@@ -39,7 +39,7 @@ def own_call(state: State) -> SignedViewChange:
     floor = stable.result.height if stable else state.outlook.epoch_start - 1
     prepared = tuple(proof for height, proof in sorted(state.log.prepared.items()) if height > floor)
     change = ViewChange(state.outlook.epoch, state.view, stable, prepared)
-    return SignedViewChange(change, index, identity.consensus_signer.sign(call_of(change, identity.chain_id)))
+    return SignedViewChange(change, index, state.consensus_signer.sign(call_of(change, identity.chain_id)))
 
 
 def on_call(state: State, message: SignedViewChange, sender: str) -> None:
@@ -92,7 +92,7 @@ def _announce(state: State, calls: tuple[SignedViewChange, ...], proposals: tupl
     """The new view under its primary's signature; no other delegate can open the view with other calls (paper, 4.4)."""
     identity, epoch = state.identity, state.outlook.epoch
     statement = NewViewStatement(epoch, state.view, calls, proposals)
-    signature = identity.consensus_signer.sign(encode(statement, identity.chain_id))
+    signature = state.consensus_signer.sign(encode(statement, identity.chain_id))
     return NewView(epoch, state.view, calls, proposals, signature)
 
 
