@@ -126,14 +126,19 @@ def run_terms(folder: Path, size: int, terms: Iterable[Term], tell: Callable[[st
     tally = Tally((size - 1) // 3)
     with opened(folder / "alliance", founders_of(size), PARAMETERS, SETTINGS) as alliance:
         lies = folder / "lies"
-        lies.mkdir()
-        for name, member in alliance.members.items():
-            consensus = TwoFacedConsensus(alliance.layout, name, "consensus", lies=lies / name)
-            alliance.members[name] = replace(member, services={**member.services, "consensus": consensus})
+        make_two_faced(alliance, lies)
         asyncio.run(_live(Field(alliance, lies), terms, tally, tell))
     for line in audit(folder / "alliance"):
         tell(line)
     return tally
+
+
+def make_two_faced(alliance: SandboxAlliance, lies: Path) -> None:
+    """Have every member's consensus service, not started yet, lie while a file of its name is in this new folder."""
+    lies.mkdir()
+    for name, member in alliance.members.items():
+        consensus = TwoFacedConsensus(alliance.layout, name, "consensus", lies=lies / name)
+        alliance.members[name] = replace(member, services={**member.services, "consensus": consensus})
 
 
 async def _live(played: Field, terms: Iterable[Term], tally: Tally, tell: Callable[[str], None]) -> None:

@@ -1,8 +1,9 @@
 """A member's consensus service as a process that is malicious while a file is there, and honest otherwise (rule C9).
 
-`two_faced.py PARENT FILE`: while the file is there nothing true leaves the process. Its votes and proposals go out under its
-own key, other ones to every member, and whatever else it would say is kept back. Its own replica and vote log stay
-honest, so that it can take part again when the file is gone.
+`two_faced.py PARENT FILE`: while the file is there nothing true leaves the process. Its votes and proposals go out under
+its own key, other ones to every member, and whatever else it would say is kept back. Where the file holds a word, the truth
+goes out as well: two votes in one slot, which is evidence against it (C8). Its own replica and vote log stay honest, so
+that it can take part again when the file is gone.
 """
 
 from __future__ import annotations
@@ -34,9 +35,13 @@ def two_faced_links(file: Path, signer: Signer) -> type[Links]:
 
     class TwoFacedLinks(Links):
         def post(self, to: str, envelope: bytes) -> None:
-            if not file.exists():
+            try:
+                is_both = bool(file.read_text())
+            except FileNotFoundError:
                 super().post(to, envelope)
                 return
+            if is_both:
+                super().post(to, envelope)
             chain_id = self.own.chain_id
             said = decode(Envelope, envelope, chain_id)
             told = lie(said.message, to, signer, chain_id)
