@@ -16,6 +16,7 @@ from rich.console import Console
 
 from consilium.client.commands import elections, members, patients, recipients, records, shares, stores
 from consilium.client.commands.audits import audit
+from consilium.client.commands.backups import backup, restore
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home, finish
 from consilium.client.commands.plan import PlanCommand, plan
 from consilium.client.commands.status import status
@@ -38,6 +39,17 @@ app = typer.Typer(
 for group in (elections, members, patients, recipients, records, shares, stores):
     app.add_typer(group.app)
 app.command(epilog=examples("consilium audit", "consilium audit --json", "consilium audit --member"))(audit)
+app.command(
+    epilog=examples(
+        "consilium backup /mnt/backup --key backup.key", "consilium backup s3://store:9000/bucket/3A --key backup.key --json"
+    )
+)(backup)
+app.command(
+    epilog=examples(
+        "consilium restore /mnt/backup --key backup.key --member-settings settings.toml",
+        "consilium restore /mnt/backup --key backup.key --member-settings settings.toml --drill --json",
+    )
+)(restore)
 app.command(epilog=examples("consilium status", "consilium status --watch", "consilium status --json"))(status)
 
 app.command(

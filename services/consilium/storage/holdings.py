@@ -143,6 +143,16 @@ class Holdings:
         rows = self._database.rows(query, HoldingState.COMPLETE, after, other, own, other, count)
         return [_holding(row) for row in rows]
 
+    def complete(self, after: bytes, count: int) -> list[Holding]:
+        """The complete objects from a record on."""
+        query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND record_id > ? ORDER BY record_id LIMIT ?"  # noqa: S608
+        return [_holding(row) for row in self._database.rows(query, HoldingState.COMPLETE, after, count)]
+
+    def count(self) -> int:
+        """How many objects are complete."""
+        [(total,)] = self._database.rows("SELECT count(*) FROM holdings WHERE state = ?", HoldingState.COMPLETE)
+        return int(total)
+
     def at_home(self, own: str) -> list[Holding]:
         """The complete objects of this member's own records."""
         query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND home = ?"  # noqa: S608

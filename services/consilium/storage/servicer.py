@@ -120,6 +120,19 @@ class StorageServicer(StorageServiceServicer):
         more = found[size - 1].record_id.hex() if len(found) > size else ""
         return pb.ListCopiesResponse(copies=copies, next_page_token=more)
 
+    async def ListObjects(self, request: pb.ListObjectsRequest, _: Context) -> pb.ListObjectsResponse:
+        """What is kept here."""
+        after, size = wire.page_token(request.page_token), min(request.page_size or PAGE_SIZE, PAGE_SIZE)
+        holdings = self._driver.stores.holdings
+        found = await self._driver.work(holdings.complete, after, size + 1)
+        objects = [
+            pb.StoredObject(record_id=each.record_id, home_member_id=each.home, keeper_member_ids=each.keepers)
+            for each in found[:size]
+        ]
+        more = found[size - 1].record_id.hex() if len(found) > size else ""
+        total = await self._driver.work(holdings.count)
+        return pb.ListObjectsResponse(objects=objects, next_page_token=more, total=total)
+
     async def GetCopy(self, request: pb.GetCopyRequest, _: Context) -> pb.GetCopyResponse:
         """What is beside an object's chunks."""
         manifest, escrow = await self._driver.get_copy(wire.record_id(request.record_id), calls.peer())

@@ -196,6 +196,10 @@ class Chain:
         """A registered record, or None."""
         return self._state.records.get(record_id)
 
+    def records(self) -> list[RecordEntry]:
+        """All registered records, in the order of the chain."""
+        return self._state.records.all()
+
     def grant(self, grant_id: bytes) -> GrantState | None:
         """A grant at the tip, or None."""
         return self._state.grant(grant_id)

@@ -79,6 +79,10 @@ class Records:
         """The record with this id, or None."""
         return self._by_id.get(record_id)
 
+    def all(self) -> list[RecordEntry]:
+        """All of them, in the order of the chain."""
+        return list(self._by_id.values())
+
     def has_capsule(self, capsule_digest: bytes) -> bool:
         """Whether a record already names this capsule."""
         return capsule_digest in self._by_capsule

@@ -1,0 +1,267 @@
+"""Putting a member back from a backup, while its services are down, and proving what was put back (rule S10).
+
+The blocks come first: each is verified and executed from the genesis file on, so the state root is made again and has to be
+the certified one. Then what the alliance has ordered since is fetched from the other members and executed likewise; what
+they have certified is this chain's continuation or the restore ends. So every erasure up to now is known before the first
+object: an erased one is not put back. An object has to be what its record on the chain registers. Last, the vote log begins
+again, marked as lost: the replica speaks in an epoch that begins above all it could have signed, as its peers tell (C5).
+Shred secrets and key fragments are in no backup: the sealed secrets come back by `consilium storage heal`.
+"""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consilium.api.ledger.v1 import ledger_pb2
+from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
+from consilium.backup.taking import Show, blocks_of
+from consilium.backup.vault import KeptObject, Snapshot, Vault
+from consilium.consensus.settings import ConsensusSettings
+from consilium.consensus.store import FileVoteLog
+from consilium.kernel.certificates import ResultCertificate
+from consilium.kernel.chain import CertifiedBlock, Genesis
+from consilium.kernel.encoding import decode
+from consilium.kernel.errors import Conflict, ConsiliumError, FailedPrecondition
+from consilium.kernel.manifest import Manifest, verify_chunk, verify_manifest
+from consilium.kernel.signing import Ed25519Verifier
+from consilium.kernel.state_values import RetentionState, is_erased, retention_entry
+from consilium.ledger.core.chain import Chain
+from consilium.ledger.core.sync import BLOCK_BYTES_MAX
+from consilium.ledger.settings import LedgerSettings
+from consilium.ledger.store import JournalBlockStore
+from consilium.runtime.addresses import peers_of
+from consilium.runtime.channels import Channel, Limits, typed
+from consilium.runtime.disk import OsDisk
+from consilium.runtime.genesis_file import read_genesis
+from consilium.runtime.settings import FILE_VARIABLE, load
+from consilium.runtime.tls import Tls
+from consilium.storage.__main__ import open_stores
+from consilium.storage.driver import Stores, storage_of
+from consilium.storage.holdings import Holding, HoldingState
+from consilium.storage.settings import StorageSettings
+
+if TYPE_CHECKING:  # a name of the generated types alone
+    from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceAsyncStub
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """The member to put back: the settings of its services, which say where its state belongs."""
+
+    ledger: LedgerSettings
+    storage: StorageSettings
+    consensus: ConsensusSettings
+
+    @classmethod
+    def of(cls, path: Path) -> "Member":
+        """From the member's settings file. Raises InvalidArgument: BAD_SETTING, BAD_SETTINGS_FILE."""
+        environment = {FILE_VARIABLE: str(path)}
+        return cls(
+            load(LedgerSettings, environment), load(StorageSettings, environment), load(ConsensusSettings, environment)
+        )
+
+    def within(self, scratch: Path) -> "Member":
+        """The same member, its state below a scratch folder, its objects in the embedded store: for a drill."""
+        return Member(
+            replace(self.ledger, blocks=scratch / "ledger" / "blocks"),
+            replace(self.storage, state_directory=scratch / "storage", objects="embedded"),
+            replace(self.consensus, votes=scratch / "consensus" / "votes"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore came to. `confirmed_by` are the members whose certified tip the chain contains."""
+
+    snapshot_height: int
+    height: int
+    state_root: bytes
+    confirmed_by: tuple[str, ...]
+    blocks_fetched: int
+    objects: int
+    bytes: int
+    erased: int
+    unregistered: int
+    to_heal: int
+    seconds: float
+
+    @property
+    def rpo_blocks(self) -> int:
+        """How many blocks of the live chain the backup does not have."""
+        return self.height - self.snapshot_height
+
+
+async def restore(vault: Vault, name: str, member: Member, show: Show, *, alone: bool = False) -> Restored:
+    """Put a member back; `alone` for when no other member is left to ask.
+
+    Raises Conflict: OTHER_BACKUP, STATE_THERE, OTHER_RESULT; FailedPrecondition: NOT_CONFIRMED when no other member confirms
+    the chain; DataLoss for a damaged backup; and what a block that breaks a rule is refused for.
+    """
+    began_s = time.monotonic()
+    snapshot, genesis = await asyncio.to_thread(vault.snapshot, name), read_genesis(member.ledger.genesis)
+    _check_room(member, snapshot, genesis)
+    chain = Chain(genesis, Ed25519Verifier())
+    async with AsyncExitStack() as stack:
+        member.ledger.blocks.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        blocks = JournalBlockStore.create(OsDisk(), member.ledger.blocks)
+        stack.callback(blocks.close)
+        await asyncio.to_thread(_replay, vault, snapshot, chain, blocks, show)
+        confirmed, fetched = await _catch_up(member.ledger, chain, blocks, show)
+        blocks.sync()
+        if not confirmed and not alone:
+            raise not_confirmed()
+        stores = open_stores(member.storage, genesis.chain_id, stack)
+        counts = await asyncio.to_thread(_objects, vault, snapshot, chain, stores, show)
+        to_heal = _to_heal(chain, stores, snapshot.member_id)
+    _begin_votes(member.consensus)
+    root = chain.outcome(chain.height).result.state_root
+    seconds = time.monotonic() - began_s
+    return Restored(snapshot.height, chain.height, root, confirmed, fetched, *counts, to_heal, seconds)
+
+
+def _check_room(member: Member, snapshot: Snapshot, genesis: Genesis) -> None:
+    """Raise Conflict unless the backup is this member's, and nothing is there that would be overwritten."""
+    if (snapshot.member_id, snapshot.chain) != (member.ledger.member_id, genesis.chain_id):
+        sentence = f"The backup is of {snapshot.member_id} on chain {snapshot.chain.hex()[:16]}, not of this member's."
+        raise Conflict("OTHER_BACKUP", sentence, "S10")
+    folder = member.storage.state_directory
+    taken = [member.ledger.blocks] if member.ledger.blocks.exists() else []
+    taken += [folder] if folder.exists() and any(folder.iterdir()) else []
+    if taken:
+        names = ", ".join(map(str, taken))
+        raise Conflict("STATE_THERE", f"{names} is there already: stop the member's services and move it away first.", "S10")
+
+
+# --- the chain ---
+
+
+def _replay(vault: Vault, snapshot: Snapshot, chain: Chain, blocks: JournalBlockStore, show: Show) -> None:
+    """The backup's blocks, verified and executed; the state root they make has to be the one that was certified."""
+    for segment in snapshot.segments:
+        for encoded, certificate in blocks_of(vault.get_blob(segment.blob)):
+            _append(chain, blocks, encoded, certificate)
+        show("blocks", chain.height, snapshot.height)
+    certified = decode(ResultCertificate, snapshot.result_certificate, chain.chain_id)
+    if chain.height < snapshot.height:
+        raise Conflict("OTHER_RESULT", f"The backup's blocks end at height {chain.height}, not {snapshot.height}.", "S10")
+    _certify(chain, blocks, snapshot.height, snapshot.result_certificate)
+    if chain.outcome(snapshot.height).result != certified.result:
+        raise Conflict("OTHER_RESULT", f"The backup's blocks make another state at height {snapshot.height}.", "S10")
+
+
+def _append(chain: Chain, blocks: JournalBlockStore, encoded: bytes, certificate: bytes) -> None:
+    chain.append_block(decode(CertifiedBlock, encoded, chain.chain_id, BLOCK_BYTES_MAX))
+    blocks.append_block(chain.height, encoded)
+    if certificate:
+        _certify(chain, blocks, chain.height, certificate)
+
+
+def _certify(chain: Chain, blocks: JournalBlockStore, height: int, certificate: bytes) -> None:
+    """A certificate of another result than the one made here is refused by the chain."""
+    chain.add_result_certificate(decode(ResultCertificate, certificate, chain.chain_id))
+    blocks.add_certificate(height, certificate)
+
+
+async def _catch_up(
+    settings: LedgerSettings, chain: Chain, blocks: JournalBlockStore, show: Show
+) -> tuple[tuple[str, ...], int]:
+    """What was ordered since, from every member that can be reached; those whose certified tip this chain contains."""
+    before, confirmed = chain.height, list[str]()
+    tls = Tls(settings.tls_directory, settings.alliance)
+    for name, peer in peers_of(settings.peers, "ledger", settings.member_id).items():
+        async with Channel(peer, tls, Limits(message_bytes_max=settings.message_bytes_max)) as channel:
+            try:
+                confirmed += await _follow(name, LedgerServiceStub(channel), chain, blocks, show)
+            except ConsiliumError:  # out of reach, or not on this chain: the next one may confirm it
+                continue
+    return tuple(confirmed), chain.height - before
+
+
+async def _follow(
+    name: str, ledger: "LedgerServiceAsyncStub", chain: Chain, blocks: JournalBlockStore, show: Show
+) -> list[str]:
+    """Go on to a member's certified tip; its name, if that is on this chain."""
+    with typed():
+        encoded = (await ledger.GetTip(ledger_pb2.GetTipRequest())).result_certificate
+        certificate = decode(ResultCertificate, encoded, chain.chain_id)
+        height = certificate.result.height
+        if height > chain.height:
+            request = ledger_pb2.StreamBlocksRequest(first_height=chain.height + 1, last_height=height)
+            async for each in ledger.StreamBlocks(request):
+                block = each.certified_block
+                await asyncio.to_thread(_append, chain, blocks, block.encoded, block.result_certificate)
+                show("blocks", chain.height, height)
+    await asyncio.to_thread(_certify, chain, blocks, height, encoded)
+    return [name] if chain.outcome(height).result == certificate.result else []
+
+
+# --- the objects ---
+
+
+def _objects(vault: Vault, snapshot: Snapshot, chain: Chain, stores: Stores, show: Show) -> tuple[int, int, int, int]:
+    """Put back what the chain knows and has not erased; counts of objects, bytes, erased and unregistered ones."""
+    count = size = erased = unregistered = 0
+    total = sum(len(vault.page(each).objects) for each in snapshot.pages)
+    for page in snapshot.pages:
+        for kept in vault.page(page).objects:
+            if _is_erased(chain, kept.record_id):
+                erased += 1
+                continue
+            if chain.record(kept.record_id) is None:
+                unregistered += 1
+                continue
+            size += _object(vault, chain, stores, snapshot.member_id, kept)
+            count += 1
+            show("objects", count + erased + unregistered, total)
+    return count, size, erased, unregistered
+
+
+def _object(vault: Vault, chain: Chain, stores: Stores, member_id: str, kept: KeptObject) -> int:
+    """One object, every chunk of it verified against what the record on the chain names; its bytes."""
+    entry = chain.record(kept.record_id)
+    assert entry is not None
+    manifest, size = decode(Manifest, vault.get_blob(kept.manifest), chain.chain_id), 0
+    verify_manifest(manifest, entry.body)
+    for index, leaf in enumerate(manifest.chunk_hashes):
+        chunk = vault.get_chunk(leaf)
+        verify_chunk(manifest.chunk_hashes, index, chunk)
+        stores.objects.put_chunk(kept.record_id, index, chunk)
+        size += len(chunk)
+    stores.objects.complete(manifest)
+    home = entry.body.holder
+    keepers = kept.keepers if home == member_id else ()
+    kept_as, now_s = HoldingState.COMPLETE, int(time.time())
+    row = Holding(kept.record_id, home, storage_of(home), manifest.size_class, size, now_s, kept_as)
+    stores.holdings.write(replace(row, root=manifest.ciphertext_root, keepers=keepers))
+    return size
+
+
+def _is_erased(chain: Chain, record_id: bytes) -> bool:
+    value = chain.prove_state(retention_entry(record_id)).value
+    return is_erased(None if value is None else decode(RetentionState, value, chain.chain_id))
+
+
+def _to_heal(chain: Chain, stores: Stores, member_id: str) -> int:
+    """How many own records of the chain have no object here: younger than the backup, and not erased."""
+    own = [each.body.record_id for each in chain.records() if each.body.holder == member_id]
+    missing = [each for each in own if stores.holdings.find(each) is None]
+    return sum(not _is_erased(chain, each) for each in missing)
+
+
+def _begin_votes(settings: ConsensusSettings) -> None:
+    """A vote log marked as lost, its incarnation above every one there can have been: starts are fewer than seconds (C5)."""
+    settings.votes.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    FileVoteLog.begin_again(OsDisk(), settings.votes, int(time.time())).close()
+
+
+def not_confirmed() -> FailedPrecondition:
+    """The refusal to come back on a chain that nobody confirms."""
+    return FailedPrecondition(
+        "NOT_CONFIRMED",
+        "No other member could be asked whether this is the chain as it is now, and what was erased since; see that one can"
+        " be reached, or say that none is left (--alone).",
+        "S10",
+    )
