@@ -360,7 +360,7 @@ class Absence:
     """What one delegate missed of another in a term, up to the election height.
 
     `count` is on how many blocks it saw a quorum vote, and not the other. Bit i of `recent` says so of the block i below the
-    election height, for the last 50.
+    election height, for the last 50, and that it did not see the other's result either.
     """
 
     count: int

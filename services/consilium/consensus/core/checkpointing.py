@@ -119,9 +119,11 @@ def on_checkpoint(state: State, message: Checkpoint, sender: str) -> None:
     if committee is None or committee.epoch != result.epoch:
         return
     screen_result(state, result)
-    if result.height <= state.stable_height:
-        return
     index = committee.index_of(sender)
+    if result.height <= state.stable_height:
+        if index is not None and committee is state.committee:
+            state.attendance.note_result(index, result)
+        return
     if index is not None:
         state.checkpoints.add(committee, index, message)
     own = state.results.get(result.height)
@@ -167,7 +169,8 @@ def adopt(state: State, certificate: ResultCertificate) -> None:
     """Vote on nothing at or below a stable checkpoint any more, even while this ledger has still to catch up with it."""
     height = certificate.result.height
     if height > state.stable_height:
-        state.attendance.harvest(state.log, state.blocks, state.low + 1, height)
+        heights = range(state.low + 1, height + 1)
+        state.attendance.harvest(state.log, state.checkpoints, state.outlook.epoch, state.blocks, heights)
         state.attendance.forget(height - 2 * state.parameters.window_blocks)
         state.stable, state.stable_height = certificate, height
         state.log.truncate(height)

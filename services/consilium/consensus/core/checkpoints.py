@@ -33,6 +33,11 @@ class Checkpoints:
         equal = [QuorumSignature(index, votes[index].signature) for index in sorted(votes) if votes[index].result == own]
         return ResultCertificate(own, tuple(equal)) if len(equal) >= committee.quorum else None
 
+    def signers(self, height: int, epoch: int, block_hash: bytes) -> int:
+        """The delegates that gave a result for this block, as bits of a number."""
+        votes = self._votes.get((height, epoch), {})
+        return sum(1 << index for index, each in votes.items() if each.result.block_hash == block_hash)
+
     def truncate(self, height: int) -> None:
         """Forget all at or below a stable checkpoint."""
         self._votes = {place: votes for place, votes in self._votes.items() if place[0] > height}

@@ -190,7 +190,7 @@ class Replica:
         if index is None or index == state.index:
             return
         if vote.height <= state.low:
-            state.attendance.note_late(index, vote)
+            state.attendance.note_vote(index, vote)
             return
         proof = find_equivocation(state.log, state.committee, index, signed)
         if proof is not None:
