@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 OURS = re.compile(r"[A-Z][A-Z0-9_]{2,62}")
 """A reason (AIP-193: at most 63 characters)."""
-RULE = re.compile(r"[CGLS][1-9]")
+RULE = re.compile(r"[CGLS][1-9][0-9]?")
 NEVER = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS, grpc.StatusCode.UNIMPLEMENTED}
 """Nothing that a caller does may end so."""
 INSIDE = re.compile(r"Traceback|File \"|\.py\b|/tmp/|/home/|object at 0x|Error\(|Exception|\bb'|\bb\"|\bNone\b|<class")

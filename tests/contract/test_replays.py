@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import pytest
 
 from consilium.api.chain.v1 import chain_pb2
-from consilium.api.consensus.v1 import replica_pb2
+from consilium.api.consensus.v1 import consensus_pb2, replica_pb2
 from consilium.api.identity.v1 import identity_pb2
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.reencryption.v1 import reencryption_pb2
 from consilium.api.storage.v1 import storage_pb2
-from consilium.kernel.encoding import encode
+from consilium.kernel.certificates import MemberSignature
+from consilium.kernel.encoding import decode, encode
 from consilium.kernel.executions import GrantHistoryQuery
+from consilium.kernel.recovery import RecoveryCertificate
+from consilium.kernel.recovery_reports import SignedReport, sign_report
 from consilium.kernel.transactions import MemberAct, MemberAction
 from tests.alliance import id_of, now_ms, seed_of
 from tests.contract.contracts import LIVES_ON, METHODS, Ending, attempt
@@ -165,6 +169,47 @@ async def report(world: World) -> Frames:
     )  # fmt: skip
 
 
+async def stopping(world: World) -> Frames:
+    return (identity_pb2.StopEpochRequest(epoch=world.home.scribe.chain.tip.outlook.epoch),)
+
+
+async def stopping_the_replica(world: World) -> Frames:
+    return (consensus_pb2.StopReplicaRequest(epoch=world.home.scribe.chain.tip.outlook.epoch),)
+
+
+async def recovery(world: World) -> Frames:
+    """The home's own report, and such as the other electors would give."""
+    chain, keys, chain_id = world.home.scribe.chain, world.home.alliance.keys, world.home.alliance.chain_id
+    own = decode(SignedReport, (await answer(world, "StopEpoch", *await stopping(world))).report, chain_id)
+    reports = [own]
+    for each in chain.tip.outlook.electorate.electors:
+        if each.member_id != own.report.member_id:
+            told = replace(own.report, member_id=each.member_id, witness=True)
+            reports.append(sign_report(told, keys[each.member_id].member, chain_id))
+    data = [encode(each, chain_id) for each in reports]
+    draft = await answer(world, "GetRecoveryDraft", identity_pb2.GetRecoveryDraftRequest(reports=data))
+    return (identity_pb2.SignRecoveryRequest(draft=draft.draft, reports=data),)
+
+
+async def recovered(world: World) -> Frames:
+    return (identity_pb2.ApplyRecoveryRequest(certificate=await certificate(world)),)
+
+
+async def recovered_at_the_replica(world: World) -> Frames:
+    return (consensus_pb2.EndEpochRequest(certificate=await certificate(world)),)
+
+
+async def certificate(world: World) -> bytes:
+    """The recovery under all electors' signatures."""
+    keys, chain_id = world.home.alliance.keys, world.home.alliance.chain_id
+    asked: Any = (await recovery(world))[0]
+    draft = decode(RecoveryCertificate, asked.draft, chain_id)
+    message = encode(draft.statement, chain_id)
+    electors = world.home.scribe.chain.tip.outlook.electorate.electors
+    signed = [MemberSignature(each.member_id, keys[each.member_id].member.sign(message)) for each in electors]
+    return encode(replace(draft, signatures=tuple(signed)), chain_id)
+
+
 async def greeting(world: World) -> Frames:
     return (replica_pb2.ExchangeRequest(greeting=world.greeting()),)
 
@@ -188,6 +233,11 @@ REQUESTS: dict[str, Callable[[World], Awaitable[Any]]] = {
     "ReencryptCapsule": release,
     "ListGrantHistory": report,
     "Exchange": greeting,
+    "StopEpoch": stopping,
+    "StopReplica": stopping_the_replica,
+    "SignRecovery": recovery,
+    "ApplyRecovery": recovered,
+    "EndEpoch": recovered_at_the_replica,
 }
 
 

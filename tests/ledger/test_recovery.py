@@ -11,7 +11,7 @@ from consilium.kernel.errors import BadSignature, Conflict, DataLoss, FailedPrec
 from consilium.kernel.hashing import sha256
 from consilium.kernel.light_client import Hop, TrustedHistory, decode_hop
 from consilium.kernel.recovery import RecoveryCertificate, RecoveryStatement
-from consilium.kernel.transactions import Grade
+from consilium.kernel.transactions import Grade, MemberAct, MemberAction
 from consilium.ledger.core.acceptance import Tip
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import Append, Appended, Blocks, BlockSync, PeerTip, SentBlock
@@ -164,18 +164,29 @@ def test_a_light_client_refuses_a_short_one(world: World) -> None:
 
 
 def test_block_sync_crosses(world: World) -> None:
-    """C10, L8: a laggard gets both blocks from a peer that has them."""
-    world.cross()
-    chain = Chain(world.scribe.alliance.genesis, world.scribe.verifier)
+    """C10, L8: a laggard gets both blocks from a peer, with the new committee's certificates, and bans nobody."""
+    recovery = world.cross()
+    committee, alliance = recovery.statement.next_committee, world.scribe.alliance
+    results = world.chain.outcome(4).result, world.chain.outcome(5).result
+    proofs = {each.height: alliance.certify(committee, replace(each, epoch=1)) for each in results}
+    chain = Chain(alliance.genesis, world.scribe.verifier)
     sync = BlockSync(chain.tip, chain.chain_id, world.scribe.verifier)
-    sent = tuple(SentBlock(encode(world.chain.block(height), chain.chain_id), None) for height in range(1, 6))
+
+    def sent(height: int) -> SentBlock:
+        proof = proofs.get(height)
+        return SentBlock(
+            encode(world.chain.block(height), chain.chain_id), None if proof is None else encode(proof, chain.chain_id)
+        )
+
     sync.step(PeerTip("benxi", 5))
-    effects = sync.step(Blocks("benxi", sent))
+    effects, certified = sync.step(Blocks("benxi", tuple(map(sent, range(1, 6))))), []
     while effects and isinstance(effects[0], Append):
         chain.append_verified(effects[0].block)
+        certified.append(effects[0].certificate is not None)
         effects = sync.step(Appended(chain.tip))
     assert effects == []
     assert chain.tip == world.chain.tip
+    assert certified == [False, False, False, False, True]
 
 
 def test_what_is_refused(world: World) -> None:
@@ -216,9 +227,15 @@ def test_too_few_that_are_left_draw_no_committee(world: World) -> None:
 
 
 def test_the_draw_hangs_on_nothing_that_moves_within_the_epoch(world: World) -> None:
-    """C10: members at different heights draw the same committee; reveals after the epoch began do not count."""
+    """C10: members at different heights draw the same committee, whoever revealed, was dismissed or was drawn since."""
     before = world.chain.draw_recovery(world.lost)
-    world.scribe.write(world.scribe.reveal(world.chain.tip.outlook.committee.delegates[0].member_id))
-    world.scribe.write_until(9)
+    scribe = world.scribe
+    scribe.write(scribe.reveal(world.chain.tip.outlook.committee.delegates[0].member_id))
+    dismissed = next(each for each in scribe.alliance.keys if each not in world.lost)
+    scribe.govern(MemberAct(MemberAction.SUSPEND, scribe.alliance.keys[dismissed].profile))
+    member = world.chain.member(dismissed)
+    assert member is not None
+    assert not member.is_active
+    scribe.write_until(10)
+    assert world.chain.tip.outlook.next_committee is not None
     assert world.chain.draw_recovery(world.lost) == before
-    assert isinstance(before[0].delegates, tuple)

@@ -18,17 +18,21 @@ from consilium.consensus.core.events import (
     Executed,
     Persist,
     Received,
+    RecoverySigned,
     Send,
     SetTimer,
+    StopAsked,
     Submitted,
     TimerExpired,
 )
 from consilium.consensus.core.identity import Identity, Recovered, Tip
 from consilium.consensus.core.messages import Envelope, ResultProof
+from consilium.consensus.core.recovering import report
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import Header
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import ConsiliumError, Malformed
+from consilium.kernel.recovery_reports import sign_report
 from consilium.ledger.core.acceptance import verify_block
 from consilium.ledger.core.sync import Append, Appended, Ban, Blocks, PeerTip, RequestBlocks, RequestFailed
 from tests.simulation.alliance import GENESIS_MS
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
     from consilium.consensus.core.messages import Message
     from consilium.consensus.core.replica import Replica
     from consilium.kernel.chain import CertifiedBlock
+    from consilium.kernel.recovery import RecoveryCertificate
+    from consilium.kernel.recovery_reports import SignedReport
     from consilium.ledger.core.acceptance import VerifiedBlock
     from consilium.ledger.core.execution import BlockOutcome
     from consilium.ledger.core.sync import Effect as SyncEffect
@@ -197,8 +203,20 @@ class Member:
         if self.up:
             self._guarded(self.life, lambda: self._step(Submitted(self._now(), transactions)))
 
+    def stop_epoch(self, epoch: int) -> SignedReport:
+        """Its people stop the replica for a recovery; what it reports (C10)."""
+        self._step(StopAsked(self._now(), epoch))
+        return sign_report(report(self.replica.state), self.founder.member_signer, self._world.chain_id)
+
+    def take_recovery(self, certificate: RecoveryCertificate) -> None:
+        """More than two thirds of the electors have signed (C10)."""
+        self._step(RecoverySigned(self._now(), certificate))
+
     def _step(self, event: Input) -> None:
         effects = self.replica.step(event)
+        state = self.replica.state
+        if state.outlook.epoch > self._directory.outlook.epoch:
+            self._directory = Directory(state.outlook, state.previous_committee)
         if self.replica.refused is not None:
             self._world.hits[f"refused {self.replica.refused.reason}"] += 1
         self._obey(effects)

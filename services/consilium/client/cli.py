@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from consilium.client.commands import elections, members, patients, recipients, records, shares, stores
+from consilium.client.commands import elections, members, patients, recipients, records, recoveries, shares, stores
 from consilium.client.commands.audits import audit
 from consilium.client.commands.backups import backup, restore
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home, finish
@@ -36,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (elections, members, patients, recipients, records, shares, stores):
+for group in (elections, members, patients, recipients, records, recoveries, shares, stores):
     app.add_typer(group.app)
 app.command(epilog=examples("consilium audit", "consilium audit --json", "consilium audit --member"))(audit)
 app.command(

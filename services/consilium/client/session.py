@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from consilium.client.alliance import MemberGateway
 from consilium.kernel.authoring import sign_payload
-from consilium.kernel.certificates import Result
+from consilium.kernel.certificates import Committee, Electorate, Result
 from consilium.kernel.chain import Genesis
 from consilium.kernel.codes import RULES, Code, is_refusal
 from consilium.kernel.encoding import decode, encode
@@ -155,6 +155,16 @@ class Session:
     def epoch(self) -> int:
         """The newest epoch this client has crossed into."""
         return self._history.epoch
+
+    @property
+    def committee(self) -> Committee:
+        """The delegates of the newest epoch seen, as the members have signed them into office."""
+        return self._history.committee_of(self._history.epoch)
+
+    @property
+    def electorate(self) -> Electorate:
+        """Who may sign the end of that epoch."""
+        return self._history.electorate
 
     def electors(self) -> list[str]:
         """The members that were active when the newest epoch seen began, as the committees have proven."""

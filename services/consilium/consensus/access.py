@@ -2,7 +2,7 @@
 
 Transactions come in through their author's own member, which can look after its people's certificates; so do registrations,
 for which the member answers: a patient's device has to show its home's receipt for each (`servicer`). Between members speak
-their consensus services alone.
+their consensus services alone. A recovery comes through the member's own identity service, where its people have signed it.
 """
 
 import time
@@ -18,11 +18,15 @@ _WORKING = (CallerRole.SERVICE, CallerRole.APPLICATION, CallerRole.STAFF)
 _HOME = tuple(Admits(role) for role in CallerRole)
 _HOME_WORKING = tuple(Admits(role) for role in _WORKING)
 
+_OWN_IDENTITY = (Admits(CallerRole.SERVICE, names=("identity",)),)
+
 ADMITTED = {
     "SubmitTransaction": _HOME,
     "SubmitRegistrations": _HOME,
     "GetCommittee": tuple(Admits(role, foreign=True, suspended=True) for role in CallerRole),
     "GetReplicaState": tuple(Admits(role, foreign=True) for role in _WORKING),
+    "StopReplica": _OWN_IDENTITY,
+    "EndEpoch": _OWN_IDENTITY,
     "Exchange": (Admits(CallerRole.SERVICE, foreign=True, names=("consensus",)),),
 }
 """By the method's name."""

@@ -27,8 +27,10 @@ from consilium.consensus.core.events import (
     Persist,
     Received,
     Record,
+    RecoverySigned,
     Send,
     SetTimer,
+    StopAsked,
     Submitted,
     Timer,
     TimerExpired,
@@ -43,6 +45,7 @@ from consilium.consensus.core.messages import (
     ResultProof,
     SignedViewChange,
 )
+from consilium.consensus.core.recovering import report
 from consilium.consensus.core.replica import Replica
 from consilium.consensus.core.screening import screen
 from consilium.consensus.inbox import Inbox
@@ -53,6 +56,8 @@ from consilium.kernel.chain import CertifiedBlock, Header, Outlook
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, ConsiliumError, ResourceExhausted
 from consilium.kernel.opening import OpenedBatch
+from consilium.kernel.recovery import RecoveryCertificate, verify_recovery
+from consilium.kernel.recovery_reports import RecoveryReport
 from consilium.kernel.signing import Verifier
 from consilium.runtime.threads import run_to_end
 
@@ -90,6 +95,14 @@ class _Alarm:
 
     timer: Timer
     setting: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What people ask of the replica; who asked is told once it is durable, or refused."""
+
+    event: StopAsked | RecoverySigned
+    done: asyncio.Future[None]
 
 
 class _Alarms:
@@ -146,7 +159,8 @@ class Driver:
         self._directory = directory
         self._around = around
         self._inbox = Inbox()
-        self._inputs: asyncio.Queue[Input | _Alarm] = asyncio.Queue()
+        self._inputs: asyncio.Queue[Input | _Alarm | _Asked] = asyncio.Queue()
+        self._answers: list[tuple[asyncio.Future[None], ConsiliumError | None]] = []
         self._deliveries: asyncio.Queue[CertifiedBlock | ResultCertificate] = asyncio.Queue()
         self._alarms = _Alarms(self._inputs.put_nowait)
         self._has_room = asyncio.Event()
@@ -195,14 +209,51 @@ class Driver:
         proof = ResultProof(certificate)
         self._inputs.put_nowait(Received(now_ms, me.member_id, me.incarnation, me.session, proof))
 
+    async def stop(self, epoch: int) -> RecoveryReport:
+        """Say nothing more in this epoch; durable on return, with what the replica knows (C10).
+
+        Raises FailedPrecondition: OTHER_EPOCH.
+        """
+        await self._asked(StopAsked(self._around.now_ms(), epoch))
+        return report(self._replica.state)
+
+    async def recover(self, certificate: RecoveryCertificate) -> None:
+        """End the epoch as its electors have signed; durable on return (C10). One of an epoch that is over changes nothing.
+
+        Raises FailedPrecondition (OTHER_EPOCH) for one to come, Conflict: OTHER_RECOVERY, and what `verify_recovery` raises.
+        """
+        outlook = self._directory.outlook
+        if certificate.statement.epoch < outlook.epoch:
+            return
+        chain_id, verifier = self._identity.chain_id, self._around.verifier
+        places = outlook.committee, outlook.electorate, outlook.epoch_start
+        await asyncio.to_thread(verify_recovery, *places, certificate, chain_id, verifier)
+        await self._asked(RecoverySigned(self._around.now_ms(), certificate))
+
+    async def _asked(self, asked: StopAsked | RecoverySigned) -> None:
+        """Have the replica step what people ask for; raises what it refuses it with."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._inputs.put_nowait(_Asked(asked, done))
+        await done
+
     async def _step_forever(self) -> None:
         await self._obey(self._arm(self._replica.start(self._around.now_ms())))
         turns = _Turns()
         while True:
             await self._obey(self._step_waiting(await self._inputs.get()))
+            self._answer()
             await turns.give_way()
 
-    def _step_waiting(self, first: Input | _Alarm) -> list[Effect]:
+    def _answer(self) -> None:
+        """Tell those who asked, now that what they asked for is durable."""
+        for done, refusal in self._answers:
+            if not done.done() and refusal is not None:
+                done.set_exception(refusal)
+            elif not done.done():
+                done.set_result(None)
+        self._answers.clear()
+
+    def _step_waiting(self, first: Input | _Alarm | _Asked) -> list[Effect]:
         """Step the first input and those already behind it; their effects, less the timers, in order."""
         effects = self._step(first)
         for _ in range(GROUP_MAX - 1):
@@ -213,15 +264,24 @@ class Driver:
             self._has_room.set()
         return effects
 
-    def _step(self, happened: Input | _Alarm) -> list[Effect]:
+    def _step(self, happened: Input | _Alarm | _Asked) -> list[Effect]:
         if isinstance(happened, _Alarm):
             if not self._alarms.still_set(happened):
                 return []
             happened = TimerExpired(self._around.now_ms(), happened.timer)
-        effects = self._replica.step(happened)
+        effects = self._replica.step(happened.event if isinstance(happened, _Asked) else happened)
+        if isinstance(happened, _Asked):
+            self._answers.append((happened.done, self._replica.refused))
         for whose, error in self._replica.state.refusals:
             self.refused[whose, error.reason] += 1
+        self._follow()
         return self._arm(effects)
+
+    def _follow(self) -> None:
+        """Judge messages by the epoch that the replica has crossed into; after a recovery the ledger comes a block later."""
+        state = self._replica.state
+        if state.outlook.epoch > self._directory.outlook.epoch:
+            self._directory = Directory(state.outlook, state.previous_committee)
 
     def _arm(self, effects: Iterable[Effect]) -> list[Effect]:
         """Obey the timers at once: nobody outside sees them, but the next step may depend on them."""

@@ -22,6 +22,7 @@ from consilium.kernel.errors import ConsiliumError, NotFound, ResourceExhausted
 from consilium.kernel.executions import Execution, Standings
 from consilium.kernel.hashing import domain_hash
 from consilium.kernel.opening import OpenedTransaction, verify_endorsements
+from consilium.kernel.recovery_reports import SignedReport, sign_report
 from consilium.kernel.signing import Signer, Verifier
 from consilium.kernel.transactions import Payload, RevealBody
 from consilium.runtime.logs import Log
@@ -49,7 +50,7 @@ class Seat:
         self.outlook, self._previous = start.outlook, (start.tip.previous_committee, start.previous_start)
         self._keys, self._revealed_epoch = keys, -1
         self.replica = Replica(identity, start.outlook, start.tip, recovered(log, identity.chain_id))
-        directory = Directory(start.outlook, start.tip.previous_committee)
+        directory = Directory(self.replica.state.outlook, self.replica.state.previous_committee)
         surroundings = Surroundings(log, transport, ledger, self._verifier, wall_clock_ms)
         self.driver = Driver(self.replica, identity, directory, surroundings)
 
@@ -69,6 +70,11 @@ class Seat:
         if self.replica.state.pending_bytes > QUEUED_BATCHES_MAX * self.outlook.parameters.batch_bytes_max:
             raise ResourceExhausted("QUEUE_FULL", "Too many transactions wait to be ordered; send them again later.", "C4")
         self.driver.submit([data for _, data in transactions])
+
+    async def stop(self, epoch: int) -> SignedReport:
+        """Have the replica say nothing more in this epoch, and report under the member's key; raises as `Driver.stop`."""
+        report = await self.driver.stop(epoch)
+        return sign_report(report, self.member_signer, self.identity.chain_id)
 
     def _verify(self, opened: Sequence[OpenedTransaction]) -> None:
         for each in opened:

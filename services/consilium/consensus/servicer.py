@@ -12,8 +12,10 @@ from consilium.consensus import wire
 from consilium.consensus.replica_state import replica_state
 from consilium.consensus.seat import Seat, wall_clock_ms
 from consilium.consensus.streams import Links
+from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import Conflict
 from consilium.kernel.opening import OpenedTransaction
+from consilium.kernel.recovery import RECOVERY_BYTES_MAX, RecoveryCertificate
 from consilium.kernel.signing import Verifier
 from consilium.kernel.transactions import RecordBody
 from consilium.runtime import calls
@@ -83,6 +85,16 @@ class ConsensusServicer(ConsensusServiceServicer):
     async def GetReplicaState(self, _: pb.GetReplicaStateRequest, __: Context) -> pb.GetReplicaStateResponse:
         """Tell how the replica stands."""
         return replica_state(self._seat, self._links, wall_clock_ms())
+
+    async def StopReplica(self, request: pb.StopReplicaRequest, _: Context) -> pb.StopReplicaResponse:
+        """Say nothing more in this epoch."""
+        return pb.StopReplicaResponse(report=encode(await self._seat.stop(request.epoch), self._chain_id))
+
+    async def EndEpoch(self, request: pb.EndEpochRequest, _: Context) -> pb.EndEpochResponse:
+        """End the epoch as its electors have signed."""
+        certificate = decode(RecoveryCertificate, request.certificate, self._chain_id, RECOVERY_BYTES_MAX)
+        await self._seat.driver.recover(certificate)
+        return pb.EndEpochResponse()
 
 
 class ReplicaServicer(ReplicaServiceServicer):

@@ -21,6 +21,7 @@ from consilium.identity.core.evidence import add_rank_evidence
 from consilium.identity.core.proposals import cast_ballot, propose_change
 from consilium.identity.driver import Driver
 from consilium.identity.enrolment import wall_ms
+from consilium.identity.recovering import Recoveries
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import NotFound, PermissionDenied
 from consilium.kernel.membership import CallerRole, role_of
@@ -53,6 +54,7 @@ class IdentityServicer(IdentityServiceServicer):
         self._store = driver.enrolment.store
         self._chain_id = driver.genesis.chain_id
         self._verifier = Ed25519Verifier()
+        self._recoveries = Recoveries(driver)
 
     # --- credentials ---
 
@@ -198,6 +200,34 @@ class IdentityServicer(IdentityServiceServicer):
             value = (await ledger.prove_state(proposal_entry(each), listed.height))[0].value
             found.append(wire.proposal_message(each, decode(ProposalState, value or b"", self._chain_id)))
         return listed.height, found
+
+    # --- recovery ---
+
+    async def StopEpoch(self, request: pb.StopEpochRequest, _: Context) -> pb.StopEpochResponse:
+        """Stop this member's replica in its epoch for good."""
+        judge_governance(await self._caller())
+        return pb.StopEpochResponse(report=await self._recoveries.stop(request.epoch))
+
+    async def GetRecoveryDraft(self, request: pb.GetRecoveryDraftRequest, _: Context) -> pb.GetRecoveryDraftResponse:
+        """Have the own ledger work out what the electors may sign."""
+        judge_governance(await self._caller())
+        lost = [wire.member_id(each) for each in request.lost_member_ids]
+        return pb.GetRecoveryDraftResponse(draft=await self._recoveries.draft(lost, request.reports))
+
+    async def SignRecovery(self, request: pb.SignRecoveryRequest, _: Context) -> pb.SignRecoveryResponse:
+        """Sign a recovery for this member."""
+        judge_governance(await self._caller())
+        await self._recoveries.sign(request.draft, request.reports)
+        return pb.SignRecoveryResponse()
+
+    async def GetRecovery(self, _: pb.GetRecoveryRequest, __: Context) -> pb.GetRecoveryResponse:
+        """Read what this member has done in a recovery."""
+        return wire.recovery_message(await self._recoveries.part(), self._chain_id)
+
+    async def ApplyRecovery(self, request: pb.ApplyRecoveryRequest, _: Context) -> pb.ApplyRecoveryResponse:
+        """Hand a recovery to this member's replica."""
+        await self._driver.consensus.apply_recovery(request.certificate)
+        return pb.ApplyRecoveryResponse()
 
     # --- what several methods do ---
 

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 from consilium.identity.core.credentials import Credential
 from consilium.identity.core.evidence import RankEvidence
+from consilium.identity.core.recovery import RecoveryPart
 from consilium.kernel.certificates import MEMBERS_MAX
 from consilium.kernel.encoding import AtMost, Encodable, MemberId, decode, encode
 from consilium.kernel.errors import Conflict, DataLoss, NotFound
@@ -20,6 +21,8 @@ from consilium.runtime.database import Database
 
 CURSOR_BYTES_MAX = 256
 """The most bytes a cursor of the ledger's event stream may have."""
+RECOVERY_PART_BYTES_MAX = 64 * 1024 * 1024
+"""The most bytes a member's part in a recovery may have: the reports of the whole alliance."""
 CHECK_BYTES = 16
 """The length of the check in front of every value."""
 Value = TypeVar("Value", bound=Encodable)
@@ -151,6 +154,7 @@ class IdentityStore:
 
     _CREDENTIAL, _REQUEST, _NAME, _REVOKED = "credential", "request", "name", "revoked"
     _EVIDENCE, _DOCUMENT, _KNOWN = "evidence", "document", "known"
+    _RECOVERY = "recovery"
 
     def __init__(self, rows: Rows, chain_id: bytes) -> None:
         self._rows = rows
@@ -235,6 +239,17 @@ class IdentityStore:
     def evidence_back(self, before: int, limit: int) -> list[tuple[int, RankEvidence]]:
         """Attestations numbered below `before`, newest first; 0 begins with the newest."""
         return self._typed(RankEvidence, self._EVIDENCE, self._rows.page_back(self._EVIDENCE, before, limit))
+
+    # --- recovery ---
+
+    def put_recovery(self, part: RecoveryPart) -> None:
+        """Keep the member's part in the recovery of its newest epoch."""
+        self._rows.write([self._entry(self._RECOVERY, b"", self._encoded(part))])
+
+    def recovery(self) -> RecoveryPart | None:
+        """The member's part in the recovery of the newest epoch that it has stopped in; None for none."""
+        data = self._read(self._RECOVERY, b"")
+        return None if data is None else decode(RecoveryPart, data, self._chain_id, RECOVERY_PART_BYTES_MAX)
 
     # --- whom the service knows ---
 

@@ -12,8 +12,10 @@ from consilium.identity.core.credentials import (
     RevocationReason,
 )
 from consilium.identity.core.evidence import RankEvidence
+from consilium.identity.core.recovery import RecoveryPart
 from consilium.kernel.acts import says
 from consilium.kernel.election import stratum_of
+from consilium.kernel.encoding import encode
 from consilium.kernel.errors import InvalidArgument, Malformed
 from consilium.kernel.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
 from consilium.kernel.state_values import MemberState, ProposalState
@@ -206,3 +208,13 @@ def _number(text: str) -> int:
 
 def _bad_token() -> InvalidArgument:
     return InvalidArgument("BAD_PAGE_TOKEN", "The page_token is not one that this service gave.")
+
+
+def recovery_message(part: RecoveryPart | None, chain_id: bytes) -> pb.GetRecoveryResponse:
+    """What a member has done in a recovery; empty for nothing."""
+    if part is None:
+        return pb.GetRecoveryResponse()
+    found = pb.GetRecoveryResponse(epoch=part.epoch, report=encode(part.report, chain_id), reports=part.reports)
+    if part.draft is not None:
+        found.draft, found.signature = encode(part.draft, chain_id), part.signature or b""
+    return found

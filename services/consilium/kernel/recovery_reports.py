@@ -12,6 +12,8 @@ from typing import Annotated, ClassVar
 from consilium.kernel.certificates import (
     WINDOW_MAX,
     CommitCertificate,
+    Committee,
+    Electorate,
     PreparedCertificate,
     verify_commit_certificate,
     verify_prepared_certificate,
@@ -20,7 +22,7 @@ from consilium.kernel.chain import Header, Outlook
 from consilium.kernel.encoding import AtMost, MemberId, Signature, decode, encode
 from consilium.kernel.errors import BadSignature, FailedPrecondition
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
-from consilium.kernel.recovery import RecoveryStatement, committed_tip, elector_key
+from consilium.kernel.recovery import committed_tip, elector_key
 from consilium.kernel.signing import Signer, Verifier
 
 
@@ -56,12 +58,6 @@ class Foundation:
     commit: CommitCertificate | None
     prepared: tuple[PreparedCertificate, ...]
 
-    def is_of(self, statement: RecoveryStatement, epoch_start: int) -> bool:
-        """Whether a statement says just this."""
-        hashes = tuple([sha256(each.header) for each in self.prepared])
-        tip = committed_tip(self.commit, epoch_start)
-        return (*tip, hashes) == (statement.height, statement.block_hash, statement.prepared)
-
 
 def sign_report(report: RecoveryReport, member: Signer, chain_id: bytes) -> SignedReport:
     """The report as its member answers for it."""
@@ -76,7 +72,7 @@ def compose(outlook: Outlook, reports: Sequence[SignedReport], chain_id: bytes, 
     up to two thirds of the electors, TOO_FEW_WITNESSES without f + 1 delegates that kept their vote logs.
     """
     for each in reports:
-        verify_report(outlook, each, chain_id, verifier)
+        verify_report(outlook.committee, outlook.electorate, each, chain_id, verifier)
     told = [each.report for each in reports]
     check_enough(outlook, told)
     commits = [each.commit for each in told if each.commit is not None]
@@ -89,13 +85,14 @@ def compose(outlook: Outlook, reports: Sequence[SignedReport], chain_id: bytes, 
     return Foundation(commit, tuple(standing))
 
 
-def verify_report(outlook: Outlook, signed: SignedReport, chain_id: bytes, verifier: Verifier) -> None:
+def verify_report(
+    committee: Committee, electorate: Electorate, signed: SignedReport, chain_id: bytes, verifier: Verifier
+) -> None:
     """Raise BadSignature unless an elector reports on this epoch, with proof of all it names."""
-    report, committee = signed.report, outlook.committee
-    if report.epoch != outlook.epoch:
+    report = signed.report
+    if report.epoch != committee.epoch:
         raise BadSignature("OTHER_EPOCH", f"{report.member_id} reports on epoch {report.epoch}.", "C10")
-    key = elector_key(outlook.electorate, report.member_id)
-    verifier.verify(key, encode(report, chain_id), signed.signature)
+    verifier.verify(elector_key(electorate, report.member_id), encode(report, chain_id), signed.signature)
     if report.commit is not None:
         verify_commit_certificate(committee, report.commit, chain_id, verifier)
     for each in report.prepared:

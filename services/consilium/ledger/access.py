@@ -1,7 +1,8 @@
 """Whom each method of the ledger service admits, judged against the state itself on every call (design section 8).
 
 What proves something can be read by everybody in the alliance, suspended members' people too: anyone can check (promise 8).
-Blocks and events in bulk are for those who work for a member. Executing is for the member's own consensus alone.
+Blocks and events in bulk are for those who work for a member. Executing is for the member's own consensus alone, drafting a
+recovery for its own identity service.
 """
 
 import time
@@ -15,6 +16,7 @@ _WORKING = (CallerRole.SERVICE, CallerRole.APPLICATION, CallerRole.STAFF)
 _ALL = tuple(Admits(role, foreign=True, suspended=True) for role in CallerRole)
 _ALL_WORKING = tuple(Admits(role, foreign=True, suspended=True) for role in _WORKING)
 _HOME_WORKING = tuple(Admits(role) for role in _WORKING)
+_OWN_IDENTITY = (Admits(CallerRole.SERVICE, names=("identity",)),)
 _OWN_CONSENSUS = (Admits(CallerRole.SERVICE, names=("consensus",)),)
 
 ADMITTED = {
@@ -30,6 +32,7 @@ ADMITTED = {
     "GetEpochHop": _ALL,
     # The owner's own signature is what counts.
     "ListGrantHistory": _ALL,
+    "GetRecoveryComposition": _OWN_IDENTITY,
     "ExecuteBlock": _OWN_CONSENSUS,
     "StreamExecutions": _OWN_CONSENSUS,
 }

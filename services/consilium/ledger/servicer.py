@@ -19,6 +19,8 @@ from consilium.kernel.executions import Execution
 from consilium.kernel.light_client import Finality, StateProof, TransactionProof
 from consilium.kernel.opening import open_block, open_transaction
 from consilium.kernel.parameters import PROTOCOL_VERSION
+from consilium.kernel.recovery import RECOVERY_BYTES_MAX
+from consilium.kernel.recovery_reports import SignedReport
 from consilium.kernel.signing import Verifier
 from consilium.ledger import wire
 from consilium.ledger.block_index import STANDING_MASK, mask
@@ -187,7 +189,7 @@ class LedgerServicer(LedgerServiceServicer):
         if request.epoch == 0:
             raise InvalidArgument("BAD_EPOCH", "Epoch 0 is entered from the genesis file, not by a hop.", "L5")
         boundary = self._keeper.chain.last_height_of(request.epoch - 1)
-        if boundary is not None:
+        if boundary is not None and self._keeper.chain.recovery_of(request.epoch - 1) is None:
             await self._wait(self._keeper.waiting.until_proven(boundary), HOP_WAIT_MS)
         hop = self._keeper.chain.epoch_hop(request.epoch - 1)
         return pb.GetEpochHopResponse(encoded=encode(hop, self._chain_id))
@@ -209,7 +211,16 @@ class LedgerServicer(LedgerServiceServicer):
         token = leaves[behind - 1].hex() if behind < len(leaves) else ""
         return pb.ListGrantHistoryResponse(transactions=lines, next_page_token=token)
 
-    # --- the own consensus ---
+    # --- the own services ---
+
+    async def GetRecoveryComposition(
+        self, request: pb.GetRecoveryCompositionRequest, _: Context
+    ) -> pb.GetRecoveryCompositionResponse:
+        """Work out what the electors may sign."""
+        lost = list(request.lost_member_ids)
+        reports = [decode(SignedReport, each, self._chain_id, RECOVERY_BYTES_MAX) for each in request.reports]
+        draft = await self._keeper.read(lambda chain: chain.draft_recovery(lost, reports))
+        return pb.GetRecoveryCompositionResponse(draft=encode(draft, self._chain_id))
 
     async def ExecuteBlock(self, request: pb.ExecuteBlockRequest, _: Context) -> pb.ExecuteBlockResponse:
         """Take what consensus decided."""

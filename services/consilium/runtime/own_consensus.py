@@ -1,4 +1,4 @@
-"""How a service hands transactions to its member's own consensus (design section 8)."""
+"""How a service reaches its member's own consensus: to submit, and to recover a lost quorum (design section 8)."""
 
 import grpc
 
@@ -19,3 +19,14 @@ class OwnConsensus:
         carried = chain_pb2.Transaction(encoded=transaction)
         with typed():
             await self._stub.SubmitTransaction(consensus_pb2.SubmitTransactionRequest(transaction=carried))
+
+    async def stop_epoch(self, epoch: int) -> bytes:
+        """Have the member's replica say nothing more in an epoch; its encoded report (C10). Raises what it refuses."""
+        with typed():
+            response = await self._stub.StopReplica(consensus_pb2.StopReplicaRequest(epoch=epoch))
+        return response.report
+
+    async def apply_recovery(self, certificate: bytes) -> None:
+        """Hand over an encoded recovery certificate (C10); again is no fault. Raises what it refuses."""
+        with typed():
+            await self._stub.EndEpoch(consensus_pb2.EndEpochRequest(certificate=certificate))

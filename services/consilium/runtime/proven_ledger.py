@@ -108,6 +108,14 @@ class ProvenLedger:
         took_ms = int((time.monotonic() - asked_s) * 1_000) + 1
         return LedgerTip(response.executed_height, certified, response.age_ms + took_ms)
 
+    async def draft_recovery(self, lost: Sequence[str], reports: Sequence[bytes]) -> bytes:
+        """What the electors may sign after these reports (C10). Raises what the ledger refuses."""
+        with typed():
+            response = await self._stub.GetRecoveryComposition(
+                pb.GetRecoveryCompositionRequest(lost_member_ids=lost, reports=reports)
+            )
+        return response.draft
+
     async def read_transaction(self, transaction_hash: bytes, wait_s: float = 0.0) -> VerifiedTransaction:
         """A transaction and how it ended, waited for so long, but never longer than the call being served has.
 

@@ -28,6 +28,12 @@ ADMITTED = {
     "CastBallot": _HOME_WORKING,
     "GetProposal": _ALL,
     "ListProposals": _ALL,
+    "StopEpoch": _HOME_WORKING,
+    "GetRecoveryDraft": _HOME_WORKING,
+    "SignRecovery": _HOME_WORKING,
+    # Carried by anyone who works for a member: the electors' signatures are what counts.
+    "GetRecovery": _ALL_WORKING,
+    "ApplyRecovery": _ALL_WORKING,
 }
 """By the method's name."""
 OTHERS = _HOME_WORKING

@@ -9,7 +9,7 @@ epoch with the block that follows them.
 
 from dataclasses import dataclass, replace
 
-from consilium.kernel.certificates import verify_commit_certificate
+from consilium.kernel.certificates import Committee, verify_commit_certificate
 from consilium.kernel.chain import GENESIS_HEIGHT, CertifiedBlock, Genesis, Header, Outlook, recovered
 from consilium.kernel.errors import Conflict, FailedPrecondition
 from consilium.kernel.hashing import ZERO_DIGEST
@@ -32,9 +32,10 @@ class Tip:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedBlock:
-    """A block that may follow the tip it was judged against. Only `verify_block` makes one."""
+    """A block that may follow the tip it was judged against, and its epoch's committee. Only `verify_block` makes one."""
 
     opened: OpenedBlock
+    committee: Committee
 
 
 def genesis_tip(genesis: Genesis) -> Tip:
@@ -65,7 +66,7 @@ def verify_block(block: CertifiedBlock, tip: Tip, chain_id: bytes, verifier: Ver
         verify_commit_certificate(tip.outlook.committee, commit, chain_id, verifier)
     for batch in opened.batches:
         verify_copy(batch, verifier)
-    return VerifiedBlock(opened)
+    return VerifiedBlock(opened, tip.outlook.committee)
 
 
 def _across(tip: Tip, recovery: RecoveryCertificate) -> Tip:

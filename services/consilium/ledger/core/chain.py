@@ -14,11 +14,13 @@ from consilium.kernel.certificates import Committee, ResultCertificate, verify_r
 from consilium.kernel.chain import CertifiedBlock, Genesis
 from consilium.kernel.codes import Code
 from consilium.kernel.election import Candidate
-from consilium.kernel.errors import BadSignature, Conflict, DataLoss, FailedPrecondition, NotFound
+from consilium.kernel.errors import BadSignature, Conflict, DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from consilium.kernel.founding import verify_genesis
+from consilium.kernel.hashing import sha256
 from consilium.kernel.light_client import Finality, Hop, StateProof, TransactionProof
 from consilium.kernel.merkle import ConsistencyProof, MerkleLog
-from consilium.kernel.recovery import RecoveryCertificate
+from consilium.kernel.recovery import RecoveryCertificate, RecoveryStatement, committed_tip
+from consilium.kernel.recovery_reports import SignedReport, compose
 from consilium.kernel.signing import Verifier
 from consilium.kernel.state_values import AllianceState, GrantState, MemberState, ProposalState
 from consilium.ledger.core.acceptance import Tip, VerifiedBlock, genesis_tip, verify_block
@@ -215,6 +217,10 @@ class Chain:
         """The last height of an epoch, or None while it goes on."""
         return self._boundaries.get(epoch)
 
+    def recovery_of(self, epoch: int) -> RecoveryCertificate | None:
+        """The recovery by which an epoch ended, or None (C10)."""
+        return self._recoveries.get(epoch)
+
     # --- proving ---
 
     def prove_transaction(self, transaction_hash: bytes) -> TransactionProof:
@@ -249,7 +255,26 @@ class Chain:
 
     def draw_recovery(self, lost: Sequence[str]) -> tuple[Committee, bytes]:
         """Who follows a recovery without these members, and the mix (C10); raises as `terms.draw_recovery`."""
-        return draw_recovery(self._state.terms, self._state.parameters, self.chain_id, lost)
+        state = self._state
+        return draw_recovery(state.terms, state.first_candidates, state.parameters, self.chain_id, lost)
+
+    def draft_recovery(self, lost: Sequence[str], reports: Sequence[SignedReport]) -> RecoveryCertificate:
+        """What the electors may sign after these reports, without signatures (C10).
+
+        Raises InvalidArgument (UNKNOWN_MEMBER) for a lost one that is no elector, FailedPrecondition (TOO_FEW_MEMBERS) where
+        no committee is left to draw, and what `recovery_reports.compose` raises.
+        """
+        outlook = self._tip.outlook
+        gone, electors = tuple(sorted(set(lost))), [each.member_id for each in outlook.electorate.electors]
+        strangers = [each for each in gone if each not in electors]
+        if strangers:
+            raise InvalidArgument("UNKNOWN_MEMBER", f"{strangers[0][:40]!r} is no elector of epoch {outlook.epoch}.", "C10")
+        found = compose(outlook, reports, self.chain_id, self._verifier)
+        committee, mix = self.draw_recovery(gone)
+        height, block_hash = committed_tip(found.commit, outlook.epoch_start)
+        prepared = tuple([sha256(each.header) for each in found.prepared])
+        statement = RecoveryStatement(outlook.epoch, height, block_hash, prepared, gone, committee, mix)
+        return RecoveryCertificate(statement, found.commit, found.prepared, ())
 
     def epoch_hop(self, epoch: int) -> Hop:
         """What a light client needs to cross from `epoch` into the next (L5).

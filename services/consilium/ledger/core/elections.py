@@ -84,7 +84,7 @@ def cross_recovery(state: LedgerState, statement: RecoveryStatement) -> None:
     have signed what cannot be, and nothing may stand on it here.
     """
     terms = state.terms
-    expected = draw_recovery(terms, state.parameters, state.chain_id, statement.lost)
+    expected = draw_recovery(terms, state.first_candidates, state.parameters, state.chain_id, statement.lost)
     if expected != (statement.next_committee, statement.mix):
         raise DataLoss("DIVERGED", "The recovery names another committee than the draw gives without the lost ones.", "C10")
     state.open_epoch(recovered_epoch(terms, statement, _candidates(state, statement.last_height)))

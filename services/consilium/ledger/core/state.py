@@ -179,6 +179,7 @@ class LedgerState:
     def open_epoch(self, terms: Terms) -> None:
         """Hand over to a new epoch: its electorate goes into the map."""
         self.terms = terms
+        self.first_candidates = terms.candidates
         self._committees[terms.epoch] = terms.committee
         self._changes[electorate_entry(terms.epoch)] = encode(terms.electorate, self.chain_id)
 

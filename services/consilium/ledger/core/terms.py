@@ -118,14 +118,16 @@ def next_epoch(terms: Terms, epoch_start: int, candidates: Sequence[Candidate], 
     return _opened(terms.next_committee, terms.mix, epoch_start, candidates, electorate)
 
 
-def draw_recovery(terms: Terms, parameters: Parameters, chain_id: bytes, lost: Sequence[str]) -> tuple[Committee, bytes]:
+def draw_recovery(
+    terms: Terms, candidates: Sequence[Candidate], parameters: Parameters, chain_id: bytes, lost: Sequence[str]
+) -> tuple[Committee, bytes]:
     """The committee that follows when a recovery ends the epoch without these members, and the mix it is drawn with (C10).
 
-    It hangs on what was settled when the epoch began, never on a height, so all signers find the same. Raises
-    FailedPrecondition: TOO_FEW_MEMBERS below four that are left.
+    The candidates are those of the epoch's beginning, whoever was dismissed since, so that members at different heights find
+    the same. Raises FailedPrecondition: TOO_FEW_MEMBERS below four that are left.
     """
     mix = domain_hash("consilium.recovery-mix", terms.drawn_mix)
-    left = [each for each in terms.candidates if each.member_id not in lost]
+    left = [each for each in candidates if each.member_id not in lost]
     return draw_committee(left, parameters, chain_id, terms.epoch + 1, mix).committee, mix
 
 
