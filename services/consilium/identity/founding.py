@@ -87,6 +87,8 @@ def file_keeper(settings: IdentitySettings, genesis: Genesis, store: IdentitySto
 
     Raises DataLoss: BAD_MEMBER_KEY or BAD_AUTHORITY; InvalidArgument: BAD_SETTING.
     """
+    if not store.known().member_ids:  # later the ledger names the key, and it may have changed (G3)
+        _check_founder(settings, genesis)
     return FileKeeper(
         settings.member_id,
         Enrolment(store, _generations(settings, genesis), policy_of(settings), genesis.chain_id),
