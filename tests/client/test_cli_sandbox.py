@@ -336,43 +336,58 @@ def test_member_is_shown_with_its_proof(home: Terminal) -> None:
     assert (said.code, said.facts["error"]["reason"]) == (1, "UNKNOWN_MEMBER")
 
 
-def test_proposal_gathers_signatures(alliance: SandboxAlliance, tmp_path: Path) -> None:
-    """L2: more than two thirds of the members have to sign; what is signed is read out of its bytes."""
+def test_members_propose_and_vote_and_everybody_sees_it(alliance: SandboxAlliance, tmp_path: Path) -> None:
+    """G1: four of five say yes, each at its own member; what is shown is proven, whoever looks."""
     machines = {each: Terminal(tmp_path / each, alliance.member(each).client_settings) for each in alliance.members}
-    keys = {each: alliance.member(each).folder / "keys" / "member" for each in machines}
     (tmp_path / "letter").write_bytes(b"the authority's letter")
     words = "member", "propose", "grade", "2B", "--grade", "B1", "--until", "900000", "--json"
-    opened = machines[HOME].run(*words, "--member-key", keys[HOME], "--evidence", tmp_path / "letter").facts
-    assert (opened["signatures"], opened["signatures_needed"]) == (1, 4)
-    waiting = machines[AWAY].run("member", "sign", "--at", HOME, "--json").facts["proposals"]
-    assert [each["says"] for each in waiting if each["proposal"] == opened["proposal"]] == [
-        "grade 2B B1 until height 900000"
-    ]
-    [shown] = [each for each in waiting if each["proposal"] == opened["proposal"]]
-    assert (shown["evidence"], shown["profile"]) == (sha256(b"the authority's letter").hex(), None)
-    said = machines[AWAY].run("member", "sign", opened["proposal"], "--at", HOME, "--json")
-    assert (said.code, said.facts["error"]["reason"]) == (2, "NO_MEMBER_KEY")
-    for each in (AWAY, STRANGER, "1A"):
-        name = opened["proposal"][:16]
-        signed = machines[each].run("member", "sign", name, "--at", HOME, "--member-key", keys[each], "--json").facts
-    assert signed["signatures"] == 4
-    said = machines[HOME].run("member", "sign", opened["proposal"], "--member-key", keys[HOME], "--json")
-    assert (said.code, said.facts["error"]["reason"]) == (1, "NO_SUCH_PROPOSAL")
+    said = machines[HOME].run(*words)
+    assert (said.code, said.facts["error"]["reason"]) == (2, "BAD_PROPOSAL")
+    opened = machines[HOME].run(*words, "--evidence", tmp_path / "letter").facts
+    assert (opened["state"], opened["yes"], opened["yes_needed"], opened["active"]) == ("OPEN", 1, 4, 5)
+    [shown] = machines[AWAY].run("member", "proposals", "--json").facts["proposals"]
+    assert (shown["says"], shown["evidence"]) == ("grade 2B B1 until height 900000", sha256(b"the authority's letter").hex())
+    assert shown["act"] == {"member": "2B", "grade": "B1", "expires_height": 900_000}
+    name = opened["proposal"][:16]
+    assert machines[AWAY].run("member", "vote", name, "no", "--json").facts["no"] == 1
+    said = machines[AWAY].run("member", "vote", name, "yes", "--json")
+    assert (said.code, said.facts["error"]["reason"]) == (2, "BALLOT_REPEATED")
+    for each in (STRANGER, "1A", "2B"):
+        told = machines[each].run("member", "vote", name, "yes", "--json").facts
+    assert (told["state"], told["outcome"], told["yes"], told["no"]) == ("ADOPTED", "APPLIED", 4, 1)
+    assert told["ballots"][:2] == [{"member": HOME, "yes": True}, {"member": AWAY, "yes": False}]
+    assert machines[AWAY].run("member", "proposals", "--json").facts["proposals"] == []
+    [closed] = machines[AWAY].run("member", "proposals", "--closed", "--json").facts["proposals"]
+    assert closed["proposal"] == opened["proposal"]
+    assert machines[AWAY].run("member", "show", "2B", "--json").facts["grade"] == "B1"
 
 
-def test_what_is_signed_is_shown_whole(home: Terminal, alliance: SandboxAlliance) -> None:
-    """L2: every key of the profile, before anybody signs."""
-    member = alliance.member(HOME)
-    words = "--member-key", member.folder / "keys" / "member"
-    opened = home.run("member", "propose", "suspend", "3B", *words, "--json").facts
+def test_what_is_proposed_is_shown_whole(home: Terminal) -> None:
+    """G1: every key of the profile, and every number that changes, before anybody says yes."""
+    opened = home.run("member", "propose", "suspend", "3B", "--json").facts
     known = home.run("member", "show", "3B", "--json").facts
-    profile = opened["profile"]
-    assert {name: profile[name] for name in profile if name in known and name != "grade"} == {
+    assert {name: opened["act"][name] for name in ("member", "owner_group", "member_key", "consensus_key")} == {
         name: known[name] for name in ("member", "owner_group", "member_key", "consensus_key")
     }
-    told = home.run("member", "sign").out
-    assert profile["consensus_key"] in told
-    assert profile["reveal_anchor"] in told
+    told = home.run("member", "proposals").out
+    assert opened["act"]["consensus_key"] in told
+    assert opened["act"]["reveal_anchor"] in told
+    numbers = home.run("member", "propose", "parameters", "--set", "term_blocks=400", "--json").facts["act"]["numbers"]
+    assert numbers == [{"name": "term_blocks", "before": 200, "after": 400}]
+    said = home.run("member", "propose", "parameters", "--set", "term_blocks=1", "--json")
+    assert (said.code, said.facts["error"]["reason"]) == (2, "BAD_PARAMETERS")
+
+
+def test_an_upgrade_is_announced_before_its_height(home: Terminal, alliance: SandboxAlliance, tmp_path: Path) -> None:
+    """G5: status says so from the adoption on, and that this build has to be replaced."""
+    opened = home.run("member", "propose", "upgrade", "--version", "2", "--height", "900000", "--json").facts
+    for each in (AWAY, STRANGER, "1A"):
+        machine = Terminal(tmp_path / each, alliance.member(each).client_settings)
+        said = machine.run("member", "vote", opened["proposal"], "yes", "--json")
+    assert said.facts["state"] == "ADOPTED"
+    facts = home.run("status", "--json").facts
+    assert (facts["known_version"], facts["upgrade"]) == (1, {"version": 2, "height": 900_000})
+    assert "install a newer release" in home.run("status").out
 
 
 def test_member_out_of_reach_is_exit_code_3(home: Terminal, tmp_path: Path) -> None:

@@ -206,7 +206,8 @@ def act_facts(act: Act) -> dict[str, Any]:
             fresh = {f"new_{name}": getattr(keys, name).hex() for name in KEY_FIELDS}
             return {**profile_facts(profile), **fresh}
         case ParametersAct(before=before, after=after):
-            return {name: {"before": old, "after": new} for name, (old, new) in changed(before, after).items()}
+            pairs = changed(before, after).items()
+            return {"numbers": [{"name": name, "before": old, "after": new} for name, (old, new) in pairs]}
         case UpgradeAct(version=version, height=height):
             return {"version": version, "height": height}
 
