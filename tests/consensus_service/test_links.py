@@ -120,6 +120,29 @@ def test_old_and_cloned_replicas_are_refused_and_a_later_stream_replaces_an_earl
     asyncio.run(scene())
 
 
+def test_a_key_that_is_running_is_not_welcome_a_second_time(tmp_path: Path) -> None:
+    """C5: a higher incarnation beside an open stream is a second start; once that stream is gone it is a restart."""
+
+    async def scene() -> None:
+        async with dialled(tmp_path) as (alliances, member, stub):
+            first: Any = stub.Exchange()
+            await first.write(greeting(alliances))
+            await first.read()
+            second = greeting(alliances, incarnation=4, session=id_of("t"))
+            told = await refused(stub, second)
+            assert (told.reason, told.rule) == ("RUNNING_ELSEWHERE", "C5")
+            assert "stop one of the two" in told.sentence
+            links = member.consensus.links
+            assert links.refused == Counter({(OTHER, "RUNNING_ELSEWHERE"): 1})
+            assert links.incarnation_of(OTHER) == 3
+            first.cancel()
+            while (await refused(stub, second, greeting(alliances))).reason != "NO_GROUP":
+                pass  # the end of the first stream is still on its way
+            assert links.incarnation_of(OTHER) == 4
+
+    asyncio.run(scene())
+
+
 def test_what_waits_leaves_in_groups_and_a_full_queue_drops_the_newest() -> None:
     """Design section 8: every queue is bounded."""
 

@@ -29,6 +29,8 @@ class ConsensusCounters(Collector):
         yield GaugeMetricFamily("consilium_consensus_waiting_transactions", "Not ordered yet.", waiting(state))
         connected = sum(links.is_connected(name) for name in links.peers)
         yield GaugeMetricFamily("consilium_consensus_links_connected", "Streams that are open.", connected)
+        disowned = len(links.disowned_by)
+        yield GaugeMetricFamily("consilium_consensus_links_disowned", "Members saying this key runs elsewhere.", disowned)
         yield CounterMetricFamily("consilium_consensus_syncs", "Syncs of the vote log.", self._log.syncs)
         yield CounterMetricFamily("consilium_consensus_envelopes_dropped", "Lost to full links.", links.dropped)
         for kind in ("messages", "envelopes"):
@@ -39,7 +41,7 @@ class ConsensusCounters(Collector):
                 family.add_metric([direction], links.counts[f"{kind}_{direction}"])
             yield family
         refused = CounterMetricFamily("consilium_consensus_refused", _REFUSED, labels=("member", "reason"))
-        for (member, reason), count in sorted(self._seat.driver.refused.items()):
+        for (member, reason), count in sorted((self._seat.driver.refused + links.refused).items()):
             refused.add_metric([member, reason], count)
         yield refused
         said = CounterMetricFamily("consilium_consensus_said", "Messages for other members, by kind.", labels=("kind",))

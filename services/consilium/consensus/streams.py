@@ -5,7 +5,9 @@ opens. So each side dials again on its own, with a pause that doubles. What wait
 that is down or too slow holds a bounded queue and loses what is newest: PBFT says again what was lost, and nothing waits.
 
 A greeting must name the member of the certificate, this chain, and an incarnation no lower than the last; a second session
-of the same incarnation is a cloned vote log, and is refused (C5). A later stream of a session takes the place of an earlier.
+of the same incarnation is a cloned vote log, and is refused (C5). So is a higher incarnation while the last one's stream is
+open: a process that was started anew has left none behind, one that was started twice has. A later stream of a session takes
+the place of an earlier.
 """
 
 import asyncio
@@ -29,6 +31,9 @@ REDIAL_S_MIN, REDIAL_S_MAX = 0.05, 2.0
 
 GREETING_S = 10.0
 """How long another member may take to answer a greeting, in seconds, before the link is opened anew."""
+
+DISOWNED = ("RUNNING_ELSEWHERE", "CLONED", "OLD_INCARNATION")
+"""With these another member says that this key is running elsewhere: one of the two has to be stopped (C5)."""
 
 _log = Log("consilium.consensus.streams")
 
@@ -87,15 +92,17 @@ class Link:
     waiting: Waiting
     connected: bool = False
     channel: Channel | None = None
+    disowned: bool = False
 
 
 @dataclass(slots=True)
 class Heard:
-    """The last that came from another member; `at_s` on the monotonic clock, None for never."""
+    """The last that came from another member; `at_s` on the monotonic clock."""
 
     greeting: Greeting
     stream: object
     at_s: float
+    is_open: bool = True
 
 
 @dataclass(slots=True)
@@ -110,6 +117,8 @@ class Links:
     receive: Receive
     counts: Counter[str] = field(default_factory=Counter)
     """Envelopes and messages sent and received."""
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Greetings turned away, by member and reason."""
     _links: dict[str, Link] = field(default_factory=dict)
     _heard: dict[str, Heard] = field(default_factory=dict)
 
@@ -144,7 +153,11 @@ class Links:
             try:
                 await self._speak(link)
             except ConsiliumError as error:
-                _log.write(logging.INFO, "link_down", peer_member=name, reason=error.reason)
+                link.disowned = error.reason in DISOWNED
+                if link.disowned:
+                    _log.write(logging.ERROR, "key_is_running_elsewhere", error, peer_member=name, reason=error.reason)
+                else:
+                    _log.write(logging.INFO, "link_down", peer_member=name, reason=error.reason)
             pause_s = REDIAL_S_MIN if link.connected else min(2 * pause_s, REDIAL_S_MAX)
             link.connected = False
             await asyncio.sleep(pause_s)
@@ -157,7 +170,7 @@ class Links:
             call: Any = ReplicaServiceStub(link.channel).Exchange()
             try:
                 await self._greet(link, call)
-                link.connected = True
+                link.connected, link.disowned = True, False
                 await self._send_until_over(link, call)
             finally:
                 call.cancel()
@@ -200,20 +213,34 @@ class Links:
     async def accept(self, member_id: str, frames: AsyncIterator[pb.ExchangeRequest]) -> AsyncIterator[pb.ExchangeResponse]:
         """Serve a stream that another member has opened.
 
-        Raises what `wire.greeting` does; FailedPrecondition: OLD_INCARNATION or REPLACED; Conflict: CLONED; Malformed.
+        Raises what `wire.greeting` does; FailedPrecondition: OLD_INCARNATION or REPLACED; Conflict: CLONED or
+        RUNNING_ELSEWHERE; Malformed.
         """
         stream = object()
         first = await anext(frames, None)
         if first is None or first.WhichOneof("frame") != "greeting":
             raise Malformed("NO_GREETING", "A stream begins with a greeting.", "C5")
-        self._welcome(greeting(first.greeting, self.own.chain_id, member_id), stream)
-        yield pb.ExchangeResponse(greeting=greeting_message(self.own))
-        async for frame in frames:
-            if frame.WhichOneof("frame") != "group":
-                raise Malformed("NO_GROUP", "After the greeting every frame carries envelopes.", "C5")
-            self._hear(member_id, stream, frame.group)
+        heard = self._welcome(greeting(first.greeting, self.own.chain_id, member_id), stream)
+        try:
+            yield pb.ExchangeResponse(greeting=greeting_message(self.own))
+            async for frame in frames:
+                if frame.WhichOneof("frame") != "group":
+                    raise Malformed("NO_GROUP", "After the greeting every frame carries envelopes.", "C5")
+                self._hear(member_id, stream, frame.group)
+        finally:
+            heard.is_open = False
 
-    def _welcome(self, greeted: Greeting, stream: object) -> None:
+    def _welcome(self, greeted: Greeting, stream: object) -> Heard:
+        try:
+            self._judge(greeted)
+        except ConsiliumError as refusal:
+            self.refused[greeted.member_id, refusal.reason] += 1
+            raise
+        heard = self._heard[greeted.member_id] = Heard(greeted, stream, time.monotonic())
+        return heard
+
+    def _judge(self, greeted: Greeting) -> None:
+        """Refuse who is not the one process that speaks for its member now."""
         name, known = greeted.member_id, self._heard.get(greeted.member_id)
         if name == self.own.member_id:
             raise Conflict("CLONED", f"{name} runs here; another process speaks in its name.", "C5")
@@ -222,7 +249,9 @@ class Links:
             raise FailedPrecondition("OLD_INCARNATION", f"{name} was here with incarnation {newest} already.", "C5")
         if known is not None and greeted.incarnation == known.greeting.incarnation and greeted != known.greeting:
             raise Conflict("CLONED", f"Another process speaks for {name} from a copy of its vote log.", "C5")
-        self._heard[name] = Heard(greeted, stream, time.monotonic())
+        if known is not None and greeted.incarnation > known.greeting.incarnation and known.is_open:
+            told = f"The key of {name} is running elsewhere and connected here; stop one of the two."
+            raise Conflict("RUNNING_ELSEWHERE", told, "C5")
 
     def _hear(self, name: str, stream: object, group: pb.EnvelopeGroup) -> None:
         heard = self._heard[name]
@@ -250,6 +279,11 @@ class Links:
         """The newest incarnation a member has greeted with, 0 for none."""
         heard = self._heard.get(name)
         return 0 if heard is None else heard.greeting.incarnation
+
+    @property
+    def disowned_by(self) -> list[str]:
+        """The members that say that this member's key is running elsewhere."""
+        return [name for name, link in self._links.items() if link.disowned]
 
     @property
     def dropped(self) -> int:
