@@ -166,9 +166,12 @@ class LocalMember:
         sealed = seal_shred_secret(grant.terms.receiving_pk, request_hash, self.shred_secrets[record_id])
         return StoredManifest(self.manifests[record_id], sealed)
 
-    async def get_object(self, record_id: bytes, request_hash: bytes, first: int) -> AsyncGenerator[bytes, None]:
+    async def get_object(
+        self, record_id: bytes, request_hash: bytes, first: int, count: int = 0
+    ) -> AsyncGenerator[bytes, None]:
         """Chunk by chunk."""
-        for index in range(first, chunk_count(self.alliance.manifest(record_id).size_class)):
+        there = chunk_count(self.alliance.manifest(record_id).size_class)
+        for index in range(first, min(first + count, there) if count else there):
             yield await self.get_chunk(record_id, index, request_hash)
 
     async def get_chunk(self, record_id: bytes, index: int, request_hash: bytes) -> bytes:

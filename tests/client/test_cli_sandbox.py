@@ -417,6 +417,9 @@ def test_s9_a_storage_that_was_wiped_is_healed_by_the_others(
     for name, data in contents.items():
         assert get(away, name, f"{name}.got") == (0, "")
         assert (away.folder / f"{name}.got").read_bytes() == data
+    words = away.folder / "reference", "scan 0", "--why", away.folder / "why", "--out", away.folder / "part"
+    assert away.asked("record", "get", *words, "--range", "300000-300099").facts["bytes"] == 100
+    assert (away.folder / "part").read_bytes() == contents["scan 0"][300_000:300_100]
     again = home.run("storage", "heal", "--json").facts
     assert (again["healed"], again["secrets"], again["objects"]) == (0, 0, said.facts["objects"])
     assert home.run("storage", "status", "--json").code == 0

@@ -44,6 +44,7 @@ from tests.storage_service.world import (
     KEEPER,
     RECIPIENT,
     STRANGER,
+    WHY,
     Station,
     World,
     chunk,
@@ -131,6 +132,36 @@ def test_get_object_widens_a_range_to_chunks(tmp_path: Path) -> None:
                 assert [each.chunk.offset async for each in reader.GetObject(request)] == offsets
             beyond = pb.GetObjectRequest(record_id=reference.record_id, access_request_hash=asked, offset=MIB)
             await refused(reader.GetObject(beyond), InvalidArgument, "BAD_RANGE")
+
+    play(tmp_path, scene)
+
+
+def test_s2_any_range_of_a_record_is_read_alone_and_verified(tmp_path: Path) -> None:
+    """Exactly the bytes asked for, at every edge; where a chunk of it is damaged at home, from the copy."""
+    data = bytes(range(256)) * 3_000  # three chunks
+    full = 262_128
+
+    async def scene(world: World) -> None:
+        async with world.storage(KEEPER) as keeper, world.storage(HOME, {KEEPER: keeper.address}) as station:
+            sharing = world.sharing(station)
+            reference, grant = await sharing.shared(data)
+            opened = await sharing.recipient.open(grant.terms.grant_id, reference, WHY)
+
+            async def read(offset: int, length: int) -> bytes:
+                return b"".join([piece async for piece in sharing.recipient.read_range(opened, offset, length)])
+
+            edges = (0, 1, full - 9, full - 8, full - 7, 2 * full - 8, len(data) - 1)
+            for offset in edges:
+                for length in (1, 7, full, full + 1, len(data)):
+                    assert await read(offset, length) == data[offset : offset + length]
+            with (tmp_path / f"state-{HOME}" / "chunks" / reference.record_id.hex()).open("r+b") as file:
+                file.seek(CHUNK_BYTES + 5)
+                file.write(b"damaged")
+            assert await read(full, 10) == data[full : full + 10]
+            for offset, length in ((len(data), 1), (-1, 5), (0, 0)):
+                with pytest.raises(InvalidArgument, match="BAD_RANGE"):
+                    await read(offset, length)
+            assert b"".join([piece async for piece in sharing.recipient.read(opened)]) == data
 
     play(tmp_path, scene)
 

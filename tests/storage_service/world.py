@@ -183,9 +183,11 @@ class WireMember(LocalMember):
         manifest = wire.manifest(response.manifest, self._chain_id)
         return StoredManifest(manifest, wire.sealed(response.sealed_shred_secret))
 
-    async def get_object(self, record_id: bytes, request_hash: bytes, first: int) -> AsyncGenerator[bytes, None]:
-        offset = wire.chunk_message(first, b"").offset
-        wanted = pb.GetObjectRequest(record_id=record_id, access_request_hash=request_hash, offset=offset)
+    async def get_object(
+        self, record_id: bytes, request_hash: bytes, first: int, count: int = 0
+    ) -> AsyncGenerator[bytes, None]:
+        offset, length = (wire.chunk_message(each, b"").offset for each in (first, count))
+        wanted = pb.GetObjectRequest(record_id=record_id, access_request_hash=request_hash, offset=offset, length=length)
         with typed():
             async for each in self._reader.GetObject(wanted):
                 yield each.chunk.data

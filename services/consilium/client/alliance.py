@@ -109,8 +109,8 @@ class MemberGateway(Protocol):
     async def get_manifest(self, record_id: bytes, request_hash: bytes) -> StoredManifest:
         """The manifest and the shred secret, to a granted request. Raises NotFound, PermissionDenied."""
 
-    def get_object(self, record_id: bytes, request_hash: bytes, first: int) -> AsyncGenerator[bytes, None]:
-        """The sealed chunks from the one of index `first` on, to a granted request."""
+    def get_object(self, record_id: bytes, request_hash: bytes, first: int, count: int = 0) -> AsyncGenerator[bytes, None]:
+        """The sealed chunks from the one of index `first` on, so many or with 0 all, to a granted request."""
 
     async def sign_retention(
         self, record_id: bytes, act: RetentionAct, order: SignedErasureOrder | None, evidence: bytes

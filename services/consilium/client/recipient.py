@@ -1,7 +1,7 @@
 """What the requesting institution's client does: ask, collect fragments, open (rules S2 to S5)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -11,9 +11,10 @@ from consilium.client.session import Fault, Session, require
 from consilium.client.sharing import RecordReference, are_all_out_of_reach, combine_releases, request_record, told_of
 from consilium.kernel.codes import Code
 from consilium.kernel.consent import Release
-from consilium.kernel.errors import ConsiliumError, DataLoss, NotFound, Unavailable
+from consilium.kernel.errors import ConsiliumError, DataLoss, InvalidArgument, NotFound, Unavailable
 from consilium.kernel.light_client import VerifiedTransaction
 from consilium.kernel.manifest import Manifest, open_shred_secret, verify_manifest
+from consilium.kernel.sealing import chunk_of_byte, first_byte
 from consilium.kernel.transactions import GrantTerms, RecordBody
 
 
@@ -72,29 +73,53 @@ class RecipientClient:
         Raises DataLoss NO_GOOD_COPY when no member has a good copy of a chunk, Unavailable NO_GOOD_COPY when all are out of
         reach.
         """
+        reader, last = opened.reader, len(opened.manifest.chunk_hashes) - 1
+        async with aclosing(self._chunks(opened, reader.next_index, last, lambda _, chunk: reader.update(chunk))) as pieces:
+            async for _, piece in pieces:
+                yield piece
+        reader.finish()
+
+    async def read_range(self, opened: OpenedRecord, offset: int, length: int) -> AsyncGenerator[bytes, None]:
+        """The record's bytes from `offset` on, at most `length`, verified; no more is fetched than holds them (S2).
+
+        May be asked for again and again, beside `read`. Raises InvalidArgument BAD_RANGE when it begins past the end, and as
+        `read`.
+        """
+        reader = opened.reader
+        async with aclosing(self._chunks(opened, 0, 0, reader.open_at)) as first:
+            async for _, _piece in first:  # chunk 0 tells the length
+                continue
+        end = min(offset + length, reader.length)
+        if not 0 <= offset < end:
+            raise InvalidArgument("BAD_RANGE", f"The record has {reader.length} bytes, and no {length} at {offset}.", "S2")
+        first_chunk, last_chunk = chunk_of_byte(offset), chunk_of_byte(end - 1)
+        async with aclosing(self._chunks(opened, first_chunk, last_chunk, reader.open_at)) as pieces:
+            async for index, piece in pieces:
+                begins = first_byte(index)
+                yield piece[max(offset - begins, 0) : end - begins]
+
+    async def _chunks(
+        self, opened: OpenedRecord, index: int, last: int, unseal: Callable[[int, bytes], bytes]
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """What the chunks hold, with their indexes; from the home, and where that fails from the next member on."""
         names = [opened.record.holder, *(each for each in self._session.members if each != opened.record.holder)]
         faults: dict[str, Fault] = {}
-        while opened.reader.next_index < len(opened.manifest.chunk_hashes):
+        record_id, request_hash = opened.record.record_id, opened.request.transaction_hash
+        while index <= last:
             name = next((each for each in names if each not in faults), None)
             if name is None:
-                raise _no_good_copy(opened.reader.next_index, list(faults.items()))
+                raise _no_good_copy(index, list(faults.items()))
             try:
-                async with aclosing(self._from_member(opened, name)) as pieces:
-                    async for piece in pieces:
+                wanted = self._session.gateway(name).get_object(record_id, request_hash, index, last - index + 1)
+                async with aclosing(wanted) as chunks:
+                    async for chunk in chunks:
+                        piece = await asyncio.to_thread(unseal, index, chunk)
                         faults.clear()
-                        yield piece
+                        index += 1
+                        yield index - 1, piece
                 faults[name] = DataLoss("CUT_SHORT", "Its answer ended before the object did.", "S2")
             except (ConsiliumError, OSError) as error:  # damaged, missing or out of reach: the next member may have it
                 faults[name] = error
-        opened.reader.finish()
-
-    async def _from_member(self, opened: OpenedRecord, name: str) -> AsyncGenerator[bytes, None]:
-        """What one member has good copies of, from the next chunk on. Raises what it fails with."""
-        reader, request_hash = opened.reader, opened.request.transaction_hash
-        gateway = self._session.gateway(name)
-        async with aclosing(gateway.get_object(opened.record.record_id, request_hash, reader.next_index)) as chunks:
-            async for chunk in chunks:
-                yield await asyncio.to_thread(reader.update, chunk)
 
     async def _open_capsule(
         self, terms: GrantTerms, request_hash: bytes, manifest: Manifest

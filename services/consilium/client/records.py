@@ -180,6 +180,16 @@ class RecordReader:
         self.next_index += 1
         return data
 
+    @property
+    def length(self) -> int:
+        """The object's exact length in bytes. Raises FailedPrecondition LENGTH_UNKNOWN before chunk 0 was opened."""
+        return self._opener.length
+
+    def open_at(self, index: int, chunk: bytes) -> bytes:
+        """The object's bytes in any chunk, once chunk 0 was opened; `update` goes on where it was."""
+        verify_chunk(self._chunk_hashes, index, chunk)
+        return self._opener.open_chunk(index, chunk)
+
     def finish(self) -> None:
         """Raise DataLoss TRUNCATED unless every chunk has been opened."""
         self._opener.finish()

@@ -237,10 +237,13 @@ class RemoteMember:
         is_there = response.HasField("sealed_shred_secret")
         return StoredManifest(manifest, Sealed(secret.capsule, secret.ciphertext) if is_there else None)
 
-    async def get_object(self, record_id: bytes, request_hash: bytes, first: int) -> AsyncGenerator[bytes, None]:
+    async def get_object(
+        self, record_id: bytes, request_hash: bytes, first: int, count: int = 0
+    ) -> AsyncGenerator[bytes, None]:
         """The sealed chunks in one stream."""
+        offset, length = first * CHUNK_BYTES, count * CHUNK_BYTES
         request = storage_pb2.GetObjectRequest(
-            record_id=record_id, access_request_hash=request_hash, offset=first * CHUNK_BYTES
+            record_id=record_id, access_request_hash=request_hash, offset=offset, length=length
         )
         call = self._storage.GetObject(request)
         try:

@@ -253,3 +253,7 @@ class RecipientClient:
     def read(self, opened: OpenedRecord) -> Iterator[bytes]:
         """As `recipient.RecipientClient.read`."""
         return self._loop.iterate(self._recipient.read(opened))
+
+    def read_range(self, opened: OpenedRecord, offset: int, length: int) -> Iterator[bytes]:
+        """As `recipient.RecipientClient.read_range`."""
+        return self._loop.iterate(self._recipient.read_range(opened, offset, length))

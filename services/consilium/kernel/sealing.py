@@ -122,6 +122,16 @@ def sealed_chunk_bytes(size_class: int, index: int) -> int:
     return padded_bytes(size_class) % CHUNK_DATA_BYTES + TAG_BYTES
 
 
+def chunk_of_byte(offset: int) -> int:
+    """The index of the chunk that holds an object's byte: its length stands before the first."""
+    return (offset + LENGTH_BYTES) // CHUNK_DATA_BYTES
+
+
+def first_byte(index: int) -> int:
+    """The offset of the first byte of the object in a chunk."""
+    return max(index * CHUNK_DATA_BYTES - LENGTH_BYTES, 0)
+
+
 def bind_secret(capsule_secret: bytes, context_digest: bytes) -> bytes:
     """What is sealed in the capsule: the secret and what it is for, 64 bytes (S2)."""
     assert len(capsule_secret) == KEY_BYTES

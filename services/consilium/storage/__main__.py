@@ -29,6 +29,7 @@ from consilium.runtime.standing import Standing
 from consilium.runtime.tls import Tls
 from consilium.storage.core.admission import admitted
 from consilium.storage.core.escrow import escrow_key
+from consilium.storage.counters import StorageCounters
 from consilium.storage.driver import Driver, Limits, MemberKeys, Stores
 from consilium.storage.erasing import Erasing
 from consilium.storage.healing import Healing
@@ -86,6 +87,7 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     ended = await stack.enter_async_context(background(*work))
     offered = [described(driver, erasing, healing, scrub)]
     running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
+    running.metrics.registry.register(StorageCounters(driver, erasing, healing, scrub))
     return RunningService(driver, standing, running), ended
 
 
@@ -149,6 +151,7 @@ def limits_of(settings: StorageSettings) -> Limits:
         settings.copies,
         settings.object_bytes_max,
         settings.foreign_bytes_max,
+        settings.writer_bytes_max,
         settings.streams_max,
         settings.disk_jobs_max,
         settings.draft_s,

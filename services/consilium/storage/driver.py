@@ -73,6 +73,7 @@ class Limits:
     copies: int
     object_bytes_max: int
     foreign_bytes_max: int
+    writer_bytes_max: int
     streams_max: int
     disk_jobs_max: int
     draft_s: int
@@ -146,7 +147,7 @@ class Driver:
     async def begin_put(self, record_id: bytes, size_class: int, writer: PeerIdentity) -> Holding:
         """Begin or resume a put of this member's own; raises as `Holdings.begin`, and OBJECT_TOO_LARGE, BAD_SIZE_CLASS."""
         wanted = self.draft(record_id, size_class, self.member_id, named(writer))
-        return await self.work(self.stores.holdings.begin, wanted, None)
+        return await self.work(self.stores.holdings.begin, wanted, self.limits.writer_bytes_max)
 
     async def begin_copy(self, manifest: Manifest, receipt: StorageReceipt, caller: PeerIdentity) -> Holding:
         """Begin or resume a copy for another member, within its quota.

@@ -72,8 +72,8 @@ class Holdings:
         """The member's holdings. Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED."""
         return cls(Database.open(path))
 
-    def begin(self, wanted: Holding, home_bytes_max: int | None) -> Holding:
-        """Begin a put or find the one begun before; `home_bytes_max` is the quota of the home, None for no limit.
+    def begin(self, wanted: Holding, bytes_max: int) -> Holding:
+        """Begin a put or find the one begun before; `bytes_max` is its writer's quota, of copies their home's storage.
 
         Raises Conflict: ERASED, OTHER_SIZE; PermissionDenied: OTHER_WRITER; ResourceExhausted: QUOTA.
         """
@@ -82,11 +82,11 @@ class Holdings:
             if kept is not None:
                 _check_same(kept, wanted)
                 return kept
-            self._check_quota(wanted, home_bytes_max)
+            self._check_quota(wanted, bytes_max)
             self._write(wanted)
             return wanted
 
-    def begin_again(self, wanted: Holding, home_bytes_max: int | None) -> Holding:
+    def begin_again(self, wanted: Holding, bytes_max: int | None) -> Holding:
         """Begin an object that was lost, in the place of what is noted of it.
 
         Raises Conflict: ERASED; ResourceExhausted: QUOTA.
@@ -96,7 +96,7 @@ class Holdings:
             if kept is not None and kept.state in ERASED_STATES:
                 raise erased()
             if kept is None:
-                self._check_quota(wanted, home_bytes_max)
+                self._check_quota(wanted, bytes_max)
             begun = wanted if kept is None else replace(wanted, keepers=kept.keepers)
             self._write(begun)
             return begun
@@ -158,6 +158,13 @@ class Holdings:
         query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND home = ?"  # noqa: S608
         return [_holding(row) for row in self._database.rows(query, HoldingState.COMPLETE, own)]
 
+    def staged(self) -> tuple[int, int]:
+        """How many puts are unfinished, and how many bytes they are to have."""
+        [(count, size)] = self._database.rows(
+            "SELECT count(*), coalesce(sum(bytes), 0) FROM holdings WHERE state = ?", HoldingState.DRAFT
+        )
+        return int(count), int(size)
+
     def bytes_of(self, home: str) -> int:
         """How many bytes a member has here, unfinished copies included."""
         query = "SELECT coalesce(sum(bytes), 0) FROM holdings WHERE home = ? AND state NOT IN (?, ?)"
@@ -168,11 +175,12 @@ class Holdings:
         """Let go of the file."""
         self._database.close()
 
-    def _check_quota(self, wanted: Holding, home_bytes_max: int | None) -> None:
-        used = self.bytes_of(wanted.home)
-        if home_bytes_max is not None and used + wanted.size > home_bytes_max:
-            limit = f"the setting foreign_bytes_max allows {home_bytes_max}"
-            raise ResourceExhausted("QUOTA", f"{wanted.home} has {used} bytes here, and {limit}.", "S2")
+    def _check_quota(self, wanted: Holding, bytes_max: int | None) -> None:
+        query = "SELECT coalesce(sum(bytes), 0) FROM holdings WHERE writer = ? AND state NOT IN (?, ?)"
+        [(used,)] = self._database.rows(query, wanted.writer, *ERASED_STATES)
+        if bytes_max is not None and int(used) + wanted.size > bytes_max:
+            limit = f"the settings writer_bytes_max and foreign_bytes_max allow {bytes_max}"
+            raise ResourceExhausted("QUOTA", f"{wanted.writer} has {int(used)} bytes here, and {limit}.", "S2")
 
     def _write(self, each: Holding) -> None:
         row = (

@@ -21,8 +21,12 @@ _log = Log("consilium.storage.scrubbing")
 
 @dataclass(slots=True)
 class ScrubState:
-    """What the scrub has found; `last_round_ms` in milliseconds since 1970-01-01 UTC, None before the first."""
+    """What the scrub has found; `last_round_ms` in milliseconds since 1970-01-01 UTC, None before the first.
 
+    `chunks_scrubbed` counts all rounds, `chunks_read` the present one.
+    """
+
+    chunks_scrubbed: int = 0
     chunks_read: int = 0
     chunks_total: int = 0
     chunks_damaged: int = 0
@@ -100,6 +104,7 @@ class Scrub:
             except DataLoss:
                 await self._heal(manifest.record_id, index)
             self.state.chunks_read += 1
+            self.state.chunks_scrubbed += 1
             await asyncio.sleep(self._pause_s)
 
     async def _heal(self, record_id: bytes, index: int) -> None:

@@ -32,6 +32,12 @@ class StorageSettings(ServerSettings):
     foreign_bytes_max: int = setting(
         256 * GIB, "The most bytes kept for any one other member.", least=0, most=1_048_576 * GIB
     )
+    writer_bytes_max: int = setting(
+        1_024 * GIB,
+        "The most bytes kept for any one person or application of this member.",
+        least=0,
+        most=1_048_576 * GIB,
+    )
     streams_max: int = setting(64, "The most objects that stream at once; each needs about 1 MiB.", least=1, most=4_096)
     disk_jobs_max: int = setting(8, "The most reads and writes of the disk at once.", least=1, most=64)
     draft_s: int = setting(86_400, "The seconds after which an unfinished put is dropped.", least=60, most=31_536_000)

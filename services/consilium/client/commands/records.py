@@ -1,5 +1,6 @@
 """`consilium record`: encrypt and store at home, list, fetch what was granted and open it (rules S2, S3)."""
 
+from collections.abc import AsyncGenerator
 from hashlib import sha256 as running_sha256
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -36,7 +37,7 @@ from consilium.client.keys import RecipientKeys
 from consilium.client.notebook import KeptRecord
 from consilium.client.outgoing import length_of
 from consilium.client.private_files import private_in_progress
-from consilium.client.recipient import OpenedRecord, RecipientClient
+from consilium.client.recipient import OpenedRecord
 from consilium.client.retention import ErasedRecord
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound
 from consilium.kernel.hashing import sha256
@@ -111,12 +112,16 @@ def list_records(
 
 
 @app.command(epilog=examples("consilium record get lin.reference --why referral.pdf --out scan.dcm --as radiology"))
-def get(
+def get(  # noqa: PLR0913  all of this is said to it
     reference: Annotated[Path, typer.Argument(help="The reference file you had from the owner.")],
     record: Annotated[str | None, typer.Argument(help="Which record in it; may be left out when it names one.")] = None,
     *,
     why: Annotated[Path, typer.Option(help="The document that says why; only its SHA-256 goes onto the ledger.")],
     out: Annotated[Path, typer.Option(help="The file to write; none is overwritten.")],
+    only: Annotated[
+        str | None,
+        typer.Option("--range", help="Only these bytes, first-last, both counted from 0: 0-1023 for the first KiB."),
+    ] = None,
     name: SeedName = None,
     passphrase_file: PassphraseFile = None,
     settings: SettingsFile = None,
@@ -130,12 +135,14 @@ def get(
     async def work(desk: PersonDesk) -> Told:
         paper, reason = read_reference(reference), sha256(why.read_bytes())
         label, chosen = paper.record_named(record)
+        wanted = None if only is None else _range(only)
         if out.exists():
             raise FailedPrecondition("FILE_EXISTS", f"{out} exists; name another file, or move it away.")
         client = desk.alliance.recipient(RecipientKeys(desk.person.seed))
         with private_in_progress(out) as file:  # before anybody is asked: a request stands on the ledger for good
             opened = await client.open(paper.grant_id, chosen, reason)
-            facts = {"label": label, **_request_facts(paper, opened), **await _fetched(desk, client, opened, file, out)}
+            pieces = client.read(opened) if wanted is None else client.read_range(opened, *wanted)
+            facts = {"label": label, **_request_facts(paper, opened), **await _fetched(desk, pieces, opened, file, out)}
         shown = {each: str(facts[each]) for each in ("label", "record", "request", "height", "out", "bytes", "sha256")}
         late = [styled(f"{each['member']} did not do its part: {each['reason']}", "yellow") for each in facts["faults"]]
         return Told(facts, (facts_table("Opened and checked", shown), *late))
@@ -229,13 +236,21 @@ def _request_facts(paper: Reference, opened: OpenedRecord) -> dict[str, Any]:
     }
 
 
+def _range(text: str) -> tuple[int, int]:
+    """The offset and the length that first-last means. Raises InvalidArgument: BAD_RANGE."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal()) or int(first) > int(last):
+        raise InvalidArgument("BAD_RANGE", f"{text!r} is no range: first-last, as in 0-1023.")
+    return int(first), int(last) - int(first) + 1
+
+
 async def _fetched(
-    desk: PersonDesk, client: RecipientClient, opened: OpenedRecord, file: IO[bytes], out: Path
+    desk: PersonDesk, pieces: AsyncGenerator[bytes, None], opened: OpenedRecord, file: IO[bytes], out: Path
 ) -> dict[str, Any]:
     """Write the record's bytes as they are checked; the file has its name once the last byte was."""
     digest, done = running_sha256(), 0
     with Bar(out.name, padded_bytes(opened.manifest.size_class), desk.options.as_json) as show:
-        async for piece in client.read(opened):
+        async for piece in pieces:
             digest.update(piece)
             file.write(piece)
             done += len(piece)

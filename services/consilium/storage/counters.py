@@ -1,0 +1,36 @@
+"""The storage service's own metrics (rules S8, S9); read when Prometheus asks, so that counting costs nothing."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from consilium.storage.driver import Driver
+from consilium.storage.erasing import Erasing
+from consilium.storage.healing import Healing
+from consilium.storage.scrubbing import Scrub
+
+
+class StorageCounters(Collector):
+    """What is kept, what was found damaged and had again, what is missing, what was erased."""
+
+    def __init__(self, driver: Driver, erasing: Erasing, healing: Healing, scrub: Scrub) -> None:
+        self._driver, self._erasing, self._healing, self._scrub = driver, erasing, healing, scrub
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they stand."""
+        holdings, scrub, healing = self._driver.stores.holdings, self._scrub.state, self._healing
+        puts, size = holdings.staged()
+        yield GaugeMetricFamily("consilium_storage_objects", "Objects that are complete.", holdings.count())
+        yield GaugeMetricFamily("consilium_storage_staged_puts", "Puts that are unfinished.", puts)
+        yield GaugeMetricFamily("consilium_storage_staged_bytes", "The bytes they are to have.", size)
+        yield CounterMetricFamily("consilium_storage_scrubbed_chunks", "Chunks read back.", scrub.chunks_scrubbed)
+        yield CounterMetricFamily("consilium_storage_damaged_chunks", "Of those, damaged.", scrub.chunks_damaged)
+        yield CounterMetricFamily("consilium_storage_healed_chunks", "Of those, healed.", scrub.chunks_healed)
+        yield CounterMetricFamily("consilium_storage_healed_objects", "Had again whole.", healing.objects_healed)
+        yield GaugeMetricFamily("consilium_storage_copies_missing", "Due at others and not there.", healing.copies_missing)
+        yield CounterMetricFamily("consilium_storage_copies_restored", "Brought to others anew.", healing.copies_restored)
+        yield GaugeMetricFamily("consilium_storage_orphans", "Objects that no record names.", scrub.orphans)
+        yield CounterMetricFamily("consilium_storage_erased_objects", "Destroyed since the start.", self._erasing.erased)
+        ended_s = (scrub.last_round_ms or 0) / 1_000
+        yield GaugeMetricFamily("consilium_storage_scrub_timestamp_seconds", "When the last round ended, or 0.", ended_s)

@@ -1,0 +1,138 @@
+"""Bad input to a running storage service: a typed refusal, nothing half visible, room given back (S2)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from consilium.api.storage.v1 import storage_pb2 as pb
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from consilium.runtime.disk import File, OsDisk, OsFile
+from consilium.runtime.names import Role
+from consilium.storage.counters import StorageCounters
+from consilium.storage.store import EmbeddedObjectStore
+from tests.storage_service.test_storage_service import SECRET, chain_of, play, put, refused
+from tests.storage_service.world import HOME, Station, World, chunk, finish, frames, start
+from tests.stores.objects import TWO_CHUNKS, make_chunks, make_manifest, record_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHUNKS = make_chunks("scan", TWO_CHUNKS)
+MANIFEST = make_manifest("scan", TWO_CHUNKS, CHUNKS)
+STATE = pb.GetPutStateRequest(record_id=MANIFEST.record_id)
+BEGIN = start(MANIFEST.record_id, TWO_CHUNKS)
+SIZE = sum(map(len, CHUNKS))
+
+
+class SmallFile(OsFile):
+    """A file on a small disk."""
+
+    def __init__(self, descriptor: int, disk: SmallDisk) -> None:
+        super().__init__(descriptor)
+        self._disk = disk
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Fails as a full disk does, before any byte."""
+        if len(data) > self._disk.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._disk.room -= len(data)
+        super().write(offset, data)
+
+
+class SmallDisk(OsDisk):
+    """The machine's disk, of which so many bytes are left."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def open(self, path: Path, *, create: bool = False) -> File:
+        """A file that takes no more than there is room for."""
+        return SmallFile(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600), self)
+
+
+async def nothing_is_there(station: Station, folder: Path) -> None:
+    """Neither an object nor a byte of one."""
+    assert station.driver.stores.objects.record_ids() == []
+    assert os.listdir(folder / "chunks") == []
+
+
+def metrics(station: Station) -> str:
+    """What Prometheus reads."""
+    registry = CollectorRegistry()
+    registry.register(StorageCounters(station.driver, station.erasing, station.healing, station.scrub))
+    return generate_latest(registry).decode()
+
+
+def test_an_upload_abandoned_half_way_is_dropped_and_its_room_given_back(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with world.storage(HOME, draft_s=-5) as station:
+            stub = world.application(station)
+            await refused(stub.PutObject(iter([BEGIN, chunk(0, CHUNKS[0])])), FailedPrecondition, "PUT_NOT_FINISHED")
+            assert f"consilium_storage_staged_bytes {float(SIZE)}" in metrics(station)
+            assert station.driver.stores.holdings.bytes_of(HOME) == SIZE
+            await station.scrub.tidy()
+            assert station.driver.stores.holdings.bytes_of(HOME) == 0
+            assert "consilium_storage_staged_bytes 0.0" in metrics(station)
+            await nothing_is_there(station, tmp_path / f"state-{HOME}")
+            await refused(stub.GetPutState(STATE), NotFound, "NO_SUCH_OBJECT")
+            await put(world, stub)
+            assert "consilium_storage_objects 1.0" in metrics(station)
+
+    play(tmp_path, scene)
+
+
+def test_a_wrong_length_or_digest_makes_no_object(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            stub, end = world.application(station), finish(MANIFEST, SECRET, chain_of(world))
+            for index, data in ((0, CHUNKS[0][:-1]), (1, CHUNKS[0]), (2, b"x"), (1, CHUNKS[1] + b"x")):
+                await refused(stub.PutObject(iter([BEGIN, chunk(index, data), end])), InvalidArgument, "BAD_CHUNK_PLACE")
+            changed = bytes([CHUNKS[1][0] ^ 1]) + CHUNKS[1][1:]
+            wrong = [BEGIN, chunk(0, CHUNKS[0]), chunk(1, changed), end]
+            await refused(stub.PutObject(iter(wrong)), FailedPrecondition, "CHUNKS_MISSING")
+            other = finish(replace(MANIFEST, size_class=TWO_CHUNKS - 1), SECRET, chain_of(world))
+            await refused(stub.PutObject(iter([BEGIN, other])), InvalidArgument, "OTHER_MANIFEST")
+            assert station.driver.stores.objects.record_ids() == []
+            assert station.driver.stores.secrets.record_ids() == []
+            await put(world, stub)
+
+    play(tmp_path, scene)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    """What was begun is dropped, so that others have the room; with more room the same put goes through."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            stub, disk, objects = world.application(station), SmallDisk(len(CHUNKS[0]) + 10), station.driver.stores.objects
+            assert isinstance(objects, EmbeddedObjectStore)
+            objects._disk = disk  # noqa: SLF001  the disk fills up under a store that is open
+            sent = frames(MANIFEST, CHUNKS, SECRET, chain_of(world))
+            await refused(stub.PutObject(sent), ResourceExhausted, "DISK_FULL")
+            await nothing_is_there(station, tmp_path / f"state-{HOME}")
+            disk.room = 2 * SIZE
+            await put(world, stub)
+            assert objects.read_chunk(MANIFEST.record_id, 1) == CHUNKS[1]
+
+    play(tmp_path, scene)
+
+
+def test_a_writer_beyond_its_quota_is_refused_before_a_byte(tmp_path: Path) -> None:
+    """Of each person and application by itself; what is erased is given back."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME, writer_bytes_max=SIZE + 100) as station:
+            stub, folder = world.application(station), tmp_path / f"state-{HOME}" / "chunks"
+            await put(world, stub)
+            await refused(stub.PutObject(iter([start(record_id("more"), TWO_CHUNKS)])), ResourceExhausted, "QUOTA")
+            assert os.listdir(folder) == [MANIFEST.record_id.hex()]
+            await put(world, world.person(station, Role.PATIENT), "another's")
+            await stub.EraseObject(pb.EraseObjectRequest(record_id=MANIFEST.record_id))
+            await put(world, stub, "more")
+
+    play(tmp_path, scene)
