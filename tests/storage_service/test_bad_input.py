@@ -58,7 +58,7 @@ class SmallDisk(OsDisk):
 async def nothing_is_there(station: Station, folder: Path) -> None:
     """Neither an object nor a byte of one."""
     assert station.driver.stores.objects.record_ids() == []
-    assert os.listdir(folder / "chunks") == []
+    assert OsDisk().names(folder / "chunks") == []
 
 
 def metrics(station: Station) -> str:
@@ -130,7 +130,7 @@ def test_a_writer_beyond_its_quota_is_refused_before_a_byte(tmp_path: Path) -> N
             stub, folder = world.application(station), tmp_path / f"state-{HOME}" / "chunks"
             await put(world, stub)
             await refused(stub.PutObject(iter([start(record_id("more"), TWO_CHUNKS)])), ResourceExhausted, "QUOTA")
-            assert os.listdir(folder) == [MANIFEST.record_id.hex()]
+            assert OsDisk().names(folder) == [MANIFEST.record_id.hex()]
             await put(world, world.person(station, Role.PATIENT), "another's")
             await stub.EraseObject(pb.EraseObjectRequest(record_id=MANIFEST.record_id))
             await put(world, stub, "more")

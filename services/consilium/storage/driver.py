@@ -1,15 +1,16 @@
 """What the storage service does between its border and its stores: puts, copies, reads that repair (rules S2, S8).
 
-Disk work happens in threads, a bounded number at once; a stream holds one chunk and asks for the next only when that one is
-with the operating system, so a slow disk slows the sender and never fills memory.
+Disk work happens in threads, a bounded number at once; a stream holds a few chunks and asks for the next only when the first
+of them is with the operating system, so a slow disk slows the sender and never fills memory.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import (
@@ -50,6 +51,8 @@ from consilium.storage.peers import OtherStorages
 from consilium.storage.shredding import ShredSecretStore
 from consilium.storage.store import ObjectStore
 
+INTAKE_CHUNKS = 4
+"""How many chunks of a stream may be on their way to the disk."""
 RECHECK_S = 5.0
 """How often, in seconds, a running read asks again whether its grant stands."""
 Given = ParamSpec("Given")
@@ -95,6 +98,41 @@ class MemberKeys:
 
     signer: Signer
     escrow: bytes = field(repr=False)
+
+
+class Intake:
+    """The chunks of one stream on their way to the disk: the next ones come while this one is written.
+
+    With the end of the block none is on its way any more.
+    """
+
+    def __init__(self, put: Callable[[Holding, int, bytes], Awaitable[None]]) -> None:
+        """`put` takes one chunk in."""
+        self._put = put
+        self._writing: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> Self:
+        """Nothing is on its way yet."""
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        """Wait for what is being written; what it fails with is the block's no more."""
+        if self._writing:
+            await asyncio.wait(self._writing)
+        for each in self._writing:
+            if not each.cancelled():
+                each.exception()  # looked at, so that it is not reported as overlooked
+
+    async def take(self, holding: Holding, index: int, data: bytes) -> None:
+        """Send a chunk on its way, when there is room; raises what an earlier one failed with."""
+        if len(self._writing) >= INTAKE_CHUNKS:
+            await self._writing.popleft()
+        self._writing.append(asyncio.ensure_future(self._put(holding, index, data)))
+
+    async def settle(self) -> None:
+        """Wait for all of them; raises what one has failed with."""
+        while self._writing:
+            await self._writing.popleft()
 
 
 class Driver:
@@ -143,6 +181,13 @@ class Driver:
         return None if state.value is None else decode(RetentionState, state.value, self.chain_id)
 
     # --- writing ---
+
+    @contextlib.asynccontextmanager
+    async def intake(self) -> AsyncIterator[Intake]:
+        """One of the streams that may run at once, with its chunks. Raises ResourceExhausted: TOO_MANY_STREAMS."""
+        with self.stream():
+            async with Intake(self.put_chunk) as intake:
+                yield intake
 
     async def begin_put(self, record_id: bytes, size_class: int, writer: PeerIdentity) -> Holding:
         """Begin or resume a put of this member's own; raises as `Holdings.begin`, and OBJECT_TOO_LARGE, BAD_SIZE_CLASS."""

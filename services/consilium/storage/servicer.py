@@ -36,7 +36,7 @@ class StorageServicer(StorageServiceServicer):
 
     async def PutObject(self, request_iterator: AsyncIterator[pb.PutObjectRequest], _: Context) -> pb.PutObjectResponse:
         """Store an object of this member's own."""
-        with self._driver.stream():
+        async with self._driver.intake() as intake:
             holding: Holding | None = None
             async for request in request_iterator:
                 frame = request.WhichOneof("frame")
@@ -46,8 +46,9 @@ class StorageServicer(StorageServiceServicer):
                     record_id = wire.record_id(request.start.record_id)
                     holding = await self._driver.begin_put(record_id, request.start.size_class, calls.peer())
                 elif frame == "chunk":
-                    await self._driver.put_chunk(holding, *wire.chunk(request.chunk))
+                    await intake.take(holding, *wire.chunk(request.chunk))
                 else:
+                    await intake.settle()
                     return await self._finish_put(holding, request.finish)
         raise not_finished()
 
@@ -69,7 +70,7 @@ class StorageServicer(StorageServiceServicer):
         self, request_iterator: AsyncIterator[pb.ReplicateObjectRequest], _: Context
     ) -> pb.ReplicateObjectResponse:
         """Store a copy for another member."""
-        with self._driver.stream():
+        async with self._driver.intake() as intake:
             begun: tuple[Holding, Manifest] | None = None
             escrow = b""
             async for request in request_iterator:
@@ -79,8 +80,9 @@ class StorageServicer(StorageServiceServicer):
                 if begun is None:
                     begun, escrow = await self._begin_copy(request.start), wire.escrow(request.start.sealed_shred_secret)
                 elif frame == "chunk":
-                    await self._driver.put_chunk(begun[0], *wire.chunk(request.chunk))
+                    await intake.take(begun[0], *wire.chunk(request.chunk))
                 else:
+                    await intake.settle()
                     receipt = await self._driver.finish_copy(*begun, escrow)
                     return pb.ReplicateObjectResponse(receipt=wire.receipt_message(receipt, self._chain_id))
         raise not_finished()

@@ -11,7 +11,9 @@ sync an object is what makes a put fast (bench/stores.py measures it beside SQLi
 
 import errno
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Protocol, Self
@@ -32,6 +34,10 @@ from consilium.storage.core.manifest import (
 )
 
 RECORD_ID_BYTES = 16
+SYNC_BYTES = 67_108_864
+"""How much of an object may be written before it is made durable on the way."""
+READ_BACK_THREADS, READ_BACK_AHEAD = 4, 64
+"""How many threads read a large object back, and how many chunks they are given at a time."""
 MANIFESTS_HELD_MAX = 64
 """How many manifests are held decoded; reading a large object chunk by chunk asks for one again and again."""
 
@@ -151,12 +157,37 @@ class MemoryObjectStore:
 
 
 class _Draft:
-    """The open file of an object that is being put; `closed` once it is an object, or dropped."""
+    """The open file of an object that is being put; `closed` once it is an object, or dropped.
+
+    What is written is made durable every `SYNC_BYTES`, so that the end of a large put has little left to sync.
+    """
 
     def __init__(self, file: File) -> None:
         self.file = file
         self.lock = RLock()
         self.closed = False
+        self._unsynced = 0
+
+    def put(self, index: int, chunk: bytes) -> None:
+        """Write a chunk at its place."""
+        self.file.write(index * CHUNK_BYTES, chunk)
+        self._unsynced += len(chunk)
+        if self._unsynced >= SYNC_BYTES:
+            self.file.sync()
+            self._unsynced = 0
+
+    def leaves(self, manifest: Manifest) -> Iterator[bytes]:
+        """The leaf hashes of the chunks as they lie in the file, in order; of a large object several are read at once."""
+        count = len(manifest.chunk_hashes)
+        if count <= READ_BACK_AHEAD:
+            yield from map(self._leaf, repeat(manifest), range(count))
+            return
+        with ThreadPoolExecutor(READ_BACK_THREADS, "read-back") as pool:
+            for first in range(0, count, READ_BACK_AHEAD):
+                yield from pool.map(self._leaf, repeat(manifest), range(first, min(first + READ_BACK_AHEAD, count)))
+
+    def _leaf(self, manifest: Manifest, index: int) -> bytes:
+        return leaf_hash(self.file.read(*chunk_place(manifest, index)))
 
     def close(self) -> None:
         """Let go of the file, once nobody works with it."""
@@ -205,7 +236,7 @@ class EmbeddedObjectStore:
             if draft is None:
                 check_same_chunk(self.read_manifest(record_id), index, chunk)
             else:
-                draft.file.write(index * CHUNK_BYTES, chunk)
+                draft.put(index, chunk)
 
     def staged(self, record_id: bytes) -> list[bytes]:
         """The leaf hashes of the chunks put so far, read back."""
@@ -222,8 +253,8 @@ class EmbeddedObjectStore:
             if draft is None:
                 check_same_object(self.read_manifest(manifest.record_id), manifest)
                 return
-            for index in range(len(manifest.chunk_hashes)):
-                check_arrived(manifest, index, draft.file.read(*chunk_place(manifest, index)))
+            for index, leaf in enumerate(draft.leaves(manifest)):
+                check_leaf(manifest, index, leaf)
             draft.file.truncate(ciphertext_bytes(manifest))
             draft.file.sync()
             self._disk.sync_directory(self._directory)
@@ -378,7 +409,12 @@ def disk_fault(path: Path, error: OSError) -> ResourceExhausted | DataLoss:
 
 def check_arrived(manifest: Manifest, index: int, chunk: bytes) -> None:
     """Raise FailedPrecondition (CHUNKS_MISSING) unless this is the chunk the manifest names."""
-    if leaf_hash(chunk) != manifest.chunk_hashes[index]:
+    check_leaf(manifest, index, leaf_hash(chunk))
+
+
+def check_leaf(manifest: Manifest, index: int, leaf: bytes) -> None:
+    """Raise FailedPrecondition (CHUNKS_MISSING) unless this is the leaf hash of the chunk the manifest names."""
+    if leaf != manifest.chunk_hashes[index]:
         raise FailedPrecondition("CHUNKS_MISSING", f"Chunk {index} is missing or is another: put it again.", "S2")
 
 
