@@ -20,7 +20,6 @@ from consilium.consensus.core.events import (
     ViewRecord,
 )
 from consilium.consensus.core.messages import (
-    BatchOffer,
     Checkpoint,
     Commit,
     Message,
@@ -75,12 +74,15 @@ class _Fixed:
     left: dict[tuple[int, int], None] = field(default_factory=dict)
     entered: dict[tuple[int, int], None] = field(default_factory=dict)
     batches: dict[bytes, None] = field(default_factory=dict)
+    named: dict[tuple[int, int, int], tuple[bytes, ...]] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
         """Take one record in."""
         match record:
             case ProposalRecord(epoch=epoch, view=view, header=header):
-                self.proposals[epoch, view, decode(Header, header, CHAIN_ID).height] = sha256(header)
+                named = decode(Header, header, CHAIN_ID)
+                self.proposals[epoch, view, named.height] = sha256(header)
+                self.named[epoch, view, named.height] = named.batch_digests
             case PreparedRecord(epoch=epoch, height=height, certificate=certificate):
                 self.prepared[epoch, certificate.view, height] = sha256(certificate.header)
             case ViewRecord(epoch=epoch, view=view):
@@ -92,12 +94,13 @@ class _Fixed:
             case _:
                 pass
 
-    def covers(self, message: Message) -> bool:  # noqa: PLR0911  one answer for each kind of word
+    def covers(self, message: Message) -> bool:
         """Whether the log fixes what the message says."""
         match message:
             case PrePrepare(signed=signed) | Prepare(signed=signed):
                 vote = signed.vote
-                return self.proposals.get((vote.epoch, vote.view, vote.height)) == vote.digest
+                slot = vote.epoch, vote.view, vote.height
+                return self.proposals.get(slot) == vote.digest and all(each in self.batches for each in self.named[slot])
             case Commit(signed=signed):
                 vote = signed.vote
                 return self.prepared.get((vote.epoch, vote.view, vote.height)) == vote.digest
@@ -109,8 +112,6 @@ class _Fixed:
                 return (epoch, view) in self.entered
             case Stored(digest=digest):
                 return digest in self.batches
-            case BatchOffer(batch=batch):
-                return open_batch(batch, CHAIN_ID).digest in self.batches
             case _:
                 return True
 
@@ -118,12 +119,16 @@ class _Fixed:
 def check_fixed_first(effects: Iterable[Effect]) -> int:
     """Fail when a word leaves before the record that fixes it; how many words were looked at."""
     fixed, looked_at = _Fixed(), 0
+    written: tuple[Record, ...] = ()
     for effect in effects:
         match effect:
+            case Persist(records=records, at_leisure=True):
+                written += records
             case Persist(records=records, replace=replace):
-                fixed = _Fixed() if replace else fixed
-                for record in records:
+                fixed, known = _Fixed() if replace else fixed, () if replace else written
+                for record in (*known, *records):
                     fixed.add(record)
+                written = ()
             case Send(message=message) | Broadcast(message=message):
                 assert fixed.covers(message), f"said before it is durable: {type(message).__name__}"
                 looked_at += 1

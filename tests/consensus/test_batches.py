@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from consilium.consensus.core.batching import BUSY_WAITS, QUEUED_BATCHES_MAX
-from consilium.consensus.core.events import BatchRecord, Received, Submitted, Timer
+from consilium.consensus.core.events import BatchRecord, Persist, Received, Submitted, Timer
 from consilium.consensus.core.messages import (
     BatchOffer,
     BatchReady,
@@ -264,6 +264,40 @@ def test_transactions_gather_while_an_own_batch_is_being_ordered() -> None:
     assert seat.state.pending == []
     cluster.obey(seat, seat.replica.step(Submitted(cluster.now_ms, (make_record(SECOND, 4),))))
     assert seat.alarms[Timer.BATCH] == cluster.now_ms + wait_ms
+
+
+def test_a_batch_leaves_at_once_where_waiting_brings_nothing() -> None:
+    """C4: with nothing under way a lone submission does not wait; where the last batch gathered several, the next waits."""
+    cluster = Cluster(parameters=replace(PARAMETERS, batch_bytes_max=1_000_000))
+    seat, wait_ms = cluster.seats[SECOND], cluster.parameters.batch_wait_ms
+    for number in (1, 2):
+        cluster.obey(seat, seat.replica.step(Submitted(cluster.now_ms, (make_record(SECOND, number),))))
+        assert (seat.state.pending, Timer.BATCH in seat.alarms) == ([], False)
+        cluster.run()
+    assert [len(open_batch(data, CHAIN_ID).transactions) for block in seat.blocks for data in block.batches] == [1, 1]
+    cluster.arrives = lambda _sender, _to, message: not isinstance(message, Commit)
+    for number in (3, 4, 5):
+        cluster.obey(seat, seat.replica.step(Submitted(cluster.now_ms, (make_record(SECOND, number),))))
+        cluster.run()
+    cluster.arrives = lambda _sender, _to, _message: True
+    for _ in range(2):
+        cluster.ring_all(Timer.RESEND)
+    assert [len(open_batch(data, CHAIN_ID).transactions) for block in seat.blocks for data in block.batches] == [1, 1, 1, 2]
+    cluster.obey(seat, seat.replica.step(Submitted(cluster.now_ms, (make_record(SECOND, 6),))))
+    assert (len(seat.state.pending), seat.alarms[Timer.BATCH]) == (1, cluster.now_ms + wait_ms)
+
+
+def test_a_small_batch_waits_for_the_sync_of_a_proposal_and_a_large_one_does_not() -> None:
+    """C4, C5: nothing rests on a small batch before a proposal names it; "stored" is said of a large one at once."""
+    small, large_one = Cluster(), Cluster(parameters=TINY)
+    small.submit(SECOND, make_record(SECOND, 1))
+    large_one.submit(SECOND, *large(SECOND, 1))
+    for cluster, at_leisure in ((small, True), (large_one, False)):
+        for name in (SECOND, BACKUP):
+            seat = cluster.seats[name]
+            kept = [each for each in seat.effects if isinstance(each, Persist) and isinstance(each.records[0], BatchRecord)]
+            assert [each.at_leisure for each in kept] == [at_leisure]
+            check_fixed_first(seat.effects)
 
 
 def test_a_batch_never_holds_more_transactions_than_it_may() -> None:

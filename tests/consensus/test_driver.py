@@ -52,17 +52,19 @@ class WatchedLog(MemoryVoteLog):
         super().__init__()
         self._chain_id = chain_id
         self.durable: list[object] = []
+        self._fresh: list[object] = []
         self.broken = False
 
     def append(self, records: Sequence[bytes]) -> None:
         super().append(records)
-        self._fresh = [decode(LogEntry, each, self._chain_id).record for each in records]
+        self._fresh += [decode(LogEntry, each, self._chain_id).record for each in records]
 
     def sync(self) -> None:
         if self.broken:
             raise DataLoss("SYNC_FAILED", "The disk is gone.", "C5")
         super().sync()
         self.durable += self._fresh
+        self._fresh = []
 
 
 class Room:
@@ -265,6 +267,9 @@ def test_steps_that_waited_together_share_one_write() -> None:
     assert together([Persist((first,)), Persist((second, third))]) == Persist((first, second, third))
     replaced = [Persist((first,)), Persist((second,), replace=True), Persist((batch,))]
     assert together(replaced) == Persist((second, batch), replace=True)
+    later = Persist((batch,), at_leisure=True)
+    assert together([later, later]) == Persist((batch, batch), at_leisure=True)
+    assert together([later, Persist((first,))]) == Persist((batch, first))
 
 
 def test_a_timer_that_was_moved_rings_once() -> None:

@@ -227,10 +227,11 @@ class Member:
         for effect in effects:
             self._tick()
             match effect:
-                case Persist(records, replace):
+                case Persist(records, replace, at_leisure):
                     (self.log.replace if replace else self.log.append)(records)
                     self._tick()
-                    self.log.sync()
+                    if not at_leisure:
+                        self.log.sync()
                 case Send(to, message):
                     self._post((to,), message)
                 case Broadcast(to, message):

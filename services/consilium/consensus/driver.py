@@ -300,7 +300,9 @@ class Driver:
         """Make all records durable, then send and deliver in order (C5)."""
         log, persist = self._around.log, together(effects)
         speaks_again = log.lost and self._replica.state.silence is None
-        if persist is not None:
+        if persist is not None and persist.at_leisure:
+            log.append(self._entries(persist))
+        elif persist is not None:
             await run_to_end(self._write, persist)
         if speaks_again:
             await run_to_end(log.end_silence)
@@ -317,13 +319,15 @@ class Driver:
 
     def _write(self, persist: Persist) -> None:
         """Make records durable, all at the cost of one sync."""
-        log = self._around.log
-        entries = [encode(LogEntry(each), self._identity.chain_id) for each in persist.records]
+        log, entries = self._around.log, self._entries(persist)
         if persist.replace:
             log.prune(entries)
         else:
             log.append(entries)
             log.sync()
+
+    def _entries(self, persist: Persist) -> list[bytes]:
+        return [encode(LogEntry(each), self._identity.chain_id) for each in persist.records]
 
     def _post(self, to: Sequence[str], message: Message) -> None:
         me = self._identity
@@ -380,14 +384,15 @@ def recovered(log: VoteLog, chain_id: bytes) -> Recovered:
 def together(effects: Iterable[Effect]) -> Persist | None:
     """All records of several steps as one write, or None; a replacement drops what came before it."""
     records: list[Record] = []
-    replace = wanted = False
+    wanted = replace = False
+    at_leisure = True
     for effect in effects:
         if isinstance(effect, Persist):
-            wanted = True
+            wanted, at_leisure = True, at_leisure and effect.at_leisure
             if effect.replace:
                 records, replace = [], True
             records += effect.records
-    return Persist(tuple(records), replace) if wanted else None
+    return Persist(tuple(records), replace, at_leisure) if wanted else None
 
 
 def _takes_long(message: Message) -> bool:

@@ -5,7 +5,7 @@ delegate streams it to the others, each makes it durable and answers "stored", a
 without a vote offers its batches to f+1 delegates, of which one is honest; each of these becomes the ingress.
 """
 
-from consilium.consensus.core.events import BatchRecord, Received, SetTimer, Timer
+from consilium.consensus.core.events import BatchRecord, CancelTimer, Received, SetTimer, Timer
 from consilium.consensus.core.forming import form_batch
 from consilium.consensus.core.messages import (
     BatchOffer,
@@ -37,11 +37,15 @@ def submit(state: State, transactions: tuple[bytes, ...]) -> None:
     if state.pending_bytes > QUEUED_BATCHES_MAX * state.parameters.batch_bytes_max:
         raise ResourceExhausted("QUEUE_FULL", "Too many transactions wait to be ordered; send them again later.", "C4")
     queue(state, transactions)
+    if state.pending and _is_idle(state):
+        state.effects.append(CancelTimer(Timer.BATCH))
+        cut_batch(state)
 
 
 def queue(state: State, transactions: tuple[bytes, ...]) -> None:
     """Queue transactions for this member's next batches; a full one leaves at once, the rest after the wait."""
     parameters = state.parameters
+    state.gathered += 1
     for transaction in transactions:
         if not state.pending:
             state.effects.append(SetTimer(Timer.BATCH, _wait_ms(state)))
@@ -50,6 +54,12 @@ def queue(state: State, transactions: tuple[bytes, ...]) -> None:
         is_full = len(state.pending) >= BATCH_TRANSACTIONS_MAX or state.pending_bytes >= parameters.batch_bytes_max
         if is_full and state.pool.has_room(state.identity.member_id):
             _cut_one(state)
+
+
+def _is_idle(state: State) -> bool:
+    """Whether to wait for others is of no use: nothing is under way, and waiting brought none the last time."""
+    is_busy = state.pool.is_loaded(state.identity.member_id) or state.log.top(state.view) > state.tip.height
+    return not is_busy and not state.gathers
 
 
 def _wait_ms(state: State) -> int:
@@ -66,6 +76,7 @@ def cut_when_ordered(state: State) -> None:
 
 def cut_batch(state: State) -> None:
     """Sign what is queued as batches and offer them; over this member's own quota the rest stays queued for later."""
+    state.gathers, state.gathered = state.gathered > 1, 0
     while state.pending and state.pool.has_room(state.identity.member_id):
         _cut_one(state)
     if state.pending:
@@ -79,7 +90,7 @@ def _cut_one(state: State) -> None:
     state.pending_bytes -= sum(map(len, chosen))
     opened = open_batch(form_batch(identity.member_id, state.member_signer, chosen, identity.chain_id), identity.chain_id)
     if state.pool.add(opened, state.now_ms, ingress=True):
-        state.persist(BatchRecord(opened.data))
+        _keep(state, opened)
         offer(state, opened)
 
 
@@ -146,8 +157,13 @@ def take(state: State, opened: OpenedBatch, *, limited: bool) -> bool:
     """Keep a batch, durably; what comes inside a proposal is bounded by it and not by the quota."""
     is_new = state.pool.add(opened, state.now_ms, ingress=False, limited=limited)
     if is_new:
-        state.persist(BatchRecord(opened.data))
+        _keep(state, opened)
     return is_new
+
+
+def _keep(state: State, opened: OpenedBatch) -> None:
+    """Durable before "stored" is said of a large batch; a small one before a proposal that names it is accepted (C4, C5)."""
+    state.persist(BatchRecord(opened.data), at_leisure=state.pool.is_small(opened))
 
 
 def on_stored(state: State, message: Stored) -> None:

@@ -169,10 +169,14 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Make these records durable before going on. With `replace`, they are all the log needs to hold from now on."""
+    """Make these records durable before going on. With `replace`, they are all the log needs to hold from now on.
+
+    With `at_leisure` nothing that is said rests on them yet: they are written now, and durable with the next that is not.
+    """
 
     records: tuple[Record, ...]
     replace: bool = False
+    at_leisure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

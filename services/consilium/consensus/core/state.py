@@ -60,6 +60,10 @@ class State:
     last_commit: CommitCertificate | None = None
     pending: list[bytes] = field(default_factory=list)
     pending_bytes: int = 0
+    gathered: int = 0
+    """How many submissions wait in `pending`."""
+    gathers: bool = False
+    """Whether the last batch had waited for more than one submission."""
     new_view: NewView | None = None
     silence: Silence | None = None
     stopped_epoch: int | None = None
@@ -184,9 +188,9 @@ class State:
         names = [each.member_id for committee in committees or (self.committee,) for each in committee.delegates]
         return tuple(each for each in dict.fromkeys(names) if each != self.identity.member_id)
 
-    def persist(self, *records: Record) -> None:
-        """Ask for records to be made durable before whatever is asked for next (C5)."""
-        self.effects.append(Persist(records))
+    def persist(self, *records: Record, at_leisure: bool = False) -> None:
+        """Ask for records to be made durable before whatever is asked for next (C5), or with the next that are."""
+        self.effects.append(Persist(records, at_leisure=at_leisure))
 
     def broadcast(self, message: Message, to: tuple[str, ...] | None = None) -> None:
         """Ask for a message to go to the other delegates, or to the members named."""
