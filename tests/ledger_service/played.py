@@ -27,6 +27,8 @@ class Played(LedgerServiceServicer):
     sends: bool = False
     asked: asyncio.Queue[int] = field(default_factory=asyncio.Queue)
     """The first heights of the blocks that it was asked for."""
+    asked_to: list[int] = field(default_factory=list)
+    """And the last."""
     certificates: dict[int, bytes] = field(default_factory=dict)
     """What it says are certificates of heights; it does not answer for others."""
 
@@ -36,6 +38,7 @@ class Played(LedgerServiceServicer):
         await asyncio.Event().wait()
 
     async def StreamBlocks(self, request: Any, context: Any) -> AsyncIterator[pb.StreamBlocksResponse]:
+        self.asked_to.append(request.last_height)
         self.asked.put_nowait(request.first_height)
         if not self.sends:
             raise NotFound("NO_SUCH_HEIGHT", "There is no such block here.")

@@ -71,7 +71,7 @@ def test_an_absurd_claim_is_believed_for_one_run_of_blocks(tmp_path: Path) -> No
                 await ledgers.give(delegate)
                 given.set()
                 assert await played.asked.get() == 4
-                assert delegate.others._target == REQUEST_BLOCKS_MAX  # noqa: SLF001  the consequence takes 64 blocks to show
+                assert played.asked_to == [REQUEST_BLOCKS_MAX, REQUEST_BLOCKS_MAX]
 
     asyncio.run(scene())
 
