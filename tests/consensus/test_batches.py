@@ -431,10 +431,25 @@ def test_after_a_view_change_the_new_primary_is_relayed_to() -> None:
     assert {seat.state.view for seat in cluster.seats.values()} == {1}
     second, heard = cluster.seats[SECOND], []
     receivers_of(second, BatchOffer)
-    for _ in range(3):
+    for _ in range(4):
         cluster.ring(SECOND, Timer.RESEND)
         heard.append(receivers_of(second, BatchOffer))
-    assert heard == [[BACKUP], [PRIMARY, BACKUP, THIRD], [BACKUP]]
+    assert heard == [[BACKUP], [BACKUP], [PRIMARY, BACKUP, THIRD], [BACKUP]]
+
+
+def test_who_has_left_a_view_for_a_batch_tells_all_of_it() -> None:
+    """C2, C4: it alone knew of the batch, and took it for kept back; the others must come to wait for it as well."""
+    cluster = Cluster()
+    cluster.arrives = lambda _sender, _to, message: not isinstance(message, BatchOffer)
+    batch = make_batch(THIRD, 1)
+    cluster.deliver_message(THIRD, SECOND, BatchOffer(batch.data))
+    cluster.ring(SECOND, Timer.PROGRESS)
+    assert not cluster.seats[SECOND].state.entered
+    cluster.arrives = lambda _sender, to, message: not (to == PRIMARY and isinstance(message, BatchOffer))
+    cluster.ring(SECOND, Timer.RESEND)
+    assert cluster.seats[BACKUP].state.pool.get(batch.digest) is not None
+    cluster.heal(2 * PARAMETERS.view_timeout_ms)
+    assert make_record(THIRD, 1) in ordered(cluster.seats[BACKUP])
 
 
 def test_the_ingress_goes_on_telling_all_by_turns() -> None:

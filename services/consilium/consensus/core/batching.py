@@ -24,12 +24,10 @@ from consilium.kernel.opening import OpenedBatch, open_batch
 
 BUSY_WAITS = 8
 """How many times as long transactions gather while an own batch is being ordered: a batch costs messages and syncs."""
-TO_ALL_AT = 2
-"""At which relay of a batch in a view all are told and not the primary alone; its ingress does so at every such one."""
+TO_ALL_EVERY = 2
+"""Every which time an ingress passes a batch on to all delegates instead of to the primary."""
 QUEUED_BATCHES_MAX = 4
 """How many batches' worth of transactions may wait for a place in this member's quota."""
-TO_ALL_AT = 2
-"""At which time in a view a batch is passed on to all delegates instead of to the primary."""
 
 
 def submit(state: State, transactions: tuple[bytes, ...]) -> None:
@@ -205,18 +203,26 @@ def reoffer(state: State, entry: Entry) -> None:
 def _relay(state: State, entry: Entry) -> None:
     """Pass a batch that may be ordered on to the primary, as a backup of the paper does (section 4.1).
 
-    The second time in a view it goes to all: who is about to leave the view for its sake must not leave alone. The ingress
-    goes on like that, by turns; the others have done enough.
+    Once in a view it goes to all, half a time-out after it could have been ordered, or while views change: who is about to
+    leave the view for its sake, or has left it, must not be alone. The ingress goes on like that, by turns.
     """
     primary = state.committee.primary(state.view)
-    if not state.entered or state.index is None or primary == state.identity.member_id:
+    if state.index is None or state.is_primary:
         return
     if entry.relayed_in != state.view:
-        entry.relayed_in, entry.relays = state.view, 0
+        entry.relayed_in, entry.relays, entry.is_told = state.view, 0, False
     entry.relays += 1
-    to_all = entry.relays == TO_ALL_AT or (entry.ingress and entry.relays % TO_ALL_AT == 0)
-    message = BatchReady(entry.certificate) if entry.certificate is not None else BatchOffer(entry.opened.data)
-    state.broadcast(message, state.peers() if to_all else (primary,))
+    by_turns = entry.ingress and entry.relays % TO_ALL_EVERY == 0
+    to_all = _is_overdue(state, entry) and (by_turns or not entry.is_told)
+    if to_all or (state.entered and primary != state.identity.member_id):
+        entry.is_told = entry.is_told or to_all
+        message = BatchReady(entry.certificate) if entry.certificate is not None else BatchOffer(entry.opened.data)
+        state.broadcast(message, state.peers() if to_all else (primary,))
+
+
+def _is_overdue(state: State, entry: Entry) -> bool:
+    since = max(entry.eligible_since or 0, state.view_entered_at)
+    return not state.entered or state.now_ms - since >= state.parameters.view_timeout_ms // 2
 
 
 def _stored(state: State, digest: bytes) -> QuorumSignature:

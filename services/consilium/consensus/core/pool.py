@@ -26,7 +26,7 @@ class Entry:
     """One batch: since when (milliseconds) it may be ordered, when it was last spoken of, and what was stored of it.
 
     `ingress`: this replica brings it to the others, as its member or for a member without a vote. `relays` counts how often
-    the batch of another ingress was passed on in the view `relayed_in`.
+    it was passed on in the view `relayed_in`, `is_told` whether to all delegates.
     """
 
     opened: OpenedBatch
@@ -35,6 +35,7 @@ class Entry:
     said_at: int
     relayed_in: int = -1
     relays: int = 0
+    is_told: bool = False
     answers: dict[int, QuorumSignature] = field(default_factory=dict)
     certificate: StoredCertificate | None = None
 
