@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +18,8 @@ from consilium.client.recipient import RecipientClient
 from consilium.client.report import Event
 from consilium.client.session import Session
 from consilium.client.sharing import Permission, Recipient
+from consilium.kernel.consent import Release, fragment_digest
+from consilium.kernel.encoding import encode
 from consilium.kernel.errors import (
     BadSignature,
     Conflict,
@@ -325,6 +327,35 @@ def test_request_is_not_served_past_its_window(world: World) -> None:
         with pytest.raises(PermissionDenied, match="WINDOW_PASSED, rule S5"):
             await holder.reencrypt_capsule(request.transaction_hash, capsule)
         assert await world.read(reference, grant) == LETTER
+
+    run(story())
+
+
+class Careless(LocalMember):
+    """A holder that signs for whatever bytes it hands out."""
+
+    async def reencrypt_capsule(self, request_hash: bytes, capsule: bytes) -> Release:
+        """A fragment that fits nothing, under the holder's word."""
+        good, keys = await super().reencrypt_capsule(request_hash, capsule), self.alliance.scribe.alliance.keys
+        cfrag = bytes(len(good.cfrag))
+        said = replace(good.statement, fragment_digest=fragment_digest(cfrag))
+        chain_id = self.alliance.scribe.alliance.chain_id
+        return Release(cfrag, said, keys[self.name].member.sign(encode(said, chain_id)))
+
+
+def test_a_bad_fragment_costs_its_holder_on_the_ledger(world: World) -> None:
+    """C6, S5: the record is read with the others; what the holder signed for stands against it."""
+
+    async def story() -> None:
+        reference, grant = await world.shared(LETTER)
+        careless = next(name for name in grant.terms.holders if name != "anshan")
+        asked = world.session("benxi")
+        held = world.members[careless].kfrags
+        asked.members = {**asked.members, careless: Careless(world.alliance, careless, kfrags=held)}
+        client = RecipientClient(asked, world.benxi_keys)
+        opened = await client.open(grant.terms.grant_id, reference, WHY)
+        assert [name for name, _ in opened.faults] == [careless]
+        assert (await asked.member(careless)).score == 600
 
     run(story())
 

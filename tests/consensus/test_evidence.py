@@ -13,7 +13,7 @@ from consilium.kernel.chain import Header
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.hashing import sha256
 from consilium.kernel.opening import open_batch
-from consilium.kernel.transactions import Amnesia, Equivocation, EvidenceBody
+from consilium.kernel.transactions import Amnesia, BadFragment, Equivocation, EvidenceBody, InvalidProposal
 from tests.consensus.by_hand import (
     GENESIS,
     certify,
@@ -31,7 +31,7 @@ OUTLOOK = make_outlook(4)
 BLOCK, OTHER = sha256(b"block"), sha256(b"other")
 
 
-def evidence_on(seat: Seat) -> list[Equivocation | Amnesia]:
+def evidence_on(seat: Seat) -> list[Equivocation | Amnesia | BadFragment | InvalidProposal]:
     """The proofs in a member's blocks, in order."""
     batches = [open_batch(data, CHAIN_ID) for block in seat.blocks for data in block.batches]
     bodies = [transaction.payload.body for batch in batches for transaction in batch.transactions]
@@ -188,3 +188,14 @@ def test_pre_prepares_are_the_primarys_whoever_hands_them_on() -> None:
     assert log.vote_of(0, 1, Phase.PRE_PREPARE) == proposal.signed
     assert log.vote_of(3, 1, Phase.PRE_PREPARE) is None
     assert isinstance(proposal, PrePrepare)
+
+
+def test_a_proposal_that_contradicts_the_chain_becomes_evidence() -> None:
+    """C6: a header with another committee is dropped, and lands on the ledger with its primary's signature."""
+    cluster = Cluster()
+    good = decode(Header, make_header_bytes(OUTLOOK, GENESIS, now_ms=cluster.now_ms), CHAIN_ID)
+    data = encode(replace(good, committee_hash=bytes(32)), CHAIN_ID)
+    signed = sign_vote(PRIMARY, Phase.PRE_PREPARE, 0, 1, sha256(data))
+    cluster.deliver_message(PRIMARY, BACKUP, PrePrepare(signed, data, (), ()))
+    cluster.heal(3_000)
+    assert InvalidProposal(PRIMARY, signed, data) in evidence_on(cluster.seats[BACKUP])

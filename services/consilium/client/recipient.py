@@ -1,6 +1,7 @@
 """What the requesting institution's client does: ask, collect fragments, open (rules S2 to S5)."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -8,14 +9,21 @@ from dataclasses import dataclass, field
 from consilium.client.keys import RecipientKeys
 from consilium.client.records import RecordReader
 from consilium.client.session import Fault, Session, require
-from consilium.client.sharing import RecordReference, are_all_out_of_reach, combine_releases, request_record, told_of
+from consilium.client.sharing import (
+    RecordReference,
+    are_all_out_of_reach,
+    bad_fragments,
+    combine_releases,
+    request_record,
+    told_of,
+)
 from consilium.kernel.codes import Code
 from consilium.kernel.consent import Release
 from consilium.kernel.errors import ConsiliumError, DataLoss, InvalidArgument, NotFound, Unavailable
 from consilium.kernel.light_client import VerifiedTransaction
 from consilium.kernel.manifest import Manifest, open_shred_secret, verify_manifest
 from consilium.kernel.sealing import chunk_of_byte, first_byte
-from consilium.kernel.transactions import GrantTerms, RecordBody
+from consilium.kernel.transactions import BadFragment, EvidenceBody, GrantTerms, RecordBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +139,17 @@ class RecipientClient:
         )
         releases: list[Release] = [release for _, release in answers]
         keys = {name: (await session.member(name)).profile.member_key for name in terms.holders}
+        for proof in bad_fragments(terms, sealed, releases, keys, session.chain_id, session.verifier):
+            await self._blame(proof)
         combined = combine_releases(
             self._keys, terms, request_hash, sealed, releases, keys, session.chain_id, session.verifier, silent=silent
         )
         return combined.opened, combined.faults
+
+    async def _blame(self, proof: BadFragment) -> None:
+        """Have a holder's bad fragment ordered as evidence; that it cannot be now keeps nobody from reading (C6)."""
+        with contextlib.suppress(ConsiliumError, OSError):
+            await self._session.perform(EvidenceBody(proof), self._keys.author)
 
 
 def _no_good_copy(index: int, faults: Sequence[tuple[str, Fault]]) -> ConsiliumError:

@@ -15,6 +15,7 @@ from consilium.kernel.errors import Conflict, ConsiliumError, DeadlineExceeded, 
 from consilium.kernel.retention import ErasureOrder, SignedErasureOrder
 from consilium.kernel.signing import Verifier
 from consilium.kernel.transactions import (
+    BadFragment,
     GrantBody,
     GrantTerms,
     OwnershipStatement,
@@ -25,6 +26,7 @@ from consilium.kernel.transactions import (
 from consilium.kernel.umbral import (
     Sealed,
     VerifiedCapsuleFrag,
+    fits,
     generate_kfrags,
     open_reencrypted,
     prove_ownership,
@@ -206,6 +208,32 @@ def combine_releases(  # noqa: PLR0913  what one opening is made of
         )
     fragments = list(good.values())[: terms.threshold]
     return Combined(open_reencrypted(keys.receiving, terms.delegating_pk, sealed, fragments), tuple(faults))
+
+
+def bad_fragments(
+    terms: GrantTerms,
+    sealed: Sealed,
+    releases: Sequence[Release],
+    member_keys: Mapping[str, bytes],
+    chain_id: bytes,
+    verifier: Verifier,
+) -> list[BadFragment]:
+    """The fragments that their holders have signed for and that do not fit: each is proof against its holder (S5)."""
+    return [
+        BadFragment(each.statement.holder, each, sealed.capsule)
+        for each in releases
+        if (each.statement.grant_id, each.statement.capsule_digest) == (terms.grant_id, sealed.digest)
+        and _is_its_word(each, member_keys, chain_id, verifier)
+        and not fits(each.cfrag, sealed, terms.verifying_pk, terms.delegating_pk, terms.receiving_pk)
+    ]
+
+
+def _is_its_word(release: Release, member_keys: Mapping[str, bytes], chain_id: bytes, verifier: Verifier) -> bool:
+    try:
+        verify_release(release, _key_of(release.statement.holder, member_keys), chain_id, verifier)
+    except ConsiliumError:
+        return False
+    return True
 
 
 def told_of(faults: Sequence[tuple[str, ConsiliumError | OSError]]) -> str:

@@ -251,6 +251,11 @@ def retention_entry(record_id: bytes) -> bytes:
     return b"erasure/" + record_id
 
 
+def offence_entry(what: bytes) -> bytes:
+    """The map's key of an offence that counts once, by the digest of what it was; the value is one byte."""
+    return b"offence/" + what
+
+
 def electorate_entry(epoch: int) -> bytes:
     """The map's key of an epoch's `certificates.Electorate`."""
     return b"electorate/" + epoch.to_bytes(8, "big")

@@ -9,14 +9,18 @@ from enum import IntEnum
 from typing import Annotated, ClassVar
 
 from consilium.kernel.certificates import COMMITTEE_MAX, AllianceCertificate, Departure, SignedVote, ViewChange
+from consilium.kernel.consent import Release
 from consilium.kernel.encoding import AtMost, Digest, Exactly, Identifier, MemberId, PublicKey, Signature
 from consilium.kernel.parameters import Parameters
+from consilium.kernel.umbral import CAPSULE_BYTES
 
 PAYLOAD_BYTES_MAX = 65_536
 """The most bytes a payload may have; the largest kind is a handover that carries an alliance certificate."""
 ENDORSEMENTS_MAX = 512
 """The most signatures one transaction may carry: more than two thirds of the largest alliance, with room."""
 
+PROVEN_HEADER_BYTES_MAX = 32_768
+"""The longest header that is carried as evidence; the others of one primary's are as good."""
 CANDIDATES_MAX = 5
 """How many members one vote may give points to (C6)."""
 
@@ -319,11 +323,31 @@ class Amnesia:
 
 
 @dataclass(frozen=True, slots=True)
+class BadFragment:
+    """A capsule fragment that does not fit its grant, under the word of the holder that handed it out (S5)."""
+
+    KIND: ClassVar[int] = 3
+    member_id: MemberId
+    release: Release
+    capsule: Annotated[bytes, Exactly(CAPSULE_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidProposal:
+    """A primary's signed proposal of a header that contradicts the chain on its face (C6)."""
+
+    KIND: ClassVar[int] = 4
+    member_id: MemberId
+    proposal: SignedVote
+    header: Annotated[bytes, AtMost(PROVEN_HEADER_BYTES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceBody:
-    """Proof of a delegate's misbehaviour: signatures only its own key can have made."""
+    """Proof of a member's misbehaviour: signatures only its own key can have made."""
 
     KIND: ClassVar[int] = Kind.EVIDENCE
-    proof: Equivocation | Amnesia
+    proof: Equivocation | Amnesia | BadFragment | InvalidProposal
 
 
 @dataclass(frozen=True, slots=True)

@@ -299,6 +299,15 @@ def verify_cfrag(
         raise BadSignature("FOREIGN_CFRAG", f"The capsule fragment does not fit: {error}.", "S5") from error
 
 
+def fits(data: bytes, sealed: Sealed, verifying_pk: bytes, delegating_pk: bytes, receiving_pk: bytes) -> bool:
+    """Whether `data` is this grant's fragment applied to this capsule; public values alone decide (S5)."""
+    try:
+        verify_cfrag(data, sealed, verifying_pk, delegating_pk, receiving_pk)
+    except (BadSignature, Malformed):
+        return False
+    return True
+
+
 def open_original(secret_key: DelegatingKey | ReceivingKey, sealed: Sealed) -> bytes:
     """The secret, for who holds the very key it was sealed under: the owner, or the one it was addressed to (S1, S2).
 

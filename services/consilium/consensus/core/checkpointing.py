@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from consilium.consensus.core.attendance import Attendance
-from consilium.consensus.core.batching import queue
 from consilium.consensus.core.events import (
     BatchRecord,
     Deliver,
@@ -18,9 +17,9 @@ from consilium.consensus.core.events import (
     StopRecord,
     ViewRecord,
 )
-from consilium.consensus.core.forming import OwnBody, own_transaction
 from consilium.consensus.core.message_log import MessageLog
 from consilium.consensus.core.messages import AllianceVote, Checkpoint
+from consilium.consensus.core.own_words import report_attendance, show_life, submit_own
 from consilium.consensus.core.pace import Pace
 from consilium.consensus.core.proposals import Parent
 from consilium.consensus.core.screening import screen_result
@@ -28,9 +27,9 @@ from consilium.consensus.core.state import State
 from consilium.consensus.core.turnover import Turnover
 from consilium.consensus.core.view_change import ViewChanges
 from consilium.kernel.certificates import AllianceStatement, MemberSignature, Result, ResultCertificate
-from consilium.kernel.chain import Header, Outlook
+from consilium.kernel.chain import Outlook
 from consilium.kernel.encoding import encode
-from consilium.kernel.transactions import AttendanceBody, EvidenceBody, HandoverBody
+from consilium.kernel.transactions import HandoverBody
 
 
 def on_executed(state: State, event: Executed) -> None:
@@ -59,7 +58,7 @@ def on_executed(state: State, event: Executed) -> None:
     _stabilise_own(state, result)
     if state.stable is not None and state.stable.result == result:
         state.effects.append(Deliver(state.stable))
-    _show_life(state, header)
+    show_life(state, header)
     if result.height == event.outlook.term_end:
         state.turnover.own = result
         sign_term_end(state)
@@ -153,7 +152,7 @@ def stabilise(state: State, certificate: ResultCertificate) -> None:
         return
     rewrites = height // _rewrite_every(state) > state.stable_height // _rewrite_every(state)
     adopt(state, certificate)
-    _report_attendance(state)
+    report_attendance(state)
     state.effects.append(Deliver(certificate))
     state.pool.prune(height - 2 * state.parameters.window_blocks)
     state.results = {each: result for each, result in state.results.items() if each > height}
@@ -253,40 +252,3 @@ def hand_over(state: State) -> None:
     if certificate is not None:
         state.handover_offered = True
         submit_own(state, HandoverBody(certificate))
-
-
-def accuse(state: State, member_id: str, body: EvidenceBody) -> None:
-    """Bring proof of misbehaviour to the ledger, once a member and epoch (C8)."""
-    if state.blamed.get(member_id) != state.outlook.epoch:
-        state.blamed[member_id] = state.outlook.epoch
-        submit_own(state, body)
-
-
-def _report_attendance(state: State) -> None:
-    """As a delegate, say what was missed of all, as soon as the election height is stable; and which views were left (C6).
-
-    Not while views change: then all that counts is that blocks are made again.
-    """
-    outlook, attendance = state.outlook, state.attendance
-    if not state.votes or state.stable_height < outlook.election_height:
-        return
-    if not attendance.is_reported:
-        attendance.is_reported = True
-        submit_own(state, AttendanceBody(outlook.epoch, attendance.absences(outlook)))
-    for body in attendance.left_views:
-        submit_own(state, body)
-    attendance.left_views.clear()
-
-
-def _show_life(state: State, header: Header) -> None:
-    """As a member without a vote, say half-way through the term that this one is there; not while catching up (C6)."""
-    outlook, is_fresh = state.outlook, state.now_ms - header.time_ms <= state.parameters.tip_age_max_ms
-    if state.index is None and is_fresh and header.height == outlook.epoch_start + state.parameters.term_blocks // 2:
-        submit_own(state, AttendanceBody(outlook.epoch, ()))
-
-
-def submit_own(state: State, body: OwnBody) -> None:
-    """Queue a transaction in the member's own name."""
-    identity = state.identity
-    expiry = state.tip.height + state.parameters.expiry_blocks_max // 2
-    queue(state, (own_transaction(body, state.member_signer, expiry, identity.chain_id),))

@@ -11,6 +11,7 @@ from consilium.consensus.core.batching import take
 from consilium.consensus.core.events import Deliver, PreparedRecord, ProposalRecord, SetTimer, Timer
 from consilium.consensus.core.message_log import Slot
 from consilium.consensus.core.messages import Commit, FetchBatches, Prepare, PrePrepare
+from consilium.consensus.core.own_words import accuse
 from consilium.consensus.core.pool import BLOCK_BYTES_MAX, Entry
 from consilium.consensus.core.proposals import Parent, judge_header, judge_time, make_header
 from consilium.consensus.core.state import State
@@ -20,7 +21,10 @@ from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import sha256
 from consilium.kernel.opening import OpenedBatch, transaction_root
+from consilium.kernel.transactions import PROVEN_HEADER_BYTES_MAX, EvidenceBody, InvalidProposal
 
+PROVABLE = ("WRONG_EPOCH", "WRONG_COMMITTEE", "WRONG_ELECTION", "WRONG_MIX", "BAD_BITMAP")
+"""What is wrong with a header whatever its parent and batches are, so that the ledger can judge it alone (C6)."""
 FULL_BLOCK_SHARE = 8
 """A block is full with this part of the largest batch: worth its messages while others are still on their way."""
 
@@ -112,10 +116,21 @@ def _fits(state: State, slot: Slot) -> bool:
         _judge_batches(state, slot, batches)
     except InvalidArgument as refusal:
         state.refusals.append((state.committee.primary(slot.view), refusal))
+        _accuse_of(state, slot, refusal.reason)
         del state.log.slots[slot.header.height]
         return False
     slot.has_handover = any(entry.opened.has_handover for entry in batches)
     return True
+
+
+def _accuse_of(state: State, slot: Slot, reason: str) -> None:
+    """Bring a header that contradicts the chain on its face to the ledger, with its primary's signature (C6)."""
+    index, header = slot.view % len(state.committee.delegates), slot.header
+    proposal = state.log.vote_of(index, header.height, Phase.PRE_PREPARE)
+    carried = len(slot.header_bytes) <= PROVEN_HEADER_BYTES_MAX
+    if reason in PROVABLE and proposal is not None and proposal.vote.digest == slot.digest and carried:
+        member_id = state.committee.delegates[index].member_id
+        accuse(state, member_id, EvidenceBody(InvalidProposal(member_id, proposal, slot.header_bytes)))
 
 
 def _batches(state: State, slot: Slot) -> list[Entry] | None:

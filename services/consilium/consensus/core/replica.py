@@ -38,6 +38,7 @@ from consilium.consensus.core.messages import (
     StatusRequest,
     Stored,
 )
+from consilium.consensus.core.own_words import accuse
 from consilium.consensus.core.recovery import recover
 from consilium.consensus.core.screening import screen_vote
 from consilium.consensus.core.state import State
@@ -194,11 +195,11 @@ class Replica:
             return
         proof = find_equivocation(state.log, state.committee, index, signed)
         if proof is not None:
-            checkpointing.accuse(state, proof.member_id, EvidenceBody(proof))
+            accuse(state, proof.member_id, EvidenceBody(proof))
 
     def _watch_call(self, message: SignedViewChange) -> None:
         state = self.state
         if message.view_change.epoch == state.outlook.epoch and state.index is not None:
             proof = find_amnesia(state.log, state.committee, message, state.identity.chain_id)
             if proof is not None:
-                checkpointing.accuse(state, proof.member_id, EvidenceBody(proof))
+                accuse(state, proof.member_id, EvidenceBody(proof))

@@ -9,19 +9,24 @@ from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, Malformed
 from consilium.kernel.opening import OpenedTransaction
 from consilium.kernel.state_values import MemberState
-from consilium.kernel.transactions import Amnesia, Equivocation, EvidenceBody
+from consilium.kernel.transactions import Amnesia, BadFragment, Equivocation, EvidenceBody, InvalidProposal
 from consilium.ledger.core.block_scope import BlockScope
+from consilium.ledger.core.lesser_offences import judge_fragment, judge_proposal
 from consilium.ledger.core.state import LedgerState
 
 
 def apply_evidence(state: LedgerState, _: OpenedTransaction, body: EvidenceBody, scope: BlockScope) -> Code:
-    """Record an offender: score 0, tombstoned, until governance gives it another consensus key (C8)."""
+    """Record an offender: score 0, tombstoned, until governance gives it another consensus key (C8); or a lesser offence."""
     proof = body.proof
     member = state.member(proof.member_id)
     if member is None:
         return Code.MEMBER_UNKNOWN
     if member.tombstoned:
         return Code.OFFENDER_KNOWN
+    if isinstance(proof, BadFragment):
+        return judge_fragment(state, member, proof, scope)
+    if isinstance(proof, InvalidProposal):
+        return judge_proposal(state, member, proof, scope)
     try:
         if isinstance(proof, Equivocation):
             _verify_equivocation(state, member, proof, scope)

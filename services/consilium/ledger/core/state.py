@@ -27,6 +27,7 @@ from consilium.kernel.state_values import (
     electorate_entry,
     grant_entry,
     member_entry,
+    offence_entry,
     proposal_entry,
     proposals_entry,
     registry_entry,
@@ -52,6 +53,7 @@ class LedgerState:
         self._grants: dict[bytes, GrantState] = {}
         self._grants_by_key: dict[bytes, list[bytes]] = {}
         self._closed: dict[bytes, bytes] = {}
+        self._offences: dict[bytes, None] = {}
         self._retentions: dict[bytes, RetentionState] = {}
         self._committees: dict[int, Committee] = {}
         self._terms_root: tuple[Terms, bytes] | None = None
@@ -169,6 +171,16 @@ class LedgerState:
         """Take a hold away; nothing of it is left in the map."""
         del self._retentions[record_id]
         self._changes[retention_entry(record_id)] = None
+
+    # --- offences ---
+
+    def note_offence(self, what: bytes) -> bool:
+        """Remember an offence by the digest of what it was; False for one that is known, which counts once (C6)."""
+        if what in self._offences:
+            return False
+        self._offences[what] = None
+        self._changes[offence_entry(what)] = b"\x01"
+        return True
 
     # --- terms ---
 
