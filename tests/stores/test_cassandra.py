@@ -96,11 +96,13 @@ def test_design_8_nobody_without_password_and_certificate_gets_in(ring: Ring, ma
     (tmp_path / "authorities.pem").write_bytes((ring.folder / "client" / "tls.crt").read_bytes())
     for name in ("tls.crt", "tls.key"):
         (tmp_path / name).write_bytes((ring.folder / "client" / name).read_bytes())
-    refused(replace(made, cassandra_tls_directory=tmp_path), "DATABASE_UNREACHABLE", Unavailable)
+    stranger = replace(made, cassandra_tls_directory=tmp_path, cassandra_wait_ms=0)
+    refused(stranger, "DATABASE_UNREACHABLE", Unavailable)
 
 
 def test_a_database_that_is_not_there_is_unavailable(made: StorageSettings) -> None:
-    refused(replace(made, cassandra_hosts=("127.0.0.1",), cassandra_port=9), "DATABASE_UNREACHABLE", Unavailable)
+    nobody = replace(made, cassandra_hosts=("127.0.0.1",), cassandra_port=9, cassandra_wait_ms=0)
+    refused(nobody, "DATABASE_UNREACHABLE", Unavailable)
 
 
 # --- rows under a hostile hand ---

@@ -9,8 +9,9 @@ makes an object. `drafts` names the records whose chunks may be there without on
 """
 
 import re
+from contextlib import suppress
 
-from consilium.kernel.errors import FailedPrecondition, InvalidArgument
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument, Unavailable
 from consilium.storage.cassandra.session import Database
 from consilium.storage.settings import StorageSettings
 
@@ -80,7 +81,9 @@ def check(database: Database, settings: StorageSettings, chain_id: bytes) -> Non
     if version < VERSION:
         raise _not_migrated("SCHEMA_OLDER", f"Keyspace {settings.cassandra_keyspace} has schema version {version}")
     for each in database.instances():
-        _check_durable(database, each)
+        # One that went down just now is not asked: a ring goes on without it, and so does its service.
+        with suppress(Unavailable):
+            _check_durable(database, each)
 
 
 def keyspace_of(settings: StorageSettings) -> str:

@@ -31,7 +31,7 @@ from cassandra.policies import (
 from cassandra.protocol import ErrorMessage
 from cassandra.query import BoundStatement
 
-from consilium.kernel.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from consilium.kernel.errors import ConsiliumError, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
 from consilium.storage.settings import StorageSettings
 
@@ -110,18 +110,22 @@ class Database:
 
     @classmethod
     def open(cls, settings: StorageSettings) -> Self:
-        """Connect, as the settings say; no keyspace is chosen, for it may not be there yet.
+        """Connect, as the settings say, trying again for a while; no keyspace is chosen, for it may not be there yet.
 
         Raises InvalidArgument: BAD_SETTING or BAD_TLS_FILES; Unavailable: DATABASE_UNREACHABLE; FailedPrecondition:
         DATABASE_REFUSED.
         """
-        cluster = _cluster(settings)
-        try:
-            with translated():
-                return cls(cluster, cluster.connect(), settings)
-        except BaseException:
-            cluster.shutdown()
-            raise
+        deadline_s = time.monotonic() + settings.cassandra_wait_ms / 1_000
+        while True:
+            cluster = _cluster(settings)
+            try:
+                with translated():
+                    return cls(cluster, cluster.connect(), settings)
+            except ConsiliumError as error:
+                cluster.shutdown()
+                if not isinstance(error, Unavailable) or time.monotonic() > deadline_s:
+                    raise
+            time.sleep(PAUSE_S_MAX)
 
     def enter(self, keyspace: str) -> None:
         """Speak of this keyspace's tables from now on. Raises as `Pending.rows`."""
@@ -229,6 +233,8 @@ def _cluster(settings: StorageSettings) -> Cluster:
         reconnection_policy=ConstantReconnectionPolicy(RECONNECT_S, None),
         idle_heartbeat_interval=HEARTBEAT_S,
         idle_heartbeat_timeout=HEARTBEAT_S,
+        connect_timeout=settings.cassandra_request_ms / 1_000,
+        control_connection_timeout=settings.cassandra_request_ms / 1_000,
         protocol_version=5,
         compression=False,
     )
