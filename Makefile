@@ -86,8 +86,8 @@ storage-nemesis: $(DEV) $(STUBS) $(RING) ## kill, pause and fill three Cassandra
 
 protos: $(STUBS) ## generate the gRPC stubs (consilium.api, not committed)
 
-bench: $(DEV) $(STUBS) $(RING) ## every benchmark in bench/, each prints a table
-	@for each in $(sort $(wildcard bench/*.py)); do \
+bench: $(DEV) $(STUBS) ## every benchmark in bench/ but bench-storage, each prints a table
+	@for each in $(filter-out bench/storage.py,$(sort $(wildcard bench/*.py))); do \
 	  echo "== $$each"; $(BIN)/python "$$each"; \
 	done
 

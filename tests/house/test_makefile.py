@@ -14,7 +14,7 @@ from tests.house.source import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-WORDS = ["help", "demo", "test", "check", "lint", "sim", "model", "protos", "clean", "lock", "bench"]
+WORDS = ["help", "demo", "test", "check", "lint", "sim", "model", "protos", "clean", "lock", "bench", "cassandra", "storage-nemesis", "bench-storage"]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:

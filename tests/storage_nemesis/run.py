@@ -2,7 +2,7 @@
 
 Trouble comes one kind after the other; a quorum stays but for the two kinds that take it away. With one instance down,
 paused, or out of disk everything goes on; with two, the store is Unavailable within its patience, and goes on when one
-returns. A worker that is at it all the time meets each in the middle of something. A clock that jumps is the database's clock
+returns. A worker that is at it all the time meets each amid something. A clock that jumps is the database's clock
 as the store sees it, an hour back and a year ahead; the instances' own clocks stay, for the machine has but one.
 """
 
