@@ -14,7 +14,22 @@ from tests.house.source import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-WORDS = ["help", "demo", "test", "check", "lint", "sim", "model", "protos", "clean", "lock", "bench", "cassandra", "storage-nemesis", "bench-storage"]
+WORDS = [
+    "help",
+    "demo",
+    "test",
+    "check",
+    "lint",
+    "sim",
+    "model",
+    "protos",
+    "clean",
+    "lock",
+    "bench",
+    "cassandra",
+    "storage-nemesis",
+    "bench-storage",
+]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from socket import IPPROTO_TCP, TCP_NODELAY
@@ -73,14 +73,19 @@ class Pending:
 
     def send(self) -> None:
         """Send it, as often as one likes."""
-        self.database.slots.acquire()
+        slot = self.database.slot()
         self.is_answered = False
         try:
             self._future = self.database.session.execute_async(self.bound)
         except BaseException:
-            self.database.slots.release()
+            slot()
             raise
-        self._future.add_callbacks(self._answered, self._answered)
+
+        def answered(_: object) -> None:
+            self.is_answered = True
+            slot()
+
+        self._future.add_callbacks(answered, answered)
 
     def rows(self) -> list[Row]:
         """What it gave, tried again while that can help.
@@ -97,10 +102,6 @@ class Pending:
         self._has_failed = False
         return rows
 
-    def _answered(self, _: object) -> None:
-        self.is_answered = True
-        self.database.slots.release()
-
 
 class Database:
     """A member's keyspace in its Cassandra; its methods may be called from any thread."""
@@ -108,7 +109,7 @@ class Database:
     def __init__(self, cluster: Cluster, session: Session, settings: StorageSettings) -> None:
         """Not for callers: `open` makes one."""
         self.session, self._cluster = session, cluster
-        self.slots = BoundedSemaphore(settings.cassandra_chunks_in_flight)
+        self._slots = BoundedSemaphore(settings.cassandra_chunks_in_flight)
         self._in_flight = settings.cassandra_chunks_in_flight
         self._wait_s = settings.cassandra_wait_ms / 1_000
 
@@ -140,6 +141,20 @@ class Database:
         statement.is_idempotent = True
         statement.fetch_size = None
         return statement
+
+    def slot(self) -> Callable[[], None]:
+        """One of the requests that may be in flight, once there is room; what comes back gives it up.
+
+        Only the first time: the driver, which may ask two instances, may also tell of two answers.
+        """
+        self._slots.acquire()
+        held = [self._slots]
+
+        def give_up() -> None:
+            with suppress(IndexError):
+                held.pop().release()
+
+        return give_up
 
     def begin(self, statement: Statement, *values: object) -> Pending:
         """Send a request, once there is a slot for it."""
