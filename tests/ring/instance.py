@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / "build" / "cassandra.path"
 """Holds the folder of the jars; `make cassandra` writes it."""
 CQL_PORT = 9042
-START_S_MAX = 180
+START_S_MAX = 280
 HEAP_MIB = 320
 OPENED = (
     "sun.nio.ch", "java.io", "java.lang", "java.lang.module", "java.lang.ref", "java.lang.reflect", "java.math",

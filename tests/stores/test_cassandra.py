@@ -12,13 +12,13 @@ from consilium.kernel.errors import ConsiliumError, DataLoss, FailedPrecondition
 from consilium.storage.cassandra.schema import VERSION, migrate
 from consilium.storage.cassandra.session import Database
 from consilium.storage.cassandra.store import CassandraObjectStore
+from consilium.storage.settings import StorageSettings
 from tests.ring.ring import MIGRATOR
 from tests.stores.objects import CHAIN_ID, ONE_CHUNK, TWO_CHUNKS, make_chunks, make_manifest, record_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from consilium.storage.settings import StorageSettings
     from tests.ring.ring import Ring
 
 pytestmark = pytest.mark.slow
@@ -103,6 +103,15 @@ def test_design_8_nobody_without_password_and_certificate_gets_in(ring: Ring, ma
 def test_a_database_that_is_not_there_is_unavailable(made: StorageSettings) -> None:
     nobody = replace(made, cassandra_hosts=("127.0.0.1",), cassandra_port=9, cassandra_wait_ms=0)
     refused(nobody, "DATABASE_UNREACHABLE", Unavailable)
+
+
+def test_a_slot_is_given_up_once_however_often_the_driver_answers() -> None:
+    """It may have asked two instances, and tell of both."""
+    database = Database(None, None, StorageSettings(cassandra_chunks_in_flight=1))
+    for _ in range(2):
+        give_up = database.slot()
+        give_up()
+        give_up()
 
 
 # --- rows under a hostile hand ---
