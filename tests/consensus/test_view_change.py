@@ -146,6 +146,16 @@ def test_without_a_checkpoint_the_epochs_start_is_the_floor() -> None:
     assert plan_new_view([call(0, None, *proofs(chain(2))), call(1), call(2)], 8, CHAIN_ID).reproposals == ()
 
 
+def test_a_checkpoint_below_the_epochs_start_says_nothing() -> None:
+    """C10: after a recovery this committee certifies earlier heights too; shown in a call, they hide nothing here."""
+    start = Parent(7, sha256(b"the last epoch's end"), GENESIS_MS)
+    headers, earlier = chain(2, start), chain(3)
+    calls = [call(0, earlier[2]), call(1, None, *proofs(headers)), call(2)]
+    plan = plan_new_view(calls, 8, CHAIN_ID)
+    assert plan.stable is None
+    assert [each.header_bytes for each in plan.reproposals] == headers
+
+
 def test_the_order_of_the_calls_changes_nothing() -> None:
     """C2: every replica works the plan out again and must find the same."""
     blocks, other = chain(4), chain(3, fork=FORK)
