@@ -20,7 +20,7 @@ from consilium.consensus.core.messages import (
 )
 from consilium.kernel.certificates import Phase
 from consilium.kernel.chain import Header
-from consilium.kernel.codes import is_refusal
+from consilium.kernel.codes import Code, is_refusal
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature
 from consilium.kernel.opening import verify_batch, verify_copy
@@ -107,9 +107,11 @@ class Validity(Checker):
                 raise Violation("S3 validity", f"{batch.batch.member_id}, which orders batches, is no member.")
             self._verify(execution.height, batch)
         for member_id, transaction, code in execution.outcomes():
+            body = transaction.payload.body
+            if type(body) is BallotBody:
+                self._judge_ballot(execution.height, body, code)
             if is_refusal(code):
                 continue
-            body = transaction.payload.body
             if type(body) is RecordBody and not self._may_register(transaction.payload.author):
                 raise Violation("S3 validity", f"{member_id}'s record took effect at {execution.height}.")
             self._note(transaction)
@@ -124,6 +126,13 @@ class Validity(Checker):
 
     def _may_register(self, author: bytes) -> bool:
         return any(name in self._assembly.active and key == author for name, key in self._keys.items())
+
+    def _judge_ballot(self, height: int, body: BallotBody, code: Code) -> None:
+        """A ballot is taken while its proposal is open by this count, and refused as late once it is decided (G1)."""
+        question = self._assembly.questions.get(body.proposal_id)
+        is_open = question is not None and not question.ended
+        if (code is Code.APPLIED and not is_open) or (code is Code.PROPOSAL_CLOSED and is_open):
+            raise Violation("S3 validity", f"A ballot at {height} ended with {code.name}; by hand it is the other way.")
 
     def _note(self, transaction: OpenedTransaction) -> None:
         """Count along who may vote, and what they have said (G1)."""
