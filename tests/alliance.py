@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from consilium.kernel.authoring import sign_payload
 from consilium.kernel.certificates import (
     AllianceCertificate,
     AllianceStatement,
@@ -39,7 +40,6 @@ from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.kernel.transactions import (
     BallotBody,
     Body,
-    Endorsement,
     Grade,
     HandoverBody,
     MemberProfile,
@@ -47,7 +47,6 @@ from consilium.kernel.transactions import (
     ProposalBody,
     RecordBody,
     RevealBody,
-    Transaction,
 )
 from consilium.ledger.core.chain import Chain
 
@@ -138,13 +137,9 @@ class Alliance:
         genesis = Genesis("Liaoning", 1_700_000_000_000, parameters, profiles)
         return cls(genesis, keys, genesis.chain_id)
 
-    def sign(
-        self, signer: Signer, body: Body, request_id: bytes, expiry_height: int, others: Sequence[Signer] = ()
-    ) -> bytes:
+    def sign(self, signer: Signer, body: Body, request_id: bytes, expiry_height: int) -> bytes:
         """A transaction under its author's own signature (L2)."""
-        payload = encode(Payload(signer.public_key, request_id, expiry_height, body), self.chain_id)
-        endorsements = tuple(Endorsement(each.public_key, each.sign(payload)) for each in (signer, *others))
-        return encode(Transaction(payload, endorsements), self.chain_id)
+        return sign_payload(Payload(signer.public_key, request_id, expiry_height, body), signer, self.chain_id)
 
     def registration(self, holder: str, body: RecordBody, request_id: bytes, expiry_height: int) -> bytes:
         """A record as a bare payload, which the holder's batch vouches for (L2)."""
@@ -206,9 +201,9 @@ class Scribe:
         self._requests += 1
         return id_of(f"request {self._requests}"), self.chain.height + 100
 
-    def signed(self, signer: Signer, body: Body, others: Sequence[Signer] = ()) -> bytes:
+    def signed(self, signer: Signer, body: Body) -> bytes:
         """A signed transaction that can be executed next."""
-        return self.alliance.sign(signer, body, *self.fresh(), others)
+        return self.alliance.sign(signer, body, *self.fresh())
 
     def motion(
         self, act: Act, voters: Sequence[str] | None = None, evidence: bytes = EVIDENCE, within: int = 50

@@ -15,12 +15,12 @@ from consilium.kernel.opening import (
     open_batch,
     open_block,
     open_transaction,
+    verify_author,
     verify_batch,
     verify_copy,
-    verify_endorsements,
 )
 from consilium.kernel.signing import Ed25519Verifier
-from consilium.kernel.transactions import Endorsement, Payload, RevealBody, Transaction
+from consilium.kernel.transactions import Payload, RevealBody, Transaction
 from consilium.ledger.core.acceptance import genesis_tip
 from tests.alliance import Alliance, certified, id_of, make_block, make_header, record_body, seed_of
 
@@ -39,17 +39,12 @@ def refusal(data: bytes) -> str:
     return refused.value.reason
 
 
-def endorsed(*endorsements: Endorsement) -> bytes:
-    payload = encode(Payload(KEYS.profile.member_key, id_of("x"), 9, REVEAL), CHAIN_ID)
-    return encode(Transaction(payload, endorsements), CHAIN_ID)
-
-
 def test_both_forms_are_told_apart_by_their_first_byte() -> None:
     bare, signed = open_transaction(BARE, CHAIN_ID), open_transaction(SIGNED, CHAIN_ID)
     assert bare.payload.body == record_body("r")
-    assert bare.endorsements == ()
+    assert bare.signature is None
     assert signed.payload.body == REVEAL
-    verify_endorsements(signed, VERIFIER)
+    verify_author(signed, VERIFIER)
 
 
 def test_the_leaf_is_over_the_bytes_as_carried() -> None:
@@ -76,22 +71,13 @@ def test_only_records_travel_unsigned() -> None:
     assert refusal(encode(Payload(KEYS.profile.member_key, id_of("x"), 9, REVEAL), CHAIN_ID)) == "UNSIGNED_KIND"
 
 
-def test_the_author_endorses_first_and_nobody_twice() -> None:
-    """L2."""
-    own = Endorsement(KEYS.profile.member_key, bytes(64))
-    other = Endorsement(seed_of("other"), bytes(64))
-    assert refusal(endorsed()) == "BAD_ENDORSEMENTS"
-    assert refusal(endorsed(other)) == "BAD_ENDORSEMENTS"
-    assert refusal(endorsed(other, own)) == "BAD_ENDORSEMENTS"
-    assert refusal(endorsed(own, other, other)) == "BAD_ENDORSEMENTS"
-    assert len(open_transaction(endorsed(own, other), CHAIN_ID).endorsements) == 2
-
-
-def test_a_wrong_endorsement_does_not_verify() -> None:
-    """L2: each signature under its own key, over the payload's bytes."""
-    for endorsement in (Endorsement(KEYS.profile.member_key, bytes(64)),):
+def test_only_the_authors_signature_verifies() -> None:
+    """L2: over the payload's bytes, under the key that the payload names."""
+    payload = encode(Payload(KEYS.profile.member_key, id_of("x"), 9, REVEAL), CHAIN_ID)
+    stranger = ALLIANCE.keys["benxi"].member.sign(payload)
+    for signature in (bytes(64), stranger):
         with pytest.raises(BadSignature):
-            verify_endorsements(open_transaction(endorsed(endorsement), CHAIN_ID), VERIFIER)
+            verify_author(open_transaction(encode(Transaction(payload, signature), CHAIN_ID), CHAIN_ID), VERIFIER)
 
 
 def test_a_batch_stands_under_its_members_signature() -> None:

@@ -21,13 +21,13 @@ from consilium.kernel.encoding import decode
 from consilium.kernel.errors import ConsiliumError, NotFound, ResourceExhausted
 from consilium.kernel.executions import Execution, Standings
 from consilium.kernel.hashing import domain_hash
-from consilium.kernel.opening import OpenedTransaction, verify_endorsements
+from consilium.kernel.opening import OpenedTransaction, verify_author
 from consilium.kernel.recovery_reports import SignedReport, sign_report
 from consilium.kernel.signing import Signer, Verifier
 from consilium.kernel.transactions import Payload, RevealBody
 from consilium.runtime.logs import Log
 
-INLINE_ENDORSEMENTS_MAX = 4
+INLINE_SIGNATURES_MAX = 4
 """How many signatures are checked on the event loop; more are checked in a thread."""
 
 _log = Log("consilium.consensus.seat")
@@ -62,7 +62,7 @@ class Seat:
         Raises BadSignature; ResourceExhausted while too many wait to be ordered.
         """
         opened = [each for each, _ in transactions]
-        if sum(len(each.endorsements) for each in opened) > INLINE_ENDORSEMENTS_MAX:
+        if sum(each.signature is not None for each in opened) > INLINE_SIGNATURES_MAX:
             await asyncio.to_thread(self._verify, opened)
         else:
             self._verify(opened)
@@ -78,7 +78,7 @@ class Seat:
 
     def _verify(self, opened: Sequence[OpenedTransaction]) -> None:
         for each in opened:
-            verify_endorsements(each, self._verifier)
+            verify_author(each, self._verifier)
 
     # --- what the own ledger tells (`own_ledger.Listener`) ---
 

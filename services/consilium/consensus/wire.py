@@ -55,7 +55,7 @@ def greeting(message: replica_pb2.Greeting, chain_id: bytes, member_id: str) -> 
 def signed_transaction(message: chain_pb2.Transaction, chain_id: bytes) -> OpenedTransaction:
     """A transaction that its author signed. Raises Malformed as `open_transaction`, and UNSIGNED (L2)."""
     opened = open_transaction(message.encoded, chain_id)
-    if not opened.endorsements:
+    if opened.signature is None:
         raise Malformed("UNSIGNED", "Registrations go in by SubmitRegistrations; all else carries a signature.", "L2")
     return opened
 
@@ -73,7 +73,7 @@ def registrations(
         raise InvalidArgument("TOO_LARGE", f"One batch holds {bytes_max} bytes; hand them over in several calls.", "C4")
     opened = [open_transaction(each.encoded, chain_id) for each in messages]
     for each in opened:
-        if each.endorsements:
+        if each.signature is not None:
             raise Malformed("SIGNED", "A registration is a bare payload; signed ones go in by SubmitTransaction.", "L2")
         if each.payload.author != member_key:
             raise BadSignature("FOREIGN_VOUCHER", "A member vouches for its own registrations only.", "L2")

@@ -23,8 +23,8 @@ from consilium.kernel.transactions import PAYLOAD_BYTES_MAX, MemberProfile, Upgr
 
 GENESIS_HEIGHT = 0
 """The height of the state the genesis file describes; block 1 has the chain id as its parent."""
-TRANSACTION_BYTES_MAX = PAYLOAD_BYTES_MAX + 65_536
-"""The most bytes a transaction may have with all its endorsements."""
+TRANSACTION_BYTES_MAX = PAYLOAD_BYTES_MAX + 1_024
+"""The most bytes a transaction may have with its signature."""
 BATCH_TRANSACTIONS_MAX = 4_096
 """The most transactions one member signature may vouch for (L2)."""
 BATCHES_MAX = 1_024

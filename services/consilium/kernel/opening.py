@@ -1,7 +1,7 @@
 """Where carried bytes become values, once, for consensus and ledger alike (rules L1, L2, L3, C4).
 
 A transaction travels in one of two forms, told apart by the first byte of its CBOR: a bare payload, which the batch's
-member vouches for with the batch signature (records only), or a payload with endorsements, the author's own first.
+member vouches for with the batch signature (records only), or a payload under its author's signature.
 `open_*` refuse with `Malformed` whatever is not in form; they look at no state and check no signature. `verify_*` check
 every signature that stands inside. Whether an author *may* do a thing is judged at execution, by the ledger's state.
 
@@ -23,7 +23,6 @@ from consilium.kernel.merkle import leaf_hash, merkle_root
 from consilium.kernel.signing import Verifier
 from consilium.kernel.transactions import (
     PAYLOAD_BYTES_MAX,
-    Endorsement,
     HandoverBody,
     Payload,
     RecordBody,
@@ -38,7 +37,7 @@ _BARE_PAYLOAD = b"\x86"
 
 
 class OpenedTransaction(NamedTuple):
-    """A transaction taken apart. Without endorsements it is the batch's member that vouches for it (L2).
+    """A transaction taken apart. Without a signature it is the batch's member that vouches for it (L2).
 
     `leaf` is the leaf hash of the bytes as carried: the transaction's name everywhere. A tuple, not a dataclass: one is made
     for every transaction of every block.
@@ -47,7 +46,7 @@ class OpenedTransaction(NamedTuple):
     leaf: bytes
     payload: Payload
     payload_bytes: bytes
-    endorsements: tuple[Endorsement, ...]
+    signature: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +89,16 @@ class OpenedBlock:
 def open_transaction(data: bytes, chain_id: bytes) -> OpenedTransaction:
     """Take one carried transaction apart.
 
-    Raises Malformed: what `decode` raises; UNSIGNED_KIND for a bare payload of another kind than a record (L2);
-    BAD_ENDORSEMENTS unless the author's own stands first and no key stands twice.
+    Raises Malformed: what `decode` raises; UNSIGNED_KIND for a bare payload of another kind than a record (L2).
     """
     if data[:1] == _BARE_PAYLOAD:
         payload = decode(Payload, data, chain_id, PAYLOAD_BYTES_MAX)
         if type(payload.body) is not RecordBody:
             raise Malformed("UNSIGNED_KIND", "Only records may be vouched for by their batch.", "L2")
-        return OpenedTransaction(leaf_hash(data), payload, data, ())
+        return OpenedTransaction(leaf_hash(data), payload, data, None)
     transaction = decode(Transaction, data, chain_id, TRANSACTION_BYTES_MAX)
     payload = decode(Payload, transaction.payload, chain_id, PAYLOAD_BYTES_MAX)
-    keys = [each.public_key for each in transaction.endorsements]
-    if keys[:1] != [payload.author] or len(set(keys)) != len(keys):
-        raise Malformed("BAD_ENDORSEMENTS", "The author's own signature comes first, and no key signs twice.", "L2")
-    return OpenedTransaction(leaf_hash(data), payload, transaction.payload, transaction.endorsements)
+    return OpenedTransaction(leaf_hash(data), payload, transaction.payload, transaction.signature)
 
 
 @lru_cache(maxsize=OPENED_BATCHES_KEPT)
@@ -120,7 +115,7 @@ def open_batch(data: bytes, chain_id: bytes) -> OpenedBatch:
     root = merkle_root(leaves)
     statement = encode(BatchStatement(batch.member_id, len(leaves), root), chain_id)
     voucher = _voucher(transactions)
-    has_handover = any(type(each.payload.body) is HandoverBody for each in transactions if each.endorsements)
+    has_handover = any(type(each.payload.body) is HandoverBody for each in transactions if each.signature is not None)
     return OpenedBatch(data, batch, statement, sha256(statement), root, leaves, transactions, voucher, has_handover)
 
 
@@ -146,10 +141,10 @@ def transaction_root(batches: Sequence[OpenedBatch]) -> bytes:
     return merkle_root([leaf for batch in batches for leaf in batch.leaves])
 
 
-def verify_endorsements(transaction: OpenedTransaction, verifier: Verifier) -> None:
-    """Raise BadSignature unless every endorsement of the payload verifies under its own key (L2)."""
-    for each in transaction.endorsements:
-        verifier.verify(each.public_key, transaction.payload_bytes, each.signature)
+def verify_author(transaction: OpenedTransaction, verifier: Verifier) -> None:
+    """Raise BadSignature unless the author signed the payload, or nobody did and the batch vouches for it (L2)."""
+    if transaction.signature is not None:
+        verifier.verify(transaction.payload.author, transaction.payload_bytes, transaction.signature)
 
 
 def verify_batch(opened: OpenedBatch, member_key: bytes, verifier: Verifier) -> None:
@@ -158,7 +153,7 @@ def verify_batch(opened: OpenedBatch, member_key: bytes, verifier: Verifier) -> 
         raise BadSignature("FOREIGN_VOUCHER", "A member vouches for its own registrations only.", "L2")
     verifier.verify(member_key, opened.statement, opened.batch.signature)
     for each in opened.transactions:
-        verify_endorsements(each, verifier)
+        verify_author(each, verifier)
 
 
 def verify_copy(opened: OpenedBatch, verifier: Verifier) -> None:
@@ -171,12 +166,12 @@ def verify_copy(opened: OpenedBatch, verifier: Verifier) -> None:
     if opened.voucher is not None:
         verifier.verify(opened.voucher, opened.statement, opened.batch.signature)
     for each in opened.transactions:
-        verify_endorsements(each, verifier)
+        verify_author(each, verifier)
 
 
 def _voucher(transactions: Sequence[OpenedTransaction]) -> bytes | None:
     """The one author of the bare payloads."""
-    authors = {each.payload.author for each in transactions if not each.endorsements}
+    authors = {each.payload.author for each in transactions if each.signature is None}
     if len(authors) > 1:
         raise Malformed("MIXED_VOUCHERS", "One batch signature vouches for one member's registrations only.", "L2")
     return authors.pop() if authors else None

@@ -16,8 +16,6 @@ from consilium.kernel.umbral import CAPSULE_BYTES
 
 PAYLOAD_BYTES_MAX = 65_536
 """The most bytes a payload may have; the largest kind is a handover that carries an alliance certificate."""
-ENDORSEMENTS_MAX = 512
-"""The most signatures one transaction may carry: more than two thirds of the largest alliance, with room."""
 
 PROVEN_HEADER_BYTES_MAX = 32_768
 """The longest header that is carried as evidence; the others of one primary's are as good."""
@@ -441,7 +439,7 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Endorsement:
-    """One signature over a payload's bytes."""
+    """A key and its signature over some bytes."""
 
     public_key: PublicKey
     signature: Signature
@@ -449,8 +447,8 @@ class Endorsement:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A payload as its author signed it, with the signatures; the author's own comes first (L1, L2)."""
+    """A payload under its author's signature (L1, L2)."""
 
     DOMAIN: ClassVar[str] = "consilium.transaction"
     payload: Annotated[bytes, AtMost(PAYLOAD_BYTES_MAX)]
-    endorsements: Annotated[tuple[Endorsement, ...], AtMost(ENDORSEMENTS_MAX)]
+    signature: Signature

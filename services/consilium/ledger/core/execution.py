@@ -124,7 +124,7 @@ def _execute_batch(state: LedgerState, batch: OpenedBatch, scope: BlockScope, *,
             code = Code.EXPIRES_TOO_LATE
         elif name in ids.used:
             code = Code.DUPLICATE
-        elif not (transaction.endorsements or vouched):
+        elif transaction.signature is None and not vouched:
             code = Code.FOREIGN_VOUCHER
         elif exhausted and not isinstance(body, ALWAYS_ALLOWED):
             code = Code.TERM_EXHAUSTED
