@@ -1,8 +1,8 @@
 """`python -m tests.odds --terms 400 --seed 0`: is agreement as likely as calculated? Asked of real processes (rule C9).
 
 Each row is one committee size: what `consilium plan` calculates, what its simulation with the production election gives, and
-what consensus processes did in that many terms. Ends with 1 when the three do not agree at 99 %, when a term agreed that
-had no quorum, or when one did not agree in time that had one.
+what consensus processes did in that many terms. Ends with 1 when the three do not agree at 99 %, or when a term agreed that
+had no quorum.
 """
 
 from __future__ import annotations

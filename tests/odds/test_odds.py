@@ -67,11 +67,18 @@ def test_rates_that_do_not_fit_it(failed: int) -> None:
     assert not Row(FOUR, SIMULATED, tally_of(400, failed)).agrees
 
 
-@pytest.mark.parametrize("bad", [NOBODY, frozenset({"1A", "2A"})])
-def test_one_term_against_its_faults_is_one_too_many(bad: frozenset[str]) -> None:
+def test_one_agreement_without_a_quorum_is_one_too_many() -> None:
     tally = tally_of(400, 53)
-    tally.outcomes[-1] = (Term(NOBODY, bad, ()), bool(bad))
+    tally.outcomes[0] = (Term(NOBODY, frozenset({"1A", "2A"}), ()), True)
+    assert Row(FOUR, SIMULATED, tally).measured.agrees
     assert not Row(FOUR, SIMULATED, tally).agrees
+
+
+def test_a_term_that_was_not_in_time_counts_as_one_without_agreement() -> None:
+    tally = tally_of(400, 53)
+    tally.outcomes[-1] = (Term(NOBODY, NOBODY, ()), False)
+    row = Row(FOUR, SIMULATED, tally)
+    assert (row.measured.hits, tally.in_spite, row.agrees) == (54, 1, True)
 
 
 def test_rows_are_where_four_hundred_terms_can_tell() -> None:
