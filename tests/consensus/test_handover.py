@@ -9,10 +9,13 @@ from consilium.consensus.core.messages import (
     AllianceVote,
     BatchOffer,
     Checkpoint,
+    Commit,
     Message,
     PrePrepare,
     ResultProof,
+    StatusReply,
 )
+from consilium.consensus.core.normal_case import on_decided
 from consilium.kernel.certificates import AllianceStatement, MemberSignature, Result
 from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import ZERO_DIGEST
@@ -312,3 +315,44 @@ def test_batches_of_a_member_that_left_stop_nobody(*, restarts: bool) -> None:
     cluster.order(2, BACKUP, first=70)
     assert [cluster.seats[name].height for name in FOUR] == [last + 2] * 4
     assert [cluster.seats[name].state.view for name in FOUR] == [0] * 4
+
+
+def test_one_that_left_the_view_before_the_epochs_last_block_reached_it_is_shown_the_end() -> None:
+    """C7: with one delegate silent the last block's result needs all the others, and no view of that epoch is followed.
+
+    Found by the nemesis: two had executed the handover, the third had committed and left the view; all stood still for good.
+    """
+    cluster = Cluster(parameters=SHORT)
+    cluster.stop(THIRD)
+
+    def arrives(_sender: str, to: str, message: Message) -> bool:
+        is_last = isinstance(message, Commit) and message.signed.vote.height > SHORT.term_blocks
+        return to != SECOND or not (is_last or isinstance(message, StatusReply))
+
+    cluster.arrives = arrives
+    at_the_end(cluster)
+    cluster.let_pass(1_000)
+    ahead, behind = [cluster.seats[PRIMARY], cluster.seats[BACKUP]], cluster.seats[SECOND]
+    assert [each.state.outlook.epoch for each in ahead] == [1, 1]
+    cluster.let_pass(10_000)
+    assert (behind.state.outlook.epoch, behind.state.entered) == (0, False)
+    cluster.arrives = lambda _sender, _to, _message: True
+    cluster.let_pass(10_000)
+    assert behind.state.outlook.epoch == 1
+    last = behind.state.outlook.epoch_start - 1
+    assert min(each.state.stable_height for each in (*ahead, behind)) >= last
+    cluster.order(2, first=90)
+    assert min(each.height for each in (*ahead, behind)) > last
+    check_said_once(cluster.spoken)
+
+
+def test_a_proof_of_another_block_delivers_nothing() -> None:
+    """C7: only what this replica has accepted itself, next in order, in the epoch that it is in."""
+    cluster = Cluster(parameters=SHORT)
+    cluster.order(3)
+    proposals_pass_only(cluster)
+    cluster.order(1, first=50)
+    seat, decided = cluster.seats[BACKUP], cluster.seats[BACKUP].blocks[-1].commit
+    for tip in (None, decided, replace(decided, height=4), replace(decided, epoch=1, height=4)):
+        on_decided(seat.state, tip) if tip is not None else cluster.deliver_message(PRIMARY, BACKUP, StatusReply(0, tip))
+    assert (seat.height, seat.state.delivered) == (3, 3)

@@ -42,7 +42,10 @@ def on_executed(state: State, event: Executed) -> None:
     state.tip = Parent(result.height, result.block_hash, header.time_ms)
     state.blocks[result.height], state.results[result.height] = state.tip, result
     state.delivered = max(state.delivered, result.height)
-    state.last_commit = event.commit if event.commit.signatures else state.last_commit
+    if event.commit.signatures:
+        state.last_commit = event.commit
+        waiting = {height: commit for height, commit in state.uncertified.items() if height > state.stable_height}
+        state.uncertified = {**waiting, result.height: event.commit}
     state.pool.mark_ordered(header.batch_digests, result.height)
     state.progress_at = state.now_ms
     state.attempts = 0 if state.entered else state.attempts

@@ -15,7 +15,7 @@ from consilium.consensus.core.own_words import accuse
 from consilium.consensus.core.pool import BLOCK_BYTES_MAX, Entry
 from consilium.consensus.core.proposals import Parent, judge_header, judge_time, make_header
 from consilium.consensus.core.state import State
-from consilium.kernel.certificates import Phase
+from consilium.kernel.certificates import CommitCertificate, Phase
 from consilium.kernel.chain import CertifiedBlock, Header
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
@@ -200,6 +200,19 @@ def _commit_if_prepared(state: State, slot: Slot) -> None:
     slot.prepared = state.log.prepared[slot.header.height] = certificate
     state.persist(PreparedRecord(slot.header.epoch, slot.header.height, certificate))
     state.broadcast(Commit(state.sign_vote(Phase.COMMIT, slot.header.height, slot.digest)))
+
+
+def on_decided(state: State, commit: CommitCertificate) -> None:
+    """Deliver the next block under a quorum's commits, whatever view this replica has left for another (C7).
+
+    They are final in every view. What it has accepted itself is at hand, so the header and the batches are.
+    """
+    slot = state.log.slots.get(commit.height)
+    is_next = commit.epoch == state.outlook.epoch and commit.height == state.delivered + 1
+    if slot is None or not is_next or not slot.accepted or slot.digest != commit.digest or _batches(state, slot) is None:
+        return
+    slot.commit = commit
+    _deliver(state, slot)
 
 
 def _deliver(state: State, slot: Slot) -> None:

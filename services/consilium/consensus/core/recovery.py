@@ -77,6 +77,8 @@ def _at_tip(identity: Identity, outlook: Outlook, tip: Tip) -> State:
     if tip.certificate is not None:
         state.stable, state.stable_height = tip.certificate, tip.certificate.result.height
     state.last_commit, state.previous_committee = tip.commit, tip.previous_committee
+    if tip.commit is not None:
+        state.uncertified[tip.commit.height] = tip.commit
     state.turnover.own = tip.term_end
     return state
 

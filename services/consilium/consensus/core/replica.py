@@ -160,6 +160,8 @@ class Replica:
             case StatusReply(tip=tip):
                 if state.silence is not None and state.committee.index_of(event.sender) is not None:
                     state.silence.answer(event.sender, tip)
+                elif tip is not None:
+                    normal_case.on_decided(state, tip)
             case AllianceVote() as message:
                 checkpointing.on_alliance_vote(state, message)
             case ResultProof(certificate=certificate):

@@ -58,6 +58,7 @@ class State:
     results: dict[int, Result] = field(default_factory=dict)
     last_checkpoint: Checkpoint | None = None
     last_commit: CommitCertificate | None = None
+    uncertified: dict[int, CommitCertificate] = field(default_factory=dict)
     pending: list[bytes] = field(default_factory=list)
     pending_bytes: int = 0
     gathered: int = 0

@@ -7,7 +7,7 @@ this one and nothing came of it, so a replica that is merely cut off does not ru
 from consilium.consensus.core.checkpointing import adopt, on_proof
 from consilium.consensus.core.events import NewViewRecord, ViewRecord
 from consilium.consensus.core.message_log import Slot
-from consilium.consensus.core.messages import FetchNewView, NewView, NewViewStatement, SignedViewChange
+from consilium.consensus.core.messages import FetchNewView, NewView, NewViewStatement, SignedViewChange, StatusReply
 from consilium.consensus.core.normal_case import arm_heartbeat
 from consilium.consensus.core.state import State
 from consilium.consensus.core.view_change import NewViewPlan, Reproposal, plan_new_view
@@ -48,6 +48,8 @@ def on_call(state: State, message: SignedViewChange, sender: str) -> None:
     Raises FailedPrecondition: STALE_VIEW.
     """
     view = message.view_change.view
+    if message.view_change.epoch == state.outlook.epoch - 1:
+        _show_the_end(state, sender)
     if message.view_change.epoch != state.outlook.epoch or not state.votes:
         return
     if view <= state.view and state.entered:
@@ -61,6 +63,18 @@ def on_call(state: State, message: SignedViewChange, sender: str) -> None:
         call_for_view(state, join)
     else:
         consider_calls(state)
+
+
+def _show_the_end(state: State, sender: str) -> None:
+    """Prove the ended epoch's last blocks to one that was left behind there (C7).
+
+    Nobody follows it into another view of that epoch, and without its results the next may not begin.
+    """
+    if state.stable_height >= state.outlook.epoch_start - 1:
+        return
+    for commit in list(state.uncertified.values()):
+        if commit.epoch < state.outlook.epoch:
+            state.send(sender, StatusReply(commit.epoch, commit))
 
 
 def consider_calls(state: State) -> None:
