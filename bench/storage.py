@@ -6,7 +6,7 @@ consistency and TLS, and nothing read back. Then the embedded store through the 
 time stands beside the clock's figure, since neighbours on the cores change that one; for Cassandra it is the three
 instances' and the client's together.
 
-    bench/storage.py [--quick] [--only store|memory|many|service]
+    bench/storage.py [--quick] [--only store|cassandra|memory|many|service]
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def timed(work: Callable[[Made], None], several: list[Made], pids: list[int]) ->
 
 
 def stores(sizes: tuple[int, ...], folder: Path, rows: Rows) -> None:
-    """Each store at each size, Cassandra and the driver alone by turns."""
+    """The embedded store at each size."""
     pool = [os.urandom(CHUNK_BYTES) for _ in range(POOL_CHUNKS)]
     (folder / "embedded").mkdir()
     with closing(EmbeddedObjectStore.create(OsDisk(), folder / "embedded", CHAIN_ID)) as embedded:
@@ -184,8 +184,12 @@ def stores(sizes: tuple[int, ...], folder: Path, rows: Rows) -> None:
             rows.add(f"get {shown(size)}, embedded store", timed(lambda each: get(embedded, each), several, []))
             for each in several:
                 embedded.delete(each.manifest.record_id)
-    (folder / "ring").mkdir()
-    ring = Ring.start(folder / "ring", jvm=())
+
+
+def beside_the_driver(sizes: tuple[int, ...], folder: Path, rows: Rows) -> None:
+    """The store in Cassandra and the driver alone, on a ring of their own."""
+    pool = [os.urandom(CHUNK_BYTES) for _ in range(POOL_CHUNKS)]
+    ring = Ring.start(folder, is_bench=True)
     try:
         cassandras(ring, sizes, pool, rows)
     finally:
@@ -245,7 +249,7 @@ def memories(folder: Path, console: Console, *, quick: bool) -> None:
             console.print(
                 f"embedded store, {shown(size)} in and out: {in_a_process('embedded', size, place)} MiB resident at most"
             )
-    ring = Ring.start(folder, jvm=())
+    ring = Ring.start(folder, is_bench=True)
     try:
         (folder / "addresses").write_text(" ".join(ring.addresses))
         ring.migrated("bench", CHAIN_ID)
@@ -337,7 +341,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smaller objects, fewer of them")
-    parser.add_argument("--only", choices=("store", "memory", "many", "service"), help="one part")
+    parser.add_argument("--only", choices=("store", "cassandra", "memory", "many", "service"), help="one part")
     parser.add_argument("--memory", choices=("embedded", "cassandra"), help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--place", help=argparse.SUPPRESS)
@@ -348,6 +352,7 @@ def main() -> None:
     rows, sizes = Rows(), QUICK_SIZES if asked.quick else SIZES
     parts: dict[str, Callable[[Path], object]] = {
         "store": lambda folder: stores(sizes, folder, rows),
+        "cassandra": lambda folder: beside_the_driver(sizes, folder, rows),
         "memory": lambda folder: memories(folder, rows.console, quick=asked.quick),
         "many": lambda folder: many(folder, rows.console, quick=asked.quick),
         "service": lambda folder: asyncio.run(services(sizes, folder, rows)),

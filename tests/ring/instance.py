@@ -79,6 +79,8 @@ class Instance:
     data: Path | None = None
     """Where its data and commit log lie, when not in `folder`."""
     jvm: tuple[str, ...] = QUICK
+    patience: str = "5s"
+    """How long it waits for the others to write or read."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def write_files(self) -> None:
@@ -131,6 +133,8 @@ class Instance:
             "memtable_allocation_type": "offheap_buffers",
             "concurrent_compactors": 1,
             "key_cache_size": "8MiB",
+            "write_request_timeout": self.patience,
+            "read_request_timeout": self.patience,
         }  # fmt: skip
 
     @property

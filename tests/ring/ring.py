@@ -17,7 +17,7 @@ from consilium.runtime.names import Role
 from consilium.storage.cassandra.schema import migrate
 from consilium.storage.cassandra.session import Database
 from consilium.storage.settings import StorageSettings
-from tests.ring.instance import CQL_PORT, QUICK, Instance, listens
+from tests.ring.instance import CQL_PORT, Instance, listens
 from tests.runtime.authority import Authority
 
 DATACENTER = "datacenter1"
@@ -41,15 +41,20 @@ class Ring:
     instances: list[Instance] = field(default_factory=list, repr=False)
 
     @classmethod
-    def start(cls, folder: Path, count: int = 3, data: dict[int, Path] | None = None, jvm: tuple[str, ...] = QUICK) -> Ring:
-        """Start so many, and wait until all take clients. `data` says whose data lies elsewhere."""
+    def start(cls, folder: Path, *, count: int = 3, data: dict[int, Path] | None = None, is_bench: bool = False) -> Ring:
+        """Start so many, and wait until all take clients. `data` says whose data lies elsewhere.
+
+        For a bench the machine code is made as for production, and instances wait for one another whatever the load.
+        """
         ring = cls(folder, free_addresses(count))
         authority = Authority("ring", ends_in=dt.timedelta(days=36_500))
         ring.write_credentials(authority)
         for index, address in enumerate(ring.addresses):
             token = -(2**63) + index * 2**64 // count + 1
             place = folder / f"instance-{index}"
-            instance = Instance(address, place, ring.addresses, token, authority, (data or {}).get(index), jvm)
+            instance = Instance(address, place, ring.addresses, token, authority, (data or {}).get(index))
+            if is_bench:
+                instance.jvm, instance.patience = (), "60s"
             instance.write_files()
             instance.spawn()
             ring.instances.append(instance)
