@@ -112,7 +112,7 @@ def executions_of(name: str, chain: Chain) -> list[Execution]:
     found = []
     for height in range(1, chain.height + 1):
         outcome, opened = chain.outcome(height), open_block(chain.block(height), chain.chain_id)
-        found.append(Execution(name, opened, outcome.codes, outcome.result, outcome.outlook.committee))
+        found.append(Execution(name, opened, outcome.codes, outcome.result, outcome.outlook))
     return found
 
 

@@ -18,13 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.simulation.run import Report, run_options
-from tests.simulation.schedule import Options, draw_options
+from tests.simulation.schedule import AMNESIA, Options, draw_options
+from tests.simulation.shrinking import Shrinker
 from tests.simulation.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 REGRESSION_SEEDS = Path(__file__).with_name("regression_seeds.txt")
+
+TALES_MAX = 2
+"""How many failures of a search are cut down to a story; the others only tell their last events."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,16 +62,23 @@ def _options(seed: int, twins: int | None, silent: int | None) -> Options:
     drawn = draw_options(seed)
     if twins is None and silent is None:
         return drawn
-    return replace(drawn, twins=twins or 0, droppers=0, lies=False, silent=silent or 0, lost_log=False)
+    faults = tuple(each for each in drawn.faults if each not in AMNESIA)
+    alone = replace(drawn, droppers=0, lies=False, floods=False, kinds_least=0)
+    return replace(alone, twins=twins or 0, silent=silent or 0, faults=faults)
 
 
 def _replay(options: Options) -> int:
-    """One seed with its story."""
+    """One seed: what befell it, and its story if it fails."""
     report = run_options(options)
-    for line in report.story:
+    for line in _tale(options, report) if report.failure else report.faults:
         print(line)
     print(_verdict(report))
     return int(bool(report.failure))
+
+
+def _tale(options: Options, report: Report) -> list[str]:
+    """A failure cut down to what it needs."""
+    return Shrinker().shrink(options, report).story()
 
 
 def _search(seeds: Sequence[int], jobs: int, options_of: partial[Options]) -> int:
@@ -75,11 +86,12 @@ def _search(seeds: Sequence[int], jobs: int, options_of: partial[Options]) -> in
     for count, report in enumerate(_reports(map(options_of, seeds), jobs), start=1):
         summary.add(report)
         if report.failure:
-            print(f"\r{_verdict(report)}\n" + "\n".join(report.story), flush=True)
+            tale = _tale(options_of(report.seed), report) if summary.failed <= TALES_MAX else report.story
+            print(f"\r{_verdict(report)}\n" + "\n".join(tale), flush=True)
         if sys.stderr.isatty():
             print(f"\r{count} of {len(seeds)} seeds, {summary.failed} failed ", end="", file=sys.stderr, flush=True)
     print("\n".join(summary.lines(time.monotonic() - began)))
-    return int(summary.failed > 0)
+    return int(summary.failed > 0 or bool(summary.blind_spots()))
 
 
 def _reports(options: Iterator[Options], jobs: int) -> Iterator[Report]:

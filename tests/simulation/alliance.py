@@ -70,7 +70,7 @@ def genesis_of(options: Options) -> Genesis:
     parameters = Parameters(
         term_blocks=options.term_blocks,
         committee_target=options.committee_target,
-        heartbeat_ms=700,
+        heartbeat_ms=options.heartbeat_ms,
         view_timeout_ms=1_000,
         view_timeout_max_ms=8_000,
         clock_skew_max_ms=1_000,
@@ -80,7 +80,7 @@ def genesis_of(options: Options) -> Genesis:
         inline_bytes_max=1_024 if options.large_batches else 16_384,
         expiry_blocks_max=60,
         release_window_blocks=30,
-        tip_age_max_ms=2_500,
+        tip_age_max_ms=options.heartbeat_ms + 1_800,
     )
     profiles = tuple(founder.profile for founder in founders(options.members))
     return Genesis(f"simulation {options.members}", GENESIS_MS, parameters, profiles)

@@ -24,17 +24,20 @@ from consilium.kernel.codes import Code, is_refusal
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature
 from consilium.kernel.opening import verify_batch, verify_copy
-from consilium.kernel.transactions import BallotBody, EvidenceBody, ProposalBody, RecordBody
+from consilium.kernel.transactions import BallotBody, ProposalBody, RecordBody
 from tests.ledger.recomputed_governance import Assembly
 from tests.simulation.observed import Execution, Released, Speech, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
+    from consilium.consensus.core.events import Received, Record
     from consilium.kernel.certificates import Committee, Result, ResultCertificate, Vote
     from consilium.kernel.chain import Genesis
     from consilium.kernel.opening import OpenedBatch, OpenedTransaction
     from consilium.kernel.signing import Verifier
+    from tests.simulation.member import Member
+    from tests.simulation.observed import Reading
 
 
 class Checker:
@@ -54,6 +57,21 @@ class Checker:
 
     def restarted(self, endpoint: str, height: int, block_hash: bytes, result: Result | None) -> None:
         """An honest endpoint came back with this tip."""
+
+    def received(self, member: Member, received: Received) -> None:
+        """An endpoint, honest or not, is about to act on a message whose signatures hold."""
+
+    def persisted(self, member: Member, records: Sequence[Record], replace: bool) -> None:  # noqa: FBT001  the effect's field
+        """An endpoint has made records durable, with `replace` in the place of all others."""
+
+    def forgot(self, member_id: str) -> None:
+        """A member lost its vote log, and knows it."""
+
+    def wiped(self, endpoint: str) -> None:
+        """An endpoint lost its ledger, or went back to an old one."""
+
+    def read(self, reading: Reading) -> None:
+        """A client was shown what a grant is by an honest endpoint."""
 
     def released(self, released: Released) -> None:
         """An honest proxy released a fragment."""
@@ -313,21 +331,12 @@ class Durability(Checker):
     def certified(self, endpoint: str, certificate: ResultCertificate) -> None:
         self._final.setdefault(certificate.result.height, certificate.result.block_hash)
 
+    def wiped(self, endpoint: str) -> None:
+        """What one disk lost, the others have: nothing final may go, and this endpoint must come to it again."""
+        self._told.pop(endpoint, None)
+
     def restarted(self, endpoint: str, height: int, block_hash: bytes, result: Result | None) -> None:
         if height < self._told.get(endpoint, 0):
             raise Violation("S9 durability", f"{endpoint} came back at {height}, had told of {self._told[endpoint]}.")
         if self._final.get(height, block_hash) != block_hash:
             raise Violation("S9 durability", f"{endpoint} came back with another block {height}.")
-
-
-class Blame(Checker):
-    """S11: evidence on the ledger never blames a member that kept its word."""
-
-    def __init__(self, faulty: Iterable[str]) -> None:
-        self._faulty = tuple(faulty)
-
-    def first_executed(self, execution: Execution) -> None:
-        for _, transaction, code in execution.outcomes():
-            body = transaction.payload.body
-            if type(body) is EvidenceBody and not is_refusal(code) and body.proof.member_id not in self._faulty:
-                raise Violation("S11 evidence", f"{body.proof.member_id} is blamed and kept its word.")

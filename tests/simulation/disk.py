@@ -1,72 +1,129 @@
-"""One member's disk: a vote log and a block store that lose, at a crash, what was not synced (rule C5).
+"""One member's disk: the production vote log in a journal on a disk that fails, and a block store that loses its tail (C5).
 
-Whole records are lost or kept here, always a suffix; torn bytes are the journal's own tests' business. What is read back
-after a crash has been through the production codec.
+The vote log's bytes are the production's own, framed, chained and marked; a power cut tears them at sectors, a flipped bit
+and a misplaced sector are found by the production's reading of them. Then the operator begins the log again, as the error
+says. The block store loses whole blocks that were not synced: torn bytes in it are the journal's own tests' business.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consilium.consensus.core.events import LogEntry
+from consilium.consensus.driver import recovered
+from consilium.consensus.store import FileVoteLog
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock
 from consilium.kernel.encoding import decode, encode
+from consilium.kernel.errors import DataLoss
+from consilium.runtime.journal_format import Verdict, read_journal
+from tests.stores.simulated_disk import SECTOR_BYTES, SimulatedDisk
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
     from consilium.consensus.core.events import Record
+    from consilium.consensus.core.identity import Recovered
+
+PATH = Path("/member/votes")
 
 
 class VoteLog:
-    """Records of one replica, how many of them are durable, the incarnation, and whether its word is in doubt."""
+    """The vote log of one replica over all its starts, and the disk it lies on."""
 
-    def __init__(self) -> None:
-        self.incarnation = 0
-        self.lost = False
-        self._durable: list[Record] = []
-        self._written: list[Record] = []
-        self._replacing = False
+    def __init__(self, chain_id: bytes, disk: SimulatedDisk | None = None) -> None:
+        self.disk = disk or SimulatedDisk()
+        self.highest = 0
+        self.was_torn = False
+        self._chain_id = chain_id
+        self._log: FileVoteLog | None = None
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Write records after the others; not durable yet."""
-        self._written.extend(records)
+    @property
+    def lost(self) -> bool:
+        """Whether an earlier log was lost and the replica stays silent still (C5)."""
+        return self._log is not None and self._log.lost
 
-    def replace(self, records: Sequence[Record]) -> None:
-        """Write records to stand in the place of all others; all or nothing once synced."""
-        self._written, self._replacing = list(records), True
+    @property
+    def incarnation(self) -> int:
+        """How often the log was opened, from 1."""
+        assert self._log is not None, "the log is open"
+        return self._log.incarnation
+
+    def open(self) -> bool:
+        """Open the log for another start; whether it had to be begun again, because it is lost or damaged."""
+        begun, self.was_torn = False, False
+        if not self.highest:
+            self._log = FileVoteLog.create(self.disk, PATH)
+        else:
+            try:
+                self.was_torn = self._is_torn()
+                self._log = FileVoteLog.open(self.disk, PATH)
+            except DataLoss:
+                self._log, begun = FileVoteLog.begin_again(self.disk, PATH, self.highest), True
+        self.highest = max(self.highest, self._log.incarnation)
+        return begun
+
+    def _is_torn(self) -> bool:
+        """Whether the file ends in something that is no whole record."""
+        return self.disk.exists(PATH) and read_journal(bytes(self.disk.contents(PATH)))[2] is Verdict.TORN
+
+    def write(self, records: Sequence[Record], *, replace: bool) -> None:
+        """Write records after the others, not durable yet; or, with `replace`, in their place and durable."""
+        assert self._log is not None, "the log is open"
+        entries = [encode(LogEntry(each), self._chain_id) for each in records]
+        (self._log.prune if replace else self._log.append)(entries)
 
     def sync(self) -> None:
         """Make everything written durable."""
-        if self._replacing:
-            self._durable = self._written
-        else:
-            self._durable += self._written
-        self._written, self._replacing = [], False
+        assert self._log is not None, "the log is open"
+        self._log.sync()
 
-    def crash(self, chance: random.Random) -> None:
-        """Keep what is durable and, of what was only written, as much as chance leaves; a replacement whole or not."""
-        if self._replacing:
-            if chance.random() < 0.5:
-                self.sync()
-        else:
-            self._durable += self._written[: chance.randrange(len(self._written) + 1)]
-        self._written, self._replacing = [], False
+    def end_silence(self) -> None:
+        """Note durably that the replica may speak again (C5)."""
+        assert self._log is not None, "the log is open"
+        self._log.end_silence()
+
+    def read(self) -> Recovered:
+        """What a start finds in the log."""
+        assert self._log is not None, "the log is open"
+        return recovered(self._log, self._chain_id)
+
+    def kill(self) -> None:
+        """The process ends; what was written stays to be read."""
+        self.disk = self.disk.killed()
+        self.disk.cut_at = None
+
+    def lose_power(self, chance: random.Random) -> None:
+        """What was not synced is kept, lost or torn."""
+        self.disk = self.disk.after_power_cut(chance)
 
     def wipe(self) -> None:
-        """The log is gone. The next start knows, and stays silent until it can contradict nothing (C5)."""
-        self._durable, self._written, self._replacing, self.lost = [], [], False, True
+        """The log is gone, and all that belongs to it."""
+        self.disk = SimulatedDisk()
 
-    def read(self, chain_id: bytes) -> tuple[Record, ...]:
-        """What is there after a crash, decoded from its bytes."""
-        return tuple(decode(LogEntry, encode(LogEntry(each), chain_id), chain_id).record for each in self._durable)
+    def flip_bit(self, chance: random.Random) -> None:
+        """One bit of the file is another."""
+        data = self.disk.contents(PATH)
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+
+    def misplace_sector(self, chance: random.Random) -> bool:
+        """One sector holds what belongs into another; whether that changed anything."""
+        data = self.disk.contents(PATH)
+        sectors = len(data) // SECTOR_BYTES
+        if sectors < 2:
+            return False
+        source, target = (SECTOR_BYTES * each for each in chance.sample(range(sectors), 2))
+        moved = data[source : source + SECTOR_BYTES]
+        changes = data[target : target + SECTOR_BYTES] != moved
+        data[target : target + SECTOR_BYTES] = moved
+        return bool(changes)
 
     def copy(self) -> VoteLog:
         """What a clone of this disk would hold."""
-        other = VoteLog()
-        other.incarnation, other.lost, other._durable = self.incarnation, self.lost, list(self._durable)
+        other = VoteLog(self._chain_id, self.disk.settled())
+        other.highest = self.highest
         return other
 
 
@@ -98,6 +155,10 @@ class BlockStore:
         self._durable = kept
         del self._certificates[len(self._certificates) - min(len(self._certificates), chance.randrange(3)) :]
         return gone
+
+    def wipe(self) -> None:
+        """All blocks are gone."""
+        self._blocks, self._durable, self._certificates = [], 0, []
 
     def read(self, chain_id: bytes) -> tuple[list[CertifiedBlock], list[ResultCertificate]]:
         """Everything there is, decoded from its bytes."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from consilium.consensus.core.messages import Message
     from consilium.consensus.core.state import State
     from consilium.kernel.certificates import ViewChange, Vote
+    from consilium.ledger.core.sync import SentBlock
     from tests.simulation.schedule import Options
 
 LIES, LIES_BETWEEN_VIEWS = 0.2, 0.7
@@ -69,6 +70,23 @@ class Liar(Dropper):
         if self._told is None and self._lies.random() < likely / 2:
             return self._odd(me, message)
         return self._told or message
+
+    def delay_ms(self, message: Message) -> int:
+        return 0
+
+    def alter_height(self, height: int) -> int:
+        """The height it claims to its peers' block sync: more than there is, or less."""
+        return max(0, height + self._lies.randrange(-5, 6)) if self._lies.random() < LIES else height
+
+    def alter_blocks(self, blocks: tuple[SentBlock, ...]) -> tuple[SentBlock, ...]:
+        """What it answers block sync with: nothing, blocks out of place, a bit that is another, no certificates (R7)."""
+        if not blocks or self._lies.random() >= LIES:
+            return blocks
+        first = blocks[0]
+        place = self._lies.randrange(len(first.block))
+        flipped = first.block[:place] + bytes([first.block[place] ^ 1]) + first.block[place + 1 :]
+        bare = tuple(replace(each, certificate=None) for each in blocks)
+        return self._lies.choice(((), blocks[1:], blocks[::-1], (replace(first, block=flipped), *blocks[1:]), bare))
 
     def stand_by(self, told: Message, state: State) -> None:
         """Act on a new view that proposes nothing again: what follows are other blocks at heights that were decided."""

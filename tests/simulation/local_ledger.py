@@ -41,10 +41,19 @@ class LocalLedger:
         self.chain, self._kept = kept, None
         self.sync = BlockSync(self.chain.tip, self._world.chain_id, self._world.verifier)
 
-    def crash(self, chance: random.Random) -> None:
-        """Lose what was not synced."""
-        gone = self.store.crash(chance)
+    def crash(self, chance: random.Random, *, power: bool = True) -> None:
+        """Stop; with the power, what was not synced may be lost."""
+        gone = self.store.crash(chance) if power else 0
         self._kept = self.chain if not gone else None
+
+    def wipe(self) -> None:
+        """All blocks are gone; the next start begins at genesis."""
+        self.store.wipe()
+        self.forget()
+
+    def forget(self) -> None:
+        """Have the next start read the disk."""
+        self._kept = None
 
     def append(self, verified: VerifiedBlock) -> BlockOutcome:
         """Execute a block and write it; it is durable after `store.sync`."""

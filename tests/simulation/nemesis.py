@@ -1,6 +1,7 @@
-"""What goes wrong in the safety phase: partitions, crashes, blackouts, lost vote logs, twins' changing views.
+"""What goes wrong in the safety phase: the planned faults, each when its time has come (`faults.plan`).
 
-Each family acts again and again after a drawn gap, as the seed's options say, until the phase ends.
+Some faults need room: at most f members may have forgotten something or stand on an old copy of themselves at once, for they
+count among the faulty (C5). A fault that finds no room, or nobody to befall, does nothing and is not counted.
 """
 
 from __future__ import annotations
@@ -8,133 +9,296 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tests.simulation.faults import CLOCK_MS
 from tests.simulation.schedule import stream
 from tests.simulation.twin import SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import random
+    from collections.abc import Callable, Sequence
 
+    from tests.simulation.disk import BlockStore, VoteLog
+    from tests.simulation.faults import Fault
     from tests.simulation.member import Member
     from tests.simulation.world import World
 
 FUSE_MAX = 60
-"""Within how many effects an armed crash happens."""
-TWIN_STARTS_MS = 3_000
+"""Within how many effects, or steps of its disk, an armed power cut happens."""
+TWIN_STARTS_MS = 1_200
 """By when the second instance of a twin has started, in milliseconds."""
+TWIN_VIEWS_MS = 3_000
+"""How often twins talk to other groups, in milliseconds."""
 
 
 class Nemesis:
     """All faults of one run, until it is called off."""
 
-    def __init__(self, world: World, members: dict[str, Member]) -> None:
+    def __init__(self, world: World, members: dict[str, Member], faults: Sequence[Fault]) -> None:
         self._world = world
         self._members = members
-        self._chance = stream(world.options.seed, "nemesis")
+        self._faults = faults
+        self._twin_chance = stream(world.options.seed, "twins begin")
         self._over = False
+        self._acts: dict[str, Callable[[Fault], bool]] = {
+            "isolate": self._partition,
+            "split": self._partition,
+            "one way": self._partition,
+            "swizzle": self._swizzle,
+            "crash": self._crash,
+            "power cut": self._cut_power,
+            "restart": self._restart_now,
+            "pause": self._pause,
+            "slow": self._slow,
+            "blackout": self._black_out,
+            "all killed": self._kill_all,
+            "sync error": self._fail_disk,
+            "disk full": self._fail_disk,
+            "lost log": self._lose,
+            "wiped disk": self._lose,
+            "lost ledger": self._lose,
+            "bit rot": self._lose,
+            "misdirected write": self._lose,
+            "restored": self._restore,
+            "clock jump": self._set_clock,
+            "clock back": self._set_clock,
+        }
 
     def begin(self) -> None:
-        """Set the families of this seed going."""
-        options = self._world.options
-        self._every(options.partition_gap, self._partition)
-        self._every(options.crash_gap, self._crash_some)
-        self._every(options.blackout_gap, self._black_out)
+        """Set the plan going."""
+        for fault in self._faults:
+            self._world.clock.after(fault.at_ms, partial(self._befall, fault))
         for name in self._world.views.twinned:
-            delay = self._chance.randrange(TWIN_STARTS_MS)
-            self._world.clock.after(delay, partial(self._start_twin, name))
+            self._world.clock.after(self._twin_chance.randrange(TWIN_STARTS_MS), partial(self._start_twin, name))
         if self._world.views.twinned:
-            self._every(3_000, self._world.views.redraw)
+            self._world.clock.after(TWIN_VIEWS_MS, self._redraw_views)
 
     def call_off(self) -> None:
-        """End all faults: links join, everybody who is down comes back. Byzantine delegates stay what they are."""
-        self._over = True
+        """End all faults: links join, clocks are right, everybody comes back. Byzantine delegates stay what they are."""
+        self._over = self._world.calm = True
         self._world.network.quieten()
         self._world.views.join()
-        for member in self._members.values():
-            member.fuse = None
+        for member in list(self._members.values()):
+            member.fuse, member.slow_until = None, 0
+            member.log.disk.cut_at = None
+            member.log.disk.full = member.log.disk.sync_fails = False
+            self._begin_again(member)
+            member.set_clock(0)
             if not member.up:
-                self._restart(member)
+                member.start()
 
-    def _every(self, gap_ms: int, act: Callable[[], None]) -> None:
-        """Act after about this gap, again and again; never for a gap of 0."""
-        if gap_ms and not self._over:
-            self._world.clock.after(self._chance.randrange(gap_ms // 2, gap_ms * 2), partial(self._act, gap_ms, act))
+    def _befall(self, fault: Fault) -> None:
+        if not self._over and self._acts[fault.kind](fault):
+            self._world.hits[fault.kind] += 1
+            self._world.story.note("nemesis", fault.kind, *fault.who)
 
-    def _act(self, gap_ms: int, act: Callable[[], None]) -> None:
-        if not self._over:
-            act()
-            self._every(gap_ms, act)
-
-    def _hit(self, kind: str, *what: object) -> None:
-        self._world.hits[kind] += 1
-        self._world.story.note("nemesis", kind, *what)
+    def _one(self, fault: Fault) -> Member:
+        return self._members[fault.who[0]]
 
     # --- links ---
 
-    def _partition(self) -> None:
-        """Isolate one endpoint, split all in two, or cut some links one way; heal later."""
-        names = list(self._members)
-        kind = self._chance.choice(("isolate", "split", "one way"))
-        side = self._chance.sample(names, 1 if kind == "isolate" else self._chance.randrange(1, len(names)))
-        rest = [name for name in names if name not in side]
-        pairs = [(one, other) for one in side for other in rest]
-        if kind != "one way":
+    def _partition(self, fault: Fault) -> bool:
+        """Cut some off from the rest, in both directions or in one; heal later."""
+        rest = [name for name in self._members if name not in fault.who]
+        pairs = [(one, other) for one in fault.who for other in rest]
+        if fault.kind != "one way":
             pairs += [(other, one) for one, other in pairs]
-        self._hit(f"partition {kind}", *side)
         self._world.network.cut(pairs)
-        self._world.clock.after(self._chance.randrange(200, 3_000), self._world.network.heal)
+        self._world.clock.after(fault.span_ms, partial(self._world.network.join, pairs))
+        return True
+
+    def _swizzle(self, fault: Fault) -> bool:
+        """All links of some clog one after another, and open again in another order (FoundationDB's swizzle-clogging)."""
+        chance, now_ms = fault.chance(), self._world.clock.now_ms
+        for number, name in enumerate(chance.sample(list(fault.who), len(fault.who))):
+            begin_ms = fault.span_ms * number // (2 * len(fault.who))
+            until_ms = now_ms + fault.span_ms // 2 + chance.randrange(1 + fault.span_ms // 2)
+            self._world.clock.after(begin_ms, partial(self._clog, name, until_ms))
+        return True
+
+    def _clog(self, name: str, until_ms: int) -> None:
+        if not self._over:
+            for other in self._members:
+                self._world.network.hold(name, other, until_ms)
+                self._world.network.hold(other, name, until_ms)
 
     # --- machines ---
 
-    def _crash_some(self) -> None:
-        """Stop up to f endpoints, now or between two of their next effects; they come back later."""
-        up = [member for member in self._members.values() if member.up]
-        count = self._chance.randint(1, self._world.options.faults_max)
-        for member in self._chance.sample(up, min(count, len(up))):
-            self._hit("crash", member.endpoint)
-            if self._chance.random() < 0.7:
-                member.fuse = self._chance.randrange(FUSE_MAX)
-                self._world.clock.after(self._chance.randrange(300, 3_000), partial(self._revive, member))
-            else:
-                self._stop(member, self._chance.randrange(50, 3_000))
+    def _crash(self, fault: Fault) -> bool:
+        """Stop up to f endpoints, with their power or without."""
+        up = [self._members[name] for name in fault.who if self._members[name].up]
+        chance = fault.chance()
+        for member in up:
+            self._stop(member, fault.span_ms, power=chance.random() < 0.5)
+        return bool(up)
 
-    def _black_out(self) -> None:
+    def _cut_power(self, fault: Fault) -> bool:
+        """Take the power away between two of the next effects, or inside a write."""
+        member = self._one(fault)
+        if member.up:
+            self._light_fuse(member, fault.chance(), fault.span_ms)
+        return member.up
+
+    def _light_fuse(self, member: Member, chance: random.Random, span_ms: int) -> None:
+        if chance.random() < 0.5:
+            member.fuse = chance.randrange(FUSE_MAX)
+        else:
+            member.log.disk.cut_at = len(member.log.disk.steps) + chance.randrange(FUSE_MAX)
+        self._world.clock.after(span_ms, partial(self._revive, member))
+
+    def _restart_now(self, fault: Fault) -> bool:
+        member = self._one(fault)
+        if not member.up:
+            return False
+        member.crash(power=False)
+        self._revive(member)
+        return True
+
+    def _pause(self, fault: Fault) -> bool:
+        self._one(fault).pause(fault.span_ms)
+        return self._one(fault).up
+
+    def _slow(self, fault: Fault) -> bool:
+        self._one(fault).slow_until = self._world.clock.now_ms + fault.span_ms
+        return self._one(fault).up
+
+    def _black_out(self, fault: Fault) -> bool:
         """Everybody loses power at once, and comes back one after the other."""
-        self._hit("blackout")
+        chance = fault.chance()
         for member in self._members.values():
-            self._stop(member, self._chance.randrange(50, 2_000))
+            self._stop(member, chance.randrange(50, fault.span_ms), power=True)
+        return True
 
-    def _stop(self, member: Member, down_ms: int) -> None:
-        member.crash()
+    def _kill_all(self, fault: Fault) -> bool:
+        """Everybody is killed at some write of its own (S9)."""
+        chance = fault.chance()
+        for member in self._members.values():
+            self._light_fuse(member, chance, fault.span_ms)
+        return True
+
+    def _stop(self, member: Member, down_ms: int, *, power: bool) -> None:
+        member.crash(power=power)
         self._world.clock.after(down_ms, partial(self._revive, member))
 
     def _revive(self, member: Member) -> None:
-        """Bring an endpoint back, one in a while without its vote log."""
-        if member.up:
-            member.fuse = None
-        elif not self._over:
-            self._restart(member)
+        member.fuse = None
+        member.log.disk.cut_at = None
+        if not member.up and not self._over:
+            member.start()
 
-    def _restart(self, member: Member) -> None:
-        if self._world.options.lost_log and not self._over and self._chance.random() < 0.5 and self._may_lose(member):
-            self._hit("lost vote log", member.endpoint)
-            member.log.wipe()
+    # --- disks ---
+
+    def _fail_disk(self, fault: Fault) -> bool:
+        """The next write or sync fails; the process ends of it, and comes back to a disk that works."""
+        member = self._one(fault)
+        if member.up:
+            disk = member.log.disk
+            disk.sync_fails, disk.full = fault.kind == "sync error", fault.kind == "disk full"
+            self._world.clock.after(fault.span_ms, partial(self._mend_disk, member))
+        return member.up
+
+    def _mend_disk(self, member: Member) -> None:
+        member.log.disk.full = member.log.disk.sync_fails = False
+        self._revive(member)
+
+    def _lose(self, fault: Fault) -> bool:
+        """Stop a member and lose or damage what it has on disk, if there is room for one more that forgets."""
+        member = self._one(fault)
+        if not member.up or not self._has_room(member):
+            return False
+        member.crash(power=False)
+        if not self._damage(member, fault):
+            member.start()
+            return False
+        self._world.clock.after(fault.span_ms, partial(self._revive, member))
+        return True
+
+    def _damage(self, member: Member, fault: Fault) -> bool:
+        """Whether anything was lost."""
+        log, chance = member.log, fault.chance()
+        match fault.kind:
+            case "bit rot":
+                log.flip_bit(chance)
+            case "misdirected write":
+                if not log.misplace_sector(chance):
+                    return False
+            case "lost log":
+                log.wipe()
+            case "wiped disk":
+                log.wipe()
+                self._wipe_ledger(member)
+            case _:
+                self._wipe_ledger(member)
+        member.damaged = True
+        return True
+
+    def _wipe_ledger(self, member: Member) -> None:
+        member.ledger.wipe()
+        self._tell_wiped(member)
+
+    def _tell_wiped(self, member: Member) -> None:
+        for hear in self._world.watchers.wiped:
+            hear(member.endpoint)
+
+    def _has_room(self, member: Member) -> bool:
+        """At most f members may have forgotten something at once: more could never speak again (C5)."""
+        others = [each for each in self._members.values() if each is not member]
+        return sum(each.log.lost or each.damaged or not each.honest for each in others) < self._world.options.faults_max
+
+    def _restore(self, fault: Fault) -> bool:
+        """Take a copy of a member's disk, and put it back later: an old backup that speaks again (R11)."""
+        member = self._one(fault)
+        if not member.up:
+            return False
+        copies = member.log.copy(), member.ledger.store.copy()
+        self._world.clock.after(fault.span_ms, partial(self._put_back, member, *copies, fault.span_ms))
+        return True
+
+    def _put_back(self, member: Member, log: VoteLog, store: BlockStore, span_ms: int) -> None:
+        """Peers know a higher incarnation and refuse it, but for those that have forgotten: it counts as faulty."""
+        if self._over or not member.up or not self._has_room(member):
+            return
+        self._world.hits["old copy speaks"] += 1
+        member.crash(power=False)
+        member.honest = False
+        self._world.faulty.append(member.founder.member_id)
+        member.put_back(log, store)
+        self._tell_wiped(member)
+        member.start()
+        self._world.clock.after(span_ms, partial(self._begin_again, member))
+
+    def _begin_again(self, member: Member) -> None:
+        """The operator has seen that an old copy is refused, and begins its vote log again, which keeps it silent."""
+        if member.honest or member.is_byzantine:
+            return
+        member.crash(power=False)
+        member.log.wipe()
+        member.damaged = member.honest = True
         member.start()
 
-    def _may_lose(self, member: Member) -> bool:
-        """At most f replicas may be silent at once: more could never speak again (C5)."""
-        silent = [each for each in self._members.values() if each.log.lost and each is not member]
-        return len(silent) < self._world.options.faults_max
+    # --- clocks ---
+
+    def _set_clock(self, fault: Fault) -> bool:
+        chance, member = fault.chance(), self._one(fault)
+        jump = chance.randint(-CLOCK_MS, CLOCK_MS) if fault.kind == "clock jump" else -chance.randrange(1, 1_000)
+        member.set_clock(jump)
+        return member.up
 
     # --- twins ---
 
+    def _redraw_views(self) -> None:
+        if not self._over:
+            self._world.views.redraw()
+            self._world.clock.after(TWIN_VIEWS_MS, self._redraw_views)
+
     def _start_twin(self, name: str) -> None:
         """A second instance under the same keys, from a copy of the first one's disk."""
+        if self._over:
+            return
         first, endpoint = self._members[name], name + SUFFIX
-        self._hit("twin", name)
+        self._world.hits["twin"] += 1
+        self._world.story.note("nemesis", "twin", name)
         second = first.clone(endpoint)
         self._members[endpoint] = second
         self._world.network.receivers[endpoint] = second.receive
-        cloned = first.up and self._world.views.clones_session
-        second.log.incarnation = first.log.incarnation - cloned
         self._world.views.begin(name)
-        second.start(first.identity.session if cloned else None)
+        second.start(first.identity if first.up and self._world.views.clones_session else None)

@@ -1,4 +1,4 @@
-"""Links that lose, delay, reorder and double what they carry, and partitions that cut them.
+"""Links that lose, delay, reorder, double, repeat and hold up what they carry, and partitions that cut them.
 
 An endpoint is one running instance; a twin shares its identity with another. Who sees which twin is `twin.TwinViews`' say.
 """
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
     Receive = Callable[[str, Parcel], None]
 
+CLOG_MS_MAX = 5_000
+"""How long a clogged link holds what it carries."""
+CALM_DELAY_MS = 50
+"""How long a message takes at most once the faults are over: time-outs are meant for such links."""
+REPLAY_MS_MAX = 5_000
+"""How much later than itself a message may come once more."""
+
 
 class Network:
     """All links of one alliance."""
@@ -29,10 +36,13 @@ class Network:
         self._chance = stream(options.seed, "network")
         self._loss = options.loss
         self._duplicate = options.duplicate
+        self._replay = options.replay
+        self._clog = options.clog
         self._delay_max = options.delay_max
         self._fifo = not options.reorder
         self._last: dict[tuple[str, str], int] = {}
-        self._cut: dict[tuple[str, str], None] = {}
+        self._cut: dict[tuple[str, str], int] = {}
+        self._held_until: dict[tuple[str, str], int] = {}
         self.receivers: dict[str, Receive] = {}
         self.counts: Counter[str] = Counter()
 
@@ -45,29 +55,47 @@ class Network:
         if self._loss and self._happens(self._loss):
             self.counts["lost"] += 1
             return
+        if self._clog and self._happens(self._clog):
+            self.counts["clogged"] += 1
+            self.hold(source, target, self._clock.now_ms + self._chance.randrange(CLOG_MS_MAX))
         self._deliver_later(source, target, parcel)
         if self._duplicate and self._happens(self._duplicate):
             self.counts["duplicated"] += 1
             self._deliver_later(source, target, parcel)
+        if self._replay and self._happens(self._replay):
+            self.counts["replayed"] += 1
+            self._deliver_later(source, target, parcel, self._chance.randrange(REPLAY_MS_MAX))
 
     def cut(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Cut these links, each in the direction from the first to the second endpoint."""
-        self._cut.update(dict.fromkeys(pairs))
+        """Cut these links once more, each in the direction from the first to the second endpoint."""
+        for pair in pairs:
+            self._cut[pair] = self._cut.get(pair, 0) + 1
 
-    def heal(self) -> None:
-        """Join all links again."""
-        self._cut.clear()
+    def join(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Take back one cut of each of these links."""
+        for pair in pairs:
+            cuts = self._cut.pop(pair, 0) - 1
+            if cuts > 0:
+                self._cut[pair] = cuts
+
+    def hold(self, source: str, target: str, until_ms: int) -> None:
+        """Let nothing that is sent on this link arrive before a time; nothing is lost."""
+        self._held_until[source, target] = max(until_ms, self._held_until.get((source, target), 0))
 
     def quieten(self) -> None:
-        """No loss and no doubles from now on; delays stay (the liveness phase)."""
-        self._loss = self._duplicate = 0
-        self.heal()
+        """No loss, no doubles and no clogs from now on, and delays well below the time-outs (the liveness phase)."""
+        self._delay_max = min(self._delay_max, CALM_DELAY_MS)
+        self._loss = self._duplicate = self._replay = self._clog = 0
+        self._cut.clear()
+        self._held_until.clear()
 
-    def _deliver_later(self, source: str, target: str, parcel: Parcel) -> None:
-        at_ms = self._clock.now_ms + int(self._chance.random() * (self._delay_max + 1))
-        if self._fifo:
-            at_ms = max(at_ms, self._last.get((source, target), 0))
-            self._last[source, target] = at_ms
+    def _deliver_later(self, source: str, target: str, parcel: Parcel, extra_ms: int = 0) -> None:
+        link = source, target
+        at_ms = self._clock.now_ms + int(self._chance.random() * (self._delay_max + 1)) + extra_ms
+        at_ms = max(at_ms, self._held_until.get(link, 0))
+        if self._fifo and not extra_ms:
+            at_ms = max(at_ms, self._last.get(link, 0))
+            self._last[link] = at_ms
         self._clock.after(at_ms - self._clock.now_ms, partial(self.receivers[target], source, parcel))
 
     def _happens(self, permille: int) -> bool:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from consilium.consensus.core.messages import Message
     from consilium.kernel.certificates import Committee, Result
+    from consilium.kernel.chain import Outlook
     from consilium.kernel.codes import Code
     from consilium.kernel.opening import OpenedBlock, OpenedTransaction
 
@@ -34,13 +35,20 @@ class Speech:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A block that an honest endpoint's ledger executed and made durable. `committee` orders the next height."""
+    """A block that an honest endpoint's ledger executed and made durable. `outlook` says who orders the next height."""
 
     endpoint: str
     opened: OpenedBlock
     codes: Sequence[Code]
     result: Result
-    committee: Committee
+    outlook: Outlook
+    synced: bool = False
+    """Whether block sync brought it, and not the endpoint's own consensus."""
+
+    @property
+    def committee(self) -> Committee:
+        """The delegates that order the next height."""
+        return self.outlook.committee
 
     @property
     def height(self) -> int:
@@ -63,3 +71,15 @@ class Released:
     request_height: int
     released_height: int
     now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a client was shown of a grant under proof: the height it was proven at, and the least height it would take."""
+
+    endpoint: str
+    grant_id: bytes
+    height: int
+    least_height: int
+    granted_height: int | None
+    revoked_height: int | None

@@ -6,6 +6,7 @@ The run fails by `Violation`, with the checker that noticed, or as "liveness" wh
 from __future__ import annotations
 
 import gc
+import time
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,7 +18,6 @@ from tests.simulation.alliance import founders, genesis_of
 from tests.simulation.checkers import (
     Agreement,
     Ballots,
-    Blame,
     Determinism,
     Durability,
     ExactlyOnce,
@@ -26,28 +26,36 @@ from tests.simulation.checkers import (
     Validity,
 )
 from tests.simulation.clock import Clock
+from tests.simulation.conflicts import Evidence
 from tests.simulation.consent import Consent
 from tests.simulation.coverage import Coverage
-from tests.simulation.disk import BlockStore, VoteLog
+from tests.simulation.elections import Elections
+from tests.simulation.faults import plan
 from tests.simulation.liar import Liar
+from tests.simulation.liveness import Liveness
 from tests.simulation.local_ledger import replay
 from tests.simulation.member import Member
 from tests.simulation.memory import forget, share
+from tests.simulation.mischief import Mischief
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.network import Network
 from tests.simulation.observed import Violation
 from tests.simulation.proxies import Proxies
+from tests.simulation.pruning import Pruning
+from tests.simulation.reads import LinearReads, Readers
 from tests.simulation.schedule import SAFETY_BLOCKS, stream
 from tests.simulation.signing import KeyedHashVerifier
+from tests.simulation.summary import FAULTS
 from tests.simulation.twin import Dropper, TwinViews
 from tests.simulation.workload import Workload
 from tests.simulation.world import Story, Watchers, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from consilium.kernel.chain import Genesis
+    from consilium.ledger.core.chain import Chain
     from tests.simulation.checkers import Checker
+    from tests.simulation.faults import Fault
     from tests.simulation.schedule import Options
 
 STEPS_MAX = 2_000_000
@@ -72,20 +80,34 @@ class Report:
     options: str = ""
     story: list[str] = field(default_factory=list)
     hits: Counter[str] = field(default_factory=Counter)
+    marks: Counter[str] = field(default_factory=Counter)
+    processor_s: float = 0.0
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def rule(self) -> str:
+        """The rule that was broken, "" for none."""
+        return self.failure.partition(":")[0]
 
 
 class Simulation:
     """An alliance, its clients, its faults and its watchers."""
 
-    def __init__(self, options: Options, replica_class: Callable[..., Replica] = Replica) -> None:
+    def __init__(
+        self,
+        options: Options,
+        replica_class: Callable[..., Replica] = Replica,
+        faults: Sequence[Fault] | None = None,
+    ) -> None:
         self.options = options
         clock, genesis = Clock(), genesis_of(options)
         names = [each.member_id for each in founders(options.members)]
         seated = [each.member_id for each in first_committee(genesis).delegates]
         faulty = stream(options.seed, "faulty").sample(seated, options.twins + options.droppers + options.silent)
         twinned, droppers = faulty[: options.twins], faulty[options.twins :]
+        self.members: dict[str, Member] = {}
         self.consent = Consent(genesis.parameters, clock)
-        self.coverage = Coverage()
+        self.coverage = Coverage(genesis, self.members)
         self.world = World(
             options=options,
             genesis=genesis,
@@ -94,21 +116,25 @@ class Simulation:
             network=Network(clock, options),
             views=TwinViews(options, twinned, names),
             story=Story(clock),
-            watchers=Watchers([*_checkers(genesis, faulty), self.consent, self.coverage]),
             replica_class=replica_class,
+            faulty=faulty,
         )
-        self.members: dict[str, Member] = {}
+        self.liveness = Liveness(self.world, self.members)
+        watching = [*checkers(self.world, self.members), self.liveness, self.consent, self.coverage]
+        self.world.watchers = Watchers(watching)
         for founder in founders(options.members):
             name = founder.member_id
             kind = Liar if options.lies else Dropper
             dropper = kind(options, name, [n for n in names if n != name]) if name in droppers else None
-            member = Member(name, founder, self.world, VoteLog(), BlockStore(), dropper, honest=name not in faulty)
+            member = Member(name, founder, self.world, dropper)
             self.members[name] = member
             self.world.network.receivers[name] = member.receive
         self.workload = Workload(options, genesis.chain_id, self._submit)
         self.proxies = Proxies(self.world, self.members, self.workload.released)
-        self.world.watchers.first_executed += [self.workload.first_executed, self.proxies.first_executed]
-        self.nemesis = Nemesis(self.world, self.members)
+        readers = Readers(self.world, self.members)
+        self.world.watchers.first_executed += [each.first_executed for each in (self.workload, self.proxies, readers)]
+        self.faults = plan(options, names) if faults is None else tuple(faults)
+        self.nemesis = Nemesis(self.world, self.members, self.faults)
         self._arrivals = stream(options.seed, "arrivals")
         self._working = True
 
@@ -129,9 +155,12 @@ class Simulation:
         self.workload.reveal(first_committee(self.world.genesis))
         self._work()
         self.nemesis.begin()
+        if self.options.floods:
+            self._mischief = [Mischief(self.members[name]) for name in self.world.faulty]
         self._safety_phase()
-        self.nemesis.call_off()
+        self._call_off()
         self._liveness_phase()
+        self._judge_menu()
         self._replay_one()
 
     def _safety_phase(self) -> None:
@@ -140,20 +169,38 @@ class Simulation:
         while world.clock.now_ms < self.options.safety_ms and world.top < until:
             self._step()
 
+    def _call_off(self) -> None:
+        """End the faults, in some seeds after everybody was off at once; whoever may order hands something in."""
+        if self.options.ends_off:
+            for member in self.members.values():
+                member.crash()
+        self.nemesis.call_off()
+        self.world.story.note("nemesis", "is called off")
+        electors = [each.member_id for each in self._highest().tip.outlook.electorate.electors]
+        names = [name for name, each in self.members.items() if each.honest and name in electors]
+        self.liveness.calm(self.workload.register_at(names), was_off=self.options.ends_off)
+
+    def _judge_menu(self) -> None:
+        """A drawn seed must have been through enough kinds of faults, or its promises count for little."""
+        hits = self.world.hits + self.world.network.counts
+        happened = [kind for kind in FAULTS if hits[kind]]
+        if len(happened) < self.options.kinds_least:
+            raise Violation("menu", f"Only {len(happened)} kinds of faults happened: {', '.join(happened)}.")
+
     def _liveness_phase(self) -> None:
         world = self.world
-        world.story.note("nemesis", "is called off")
         limit = world.clock.now_ms + self.options.liveness_ms
         while not self._converged():
             self._working = world.top < self.options.blocks_least
             if world.clock.now_ms > limit:
-                raise Violation("liveness", f"no convergence: heights {self._heights()}")
+                raise Violation("L5 convergence", f"After {self.options.liveness_ms} ms: heights {self._heights()}")
+            self.liveness.overdue()
             self._step()
 
     def _step(self) -> None:
         moved = self.world.clock.step()
         if not moved or self.world.clock.steps > STEPS_MAX:
-            raise Violation("liveness", f"nothing moves, or all spins: heights {self._heights()}")
+            raise Violation("L5 convergence", f"Nothing moves, or all spins: heights {self._heights()}")
 
     def _converged(self) -> bool:
         """Whether all honest members stand at one height, high enough, that all of them know to be final."""
@@ -161,6 +208,10 @@ class Simulation:
             return False
         chains = [member.ledger.chain for member in self.members.values() if member.honest]
         return all(each.height == self.world.top == each.certified_height for each in chains)
+
+    def _highest(self) -> Chain:
+        """The longest chain that anybody has."""
+        return max((member.ledger.chain for member in self.members.values()), key=lambda chain: chain.height)
 
     def _heights(self) -> dict[str, int]:
         return {name: member.ledger.chain.height for name, member in self.members.items()}
@@ -184,8 +235,7 @@ class Simulation:
         self.members[member_id].submit(transactions)
 
     def _report(self, failure: str) -> Report:
-        world = self.world
-        epochs = max(member.ledger.chain.tip.outlook.epoch for member in self.members.values())
+        world, epochs = self.world, self._highest().tip.outlook.epoch
         return Report(
             seed=self.options.seed,
             members=self.options.members,
@@ -201,23 +251,29 @@ class Simulation:
             options=str(self.options),
             story=world.story.lines() if failure else [],
             hits=world.hits + world.network.counts + self.coverage.messages,
+            marks=+self.coverage.marks,
+            faults=self.faults,
         )
 
 
-def run_options(options: Options) -> Report:
+def run_options(options: Options, faults: Sequence[Fault] | None = None) -> Report:
     """One seed in a worker. The collector would walk a whole alliance again and again; it runs between seeds instead."""
     share()
     gc.disable()
+    began_s = time.process_time()
     try:
-        return Simulation(options).run()
+        report = Simulation(options, faults=faults).run()
+        report.processor_s = time.process_time() - began_s
+        return report
     finally:
         forget()
         gc.enable()
         gc.collect()
 
 
-def _checkers(genesis: Genesis, faulty: list[str]) -> list[Checker]:
-    """One of each."""
+def checkers(world: World, members: Mapping[str, Member]) -> list[Checker]:
+    """One of each that looks at safety; those of liveness and consent are asked for more."""
+    genesis = world.genesis
     return [
         Agreement(),
         Order(genesis.chain_id),
@@ -227,5 +283,8 @@ def _checkers(genesis: Genesis, faulty: list[str]) -> list[Checker]:
         ExactlyOnce(),
         Determinism(),
         Durability(),
-        Blame(faulty),
+        LinearReads(),
+        Evidence(world.faulty),
+        Elections(genesis, members),
+        Pruning(genesis.chain_id),
     ]

@@ -1,7 +1,8 @@
 """What one seed means: the alliance, the fault families that are on, and their rates (swarm testing, Groce 2012).
 
 A family that is off in a seed leaves room for the others; so each family is drawn on or off first, then its rate. Every
-component draws from a stream of its own, so that one more draw in the network does not move the workload.
+component draws from a stream of its own, so that one more draw in the network does not move the workload. What happens at a
+certain moment is planned beside, in `faults`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,25 @@ SAFETY_MS = 20_000
 """How long faults last at most, in simulated milliseconds."""
 SAFETY_BLOCKS = 80
 """The height at which the faults end when it comes first."""
-LIVENESS_MS = 150_000
+LIVENESS_MS = 300_000
 """How long a healed alliance may take to converge, in simulated milliseconds."""
 BLOCKS_LEAST = 100
 """The height every seed must reach."""
+KINDS_LEAST = 5
+"""How many kinds of faults must really happen in every drawn seed."""
 LYING = 0.6
 """How likely delegates that keep messages to themselves in a seed lie instead."""
+
+LINKS = ("isolate", "split", "one way", "swizzle")
+"""What befalls links at one moment; what befalls single messages has a rate."""
+MACHINES = ("crash", "power cut", "restart", "pause", "slow", "blackout", "all killed")
+"""What befalls machines and processes; only a power cut tears what was being written."""
+DISKS = ("sync error", "disk full")
+"""What a disk may do without forgetting what it has acknowledged."""
+AMNESIA = ("lost log", "wiped disk", "bit rot", "misdirected write", "restored", "lost ledger")
+"""What makes a replica forget or contradict itself: it counts among the f until it has found its way back (C5)."""
+CLOCKS = ("clock jump", "clock back")
+"""What befalls clocks at one moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +45,28 @@ class Options:
     term_blocks: int = 40
     loss: int = 0
     duplicate: int = 0
+    replay: int = 0
     delay_max: int = 10
     reorder: bool = True
+    clog: int = 0
     skew_max: int = 0
-    partition_gap: int = 0
-    crash_gap: int = 0
-    blackout_gap: int = 0
-    lost_log: bool = False
+    drift: int = 0
+    disk_ms: int = 0
+    faults: tuple[str, ...] = ()
+    fault_gap: int = 1_000
     twins: int = 0
     droppers: int = 0
     lies: bool = False
     silent: int = 0
+    floods: bool = False
+    ends_off: bool = False
     submit_gap: int = 60
     execute_delay_max: int = 5
+    heartbeat_ms: int = 700
     large_batches: bool = False
     governance: bool = False
     blocks_least: int = BLOCKS_LEAST
+    kinds_least: int = 0
     safety_ms: int = SAFETY_MS
     liveness_ms: int = LIVENESS_MS
 
@@ -57,11 +77,12 @@ class Options:
 
     def __str__(self) -> str:
         """The options that differ from a quiet alliance."""
-        shown = [f"{each.name}={getattr(self, each.name)}" for each in fields(self) if self._differs(each.name)]
+        shown = [f"{name}={getattr(self, name)}" for name in self.differing()]
         return " ".join(shown)
 
-    def _differs(self, name: str) -> bool:
-        return bool(getattr(self, name) != getattr(QUIET, name))
+    def differing(self) -> list[str]:
+        """The names of the options that differ from a quiet alliance's."""
+        return [each.name for each in fields(self) if getattr(self, each.name) != getattr(QUIET, each.name)]
 
 
 QUIET = Options(seed=-1)
@@ -75,34 +96,49 @@ def stream(seed: int, component: str) -> random.Random:
 def draw_options(seed: int) -> Options:
     """Expand a seed."""
     chance = stream(seed, "schedule")
-    target = 7 if chance.random() < 0.15 else 4
+    target = 7 if chance.random() < 0.1 else 4
     faults_max = (target - 1) // 3
     byzantine = faults_max if chance.random() < 0.5 else 0
-    twins = byzantine if chance.random() < 0.6 else 0
+    twins = byzantine if chance.random() < 0.5 else 0
     return Options(
         seed=seed,
-        members=chance.choice((7, 8)) if target == 7 else 5,
+        members=8 if target == 7 else 5,
         committee_target=target,
         term_blocks=chance.randrange(30, 41),
-        loss=_on(chance, chance.randrange(1, 201)),
-        duplicate=_on(chance, chance.randrange(1, 201)),
-        delay_max=chance.choice((2, 10, 30, 100)),
+        loss=_on(chance, chance.randrange(1, 301), 0.4),
+        duplicate=_on(chance, chance.choice((50, 100, 200, 500)), 0.4),
+        replay=_on(chance, chance.randrange(1, 50), 0.4),
+        delay_max=chance.choice((2, 10, 30, 100, 200)),
         reorder=chance.random() < 0.7,
-        skew_max=_on(chance, chance.randrange(1, 401)),
-        partition_gap=_on(chance, chance.randrange(1_000, 6_000)),
-        crash_gap=_on(chance, chance.randrange(700, 5_000)),
-        blackout_gap=_on(chance, chance.randrange(5_000, 20_000), likelihood=0.25),
-        lost_log=byzantine == 0 and chance.random() < 0.6,
+        clog=_on(chance, chance.randrange(1, 21), 0.3),
+        skew_max=_on(chance, chance.randrange(1, 401), 0.5),
+        drift=_on(chance, chance.randrange(1, 21), 0.3),
+        disk_ms=_on(chance, chance.choice((10, 100, 1_000)), 0.3),
+        faults=_kinds(chance, byzantine),
+        fault_gap=chance.randrange(300, 2_000),
         twins=twins,
         droppers=byzantine - twins,
         lies=byzantine > twins and stream(seed, "lies").random() < LYING,
-        submit_gap=chance.choice((25, 50, 100, 400)),
+        floods=byzantine > twins and stream(seed, "floods").random() < 0.4,
+        ends_off=chance.random() < 0.2,
+        submit_gap=chance.choice((50, 100, 200, 400)),
         execute_delay_max=chance.choice((0, 5, 40)),
+        heartbeat_ms=chance.choice((700, 2_000, 5_000)),
         large_batches=chance.random() < 0.3,
         governance=chance.random() < 0.3,
+        kinds_least=KINDS_LEAST,
     )
 
 
-def _on(chance: random.Random, rate: int, likelihood: float = 0.5) -> int:
+def _kinds(chance: random.Random, byzantine: int) -> tuple[str, ...]:
+    """The kinds of planned faults that are on: never too few; no amnesia on top of delegates that are faulty already."""
+    menu = LINKS + MACHINES + DISKS + CLOCKS + (() if byzantine else AMNESIA)
+    drawn = [each for each in menu if chance.random() < 0.35]
+    rest = [each for each in menu if each not in drawn]
+    lacking = max(0, KINDS_LEAST + 1 - len(drawn))
+    return tuple(drawn + chance.sample(rest, lacking))
+
+
+def _on(chance: random.Random, rate: int, likelihood: float) -> int:
     """The rate, or 0 when the family is off in this seed."""
     return rate if chance.random() < likelihood else 0

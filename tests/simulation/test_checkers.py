@@ -23,7 +23,6 @@ from consilium.kernel.chain import CertifiedBlock, Header
 from consilium.kernel.codes import Code
 from consilium.kernel.consent import owner_commitment
 from consilium.kernel.encoding import encode
-from consilium.kernel.founding import first_committee
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.merkle import merkle_root
 from consilium.kernel.opening import OpenedBlock, open_batch
@@ -38,12 +37,11 @@ from consilium.kernel.transactions import (
     RequestBody,
     RevokeBody,
 )
+from consilium.ledger.core.acceptance import genesis_tip
 from tests.simulation.alliance import GENESIS_MS, founders, genesis_of
 from tests.simulation.checkers import (
     Agreement,
     Ballots,
-    Blame,
-    Checker,
     Determinism,
     Durability,
     ExactlyOnce,
@@ -52,6 +50,7 @@ from tests.simulation.checkers import (
     Validity,
 )
 from tests.simulation.clock import Clock
+from tests.simulation.conflicts import Evidence
 from tests.simulation.consent import Consent
 from tests.simulation.observed import Execution, Released, Speech, Violation
 from tests.simulation.schedule import Options
@@ -64,7 +63,8 @@ if TYPE_CHECKING:
 GENESIS = genesis_of(Options(seed=0))
 CHAIN = GENESIS.chain_id
 FOUNDERS = founders(5)
-COMMITTEE = first_committee(GENESIS)
+OUTLOOK = genesis_tip(GENESIS).outlook
+COMMITTEE = OUTLOOK.committee
 SIGNATURE = bytes(64)
 OWNER, RECIPIENT = KeyedHashSigner("owner"), KeyedHashSigner("recipient")
 SALT, KEY = b"s" * 32, b"k" * 33
@@ -99,7 +99,7 @@ def block(
     certified = CertifiedBlock(data, (), CommitCertificate(0, 0, height, digest, ()))
     result = Result(0, height, digest, 0, ZERO_DIGEST, sha256(state), ZERO_DIGEST)
     outcome = codes or (Code.APPLIED,) * len(carried)
-    return Execution(endpoint, OpenedBlock(certified, header, digest, batches), outcome, result, COMMITTEE)
+    return Execution(endpoint, OpenedBlock(certified, header, digest, batches), outcome, result, OUTLOOK)
 
 
 def vote(phase: Phase, digest: bytes, view: int = 0, height: int = 1) -> SignedVote:
@@ -246,13 +246,13 @@ def test_durability() -> None:
         checker.executed(block(1, transaction(record()), endpoint="m1"))
 
 
-def test_blame() -> None:
+def test_evidence_is_sound() -> None:
     """S11: evidence that took effect against a member that is not faulty."""
     proof = Equivocation("m1", vote(Phase.PREPARE, b"a" * 32), vote(Phase.PREPARE, b"b" * 32))
     evidence = block(1, transaction(EvidenceBody(proof)))
-    Blame(["m1"]).first_executed(evidence)
+    Evidence(["m1"]).first_executed(evidence)
     with fires("S11"):
-        Blame(["m2"]).first_executed(evidence)
+        Evidence(["m2"]).first_executed(evidence)
 
 
 TERMS = GrantTerms(
@@ -349,10 +349,3 @@ def test_verdict_for_another_recipient() -> None:
     checker = Consent(GENESIS.parameters, Clock())
     with fires("P2"):
         checker.first_executed(block(1, transaction(record()), GRANT, transaction(body), codes=GRANTED))
-
-
-def test_checkers_are_complete() -> None:
-    """Each event has somebody who looks at it."""
-    watching = [Agreement, Order, Validity, Ballots, NoAmnesia, ExactlyOnce, Determinism, Durability, Blame, Consent]
-    events = [name for name in vars(Checker) if not name.startswith("_")]
-    assert all(any(name in vars(each) for each in watching) for name in events)

@@ -1,9 +1,10 @@
-"""What a search prints: every sum, the weakest seed, and the faults that never happened."""
+"""What a search prints: every sum, the weakest seed, the faults that never happened, and the marks that were missed."""
 
 from __future__ import annotations
 
 from collections import Counter
 
+from tests.simulation.coverage import MARKS
 from tests.simulation.run import Report
 from tests.simulation.summary import FAULTS, Summary
 
@@ -39,5 +40,16 @@ def test_a_fault_is_counted_and_one_that_never_happened_is_named() -> None:
     """A promise counts for little where nothing threatened it."""
     every = Counter(dict.fromkeys(FAULTS, 2))
     lines = summed(report(1, 100, hits=every), report(2, 100, hits=every - Counter(twin=1))).lines(1)
-    assert "twin 3 in 2 seeds" in lines[-1]
-    assert summed(report(1, 100, hits=every - Counter(twin=2))).lines(1)[-1] == "never happened: twin"
+    assert any("twin 3 in 2 seeds" in line for line in lines)
+    assert f"at least {len(FAULTS)} kinds in every seed" in "".join(lines)
+    assert "never happened: twin" in summed(report(1, 100, hits=every - Counter(twin=2))).lines(1)
+
+
+def test_a_mark_that_a_long_search_misses_is_a_failure_of_the_search() -> None:
+    """A thousand seeds must have been everywhere; fewer need not."""
+    most = Counter(dict.fromkeys(MARKS[1:], 1))
+    few, many = summed(report(1, 100, marks=most)), summed(*[report(1, 100, marks=most)] * 1_000)
+    assert few.blind_spots() == []
+    assert many.blind_spots() == [MARKS[0]]
+    assert f"NOT REACHED in 1000 seeds: {MARKS[0]}" in many.lines(1)
+    assert f"    0.0 %  {MARKS[0]}" in few.lines(1)

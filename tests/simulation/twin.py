@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SUFFIX = "~"
 """What the second instance's endpoint is called after its member's id."""
 
+SLOW_PRIMARY_MS = 900
+"""How late a slow primary may propose: nine tenths of the simulated time-out."""
+
 
 def member_of(endpoint: str) -> str:
     """The member an endpoint speaks for."""
@@ -69,13 +72,13 @@ class TwinViews:
 
 
 class Dropper:
-    """What a delegate that keeps messages to itself does: one habit for the whole run."""
+    """What a delegate that keeps messages to itself, or back, does: one habit for the whole run."""
 
     def __init__(self, options: Options, member_id: str, others: Sequence[str]) -> None:
         self._chance = stream(options.seed, f"dropper {member_id}")
-        habits = ("silent",) if options.silent else ("half", "victim", "silent", "proposals")
+        habits = ("silent",) if options.silent else ("half", "victim", "silent", "proposals", "selective", "slow")
         self._habit = self._chance.choice(habits)
-        self._victim = self._chance.choice(list(others))
+        self._victims = self._chance.sample(list(others), max(1, options.faults_max))
 
     def drops(self, target: str, message: Message) -> bool:
         """Whether this message never leaves."""
@@ -83,8 +86,18 @@ class Dropper:
             case "half":
                 return self._chance.random() < 0.5
             case "victim":
-                return target == self._victim
+                return target == self._victims[0]
             case "proposals":
                 return isinstance(message, PrePrepare | NewView) and self._chance.random() < 0.7
+            case "selective":
+                return isinstance(message, PrePrepare | NewView) and target in self._victims
+            case "slow":
+                return False
             case _:
                 return True
+
+    def delay_ms(self, message: Message) -> int:
+        """How late a slow primary proposes: just below the time-out (R3)."""
+        if self._habit != "slow" or not isinstance(message, PrePrepare):
+            return 0
+        return self._chance.randrange(SLOW_PRIMARY_MS // 2, SLOW_PRIMARY_MS)

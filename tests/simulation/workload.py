@@ -22,6 +22,7 @@ from consilium.kernel.transactions import (
     MemberAct,
     MemberAction,
     Payload,
+    Points,
     ProposalBody,
     Purpose,
     ReceiptBody,
@@ -30,6 +31,7 @@ from consilium.kernel.transactions import (
     RequestBody,
     RevealBody,
     RevokeBody,
+    VoteBody,
 )
 from tests.ledger.recomputed_governance import Assembly
 from tests.simulation.alliance import GENESIS_MS, founders
@@ -37,7 +39,7 @@ from tests.simulation.patients import KEY_EPOCHS, Patient, patients, receiving_p
 from tests.simulation.schedule import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from consilium.kernel.certificates import Committee
     from consilium.kernel.opening import OpenedTransaction
@@ -90,6 +92,7 @@ class Workload:
     def _menu(self, options: Options) -> list[Callable[[], None]]:
         """The acts, each as often as it is likely."""
         acts = [self._register] * 6 + [self._grant] * 3 + [self._request] * 9 + [self._revoke] + [self._repeat] * 3
+        acts.append(self._give_points)
         return acts + [self._govern] * (2 if options.governance else 0)
 
     def act(self) -> None:
@@ -105,6 +108,15 @@ class Workload:
             if self._spoken[spoken] <= REVEALS_MAX and place < len(founder.reveals):
                 preimage = founder.reveals[place]
                 self._hand_in(RevealBody(committee.epoch, preimage), founder.member_signer, founder.member_id)
+
+    def register_at(self, names: Sequence[str]) -> dict[bytes, str]:
+        """One record at each of these members, by the record's id."""
+        made = {}
+        for name in names:
+            transaction = self._record(self._founder(name))
+            made[list(self._salts)[-1]] = name
+            self._submit(name, (transaction,))
+        return made
 
     # --- what clients see ---
 
@@ -242,6 +254,12 @@ class Workload:
             return
         member_id, transaction = self._chance.choice(self._sent[-40:])
         self._submit(member_id, (transaction,))
+
+    def _give_points(self) -> None:
+        """A member gives one point each to two others, of two strata or in vain (C6)."""
+        voter, *others = self._chance.sample(self._founders, 3)
+        points = tuple(Points(each.member_id, 1) for each in others)
+        self._hand_in(VoteBody(points), voter.member_signer, voter.member_id)
 
     def _govern(self) -> None:
         """A member proposes to grade one of them anew, to suspend it, or to take it back; one proposal at a time (G1)."""

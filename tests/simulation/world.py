@@ -56,10 +56,15 @@ class Watchers:
 
     def __init__(self, checkers: Sequence[Checker]) -> None:
         self.sent = _listeners(checkers, "sent")
+        self.received = _listeners(checkers, "received")
+        self.persisted = _listeners(checkers, "persisted")
         self.executed = _listeners(checkers, "executed")
         self.first_executed = _listeners(checkers, "first_executed")
         self.certified = _listeners(checkers, "certified")
         self.restarted = _listeners(checkers, "restarted")
+        self.forgot = _listeners(checkers, "forgot")
+        self.wiped = _listeners(checkers, "wiped")
+        self.read = _listeners(checkers, "read")
         self.released = _listeners(checkers, "released")
 
 
@@ -80,9 +85,13 @@ class World:
     network: Network
     views: TwinViews
     story: Story
-    watchers: Watchers
     replica_class: Callable[..., Replica] = Replica
     verifier: KeyedHashVerifier = field(default_factory=KeyedHashVerifier)
     hits: Counter[str] = field(default_factory=Counter)
     admitted: dict[tuple[bytes, int], Received | ConsiliumError] = field(default_factory=dict)
+    watchers: Watchers = field(default_factory=lambda: Watchers(()))
+    faulty: list[str] = field(default_factory=list)
+    """Members that may say what no honest one would: Byzantine by the seed, or put back to an old copy of themselves."""
+    calm: bool = False
+    """Whether the faults are over (the liveness phase)."""
     top: int = 0

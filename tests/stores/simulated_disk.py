@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from consilium.runtime.disk import locked
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -58,6 +59,10 @@ class Content:
         for length in dict.fromkeys(self.lengths):
             for kept in _choices(list(self.touched)):
                 yield self._mixed(length, kept)
+
+    def after_one_crash(self, chance: random.Random) -> bytes:
+        """One of the contents a power cut may leave."""
+        return self._mixed(chance.choice(self.lengths), tuple(each for each in self.touched if chance.random() < 0.5))
 
     def _mixed(self, length: int, kept: tuple[int, ...]) -> bytes:
         mixed = bytearray(self.durable[:length].ljust(length, b"\0"))
@@ -215,6 +220,11 @@ class SimulatedDisk:
         """A copy in which everything visible is durable."""
         names = {path: Content(bytes(content.visible)) for path, content in self._visible().items()}
         return SimulatedDisk(names, cut_at)
+
+    def after_power_cut(self, chance: random.Random) -> SimulatedDisk:
+        """One of the disks a power cut may leave."""
+        names = self._names_after(chance.randint(0, len(self._changes)))
+        return SimulatedDisk({path: Content(each.after_one_crash(chance)) for path, each in names.items()})
 
     def crash_states(self) -> Iterator[SimulatedDisk]:
         """Every disk a power cut may leave."""

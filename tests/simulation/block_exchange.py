@@ -1,0 +1,104 @@
+"""Block sync between endpoints: the production machine, with tips told, blocks asked for and sent, and requests that fail.
+
+Liars answer with blocks that are wrong, missing or out of place, and claim heights they do not have; whoever is banned for
+it must be one of them (R7).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from consilium.consensus.core.events import Received
+from consilium.consensus.core.messages import ResultProof
+from consilium.ledger.core.sync import (
+    Append,
+    Appended,
+    Ban,
+    Blocks,
+    PeerTip,
+    RequestBlocks,
+    RequestFailed,
+)
+from tests.simulation.observed import Violation
+from tests.simulation.parcels import BlocksAsked, BlocksSent, TipSaid
+from tests.simulation.twin import member_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from consilium.kernel.certificates import ResultCertificate
+    from consilium.ledger.core.acceptance import VerifiedBlock
+    from consilium.ledger.core.sync import Effect, Input
+    from tests.simulation.clock import Alarm
+    from tests.simulation.member import Member
+    from tests.simulation.parcels import Parcel
+
+SYNC_TIMEOUT_MS = 600
+"""How long a request for blocks may take."""
+
+
+class BlockExchange:
+    """One endpoint's part in block sync, in one life."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self._alarm: Alarm | None = None
+        # An answer to the question of an earlier life ends with its stream in the real world.
+        self._ticket = member.life << 20
+
+    def tell_tip(self, peers: Iterable[str]) -> None:
+        """Say how far the own ledger is."""
+        height = self._member.claimed_height()
+        for member_id in peers:
+            self._member.send(member_id, TipSaid(height))
+
+    def take(self, source: str, parcel: Parcel) -> None:
+        """A word of another ledger."""
+        match parcel:
+            case TipSaid(height):
+                self._step(PeerTip(member_of(source), height))
+            case BlocksAsked(ticket, from_height, count):
+                blocks = self._member.false_blocks(self._member.ledger.blocks_from(from_height, count))
+                self._member.send(member_of(source), BlocksSent(ticket, blocks))
+            case BlocksSent(ticket, blocks) if self._alarm is not None and ticket == self._ticket:
+                self._alarm.cancel()
+                self._alarm = None
+                self._step(Blocks(member_of(source), blocks))
+
+    def appended(self) -> None:
+        """The own ledger stands one block higher."""
+        self._step(Appended(self._member.ledger.chain.tip))
+
+    def _step(self, event: Input) -> None:
+        for effect in self._member.ledger.sync.step(event):
+            self._obey(effect)
+
+    def _obey(self, effect: Effect) -> None:
+        member = self._member
+        match effect:
+            case RequestBlocks(peer, from_height, count):
+                self._ticket += 1
+                member.send(peer, BlocksAsked(self._ticket, from_height, count))
+                self._alarm = member.after(SYNC_TIMEOUT_MS, lambda: self._give_up(peer))
+            case Append(block, certificate):
+                member.after(0, lambda: self._append(block, certificate))
+            case Ban(peer, reason):
+                if peer not in member.world.faulty:
+                    raise Violation("sync", f"{member.endpoint} bans {peer}: {reason}")
+                member.world.hits["liar banned"] += 1
+
+    def _give_up(self, peer: str) -> None:
+        """The answer did not come in time."""
+        self._alarm = None
+        self._step(RequestFailed(peer))
+
+    def _append(self, verified: VerifiedBlock, certificate: ResultCertificate | None) -> None:
+        """Append what sync brought, unless consensus was quicker."""
+        member = self._member
+        if verified.opened.header.parent_hash == member.ledger.chain.tip.block_hash:
+            member.world.hits["block synced"] += 1
+            member.append(verified, synced=True)
+        if certificate is not None and certificate.result.height <= member.ledger.chain.height:
+            member.certify(certificate)
+            me = member.identity
+            member.step(Received(member.wall_ms(), me.member_id, me.incarnation, me.session, ResultProof(certificate)))

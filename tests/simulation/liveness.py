@@ -1,0 +1,129 @@
+"""L1 to L7: what must happen, and within which bounds, once links deliver and at most f delegates are faulty.
+
+The clock starts when the nemesis is called off. L4, a slow primary's rate, is judged by a scenario of its own (R3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from consilium.consensus.core.batching import QUEUED_BATCHES_MAX
+from consilium.consensus.core.messages import NewView
+from consilium.kernel.transactions import RecordBody
+from tests.simulation.checkers import Checker
+from tests.simulation.network import CLOG_MS_MAX
+from tests.simulation.observed import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from consilium.consensus.core.state import State
+    from tests.simulation.member import Member
+    from tests.simulation.observed import Execution, Speech
+    from tests.simulation.world import World
+
+TIMEOUTS = 4
+"""Within how many time-outs a request is ordered; a time-out may have backed off to its cap when the faults end (L1)."""
+RESTART_MS = 30_000
+"""Within how long the first block stands after everybody was off (L6)."""
+LOOK_EVERY = 8
+"""At every so many blocks the queues are measured (L7)."""
+
+
+class Liveness(Checker):
+    """L1, L2, L3, L6 and L7; L5 is convergence, which ends the run."""
+
+    def __init__(self, world: World, members: Mapping[str, Member]) -> None:
+        self._world = world
+        self._members = members
+        self._waiting: dict[bytes, str] = {}
+        self._calm_at: int | None = None
+        self._restarted_at: int | None = None
+        self._steady: list[int] = []
+        self._called: dict[int, int] = {}
+        self._views: dict[int, dict[int, None]] = {}
+
+    def calm(self, requests: Mapping[bytes, str], *, was_off: bool) -> None:
+        """The faults are over; these records were handed in at honest electors just now."""
+        self._calm_at = self._world.clock.now_ms
+        self._waiting = dict(requests)
+        self._restarted_at = self._calm_at if was_off else None
+        states = [each.replica.state for each in self._members.values()]
+        for state in states:
+            known = self._called.get(state.outlook.epoch, 0)
+            self._called[state.outlook.epoch] = max(known, state.view)
+
+    def sent(self, speech: Speech) -> None:
+        """L2, L3: views that come to be after the faults, and that nobody had called for before."""
+        if self._calm_at is None or not isinstance(speech.message, NewView) or not speech.honest:
+            return
+        epoch, view = speech.message.epoch, speech.message.view
+        if view <= self._called.get(epoch, 0):
+            return
+        views = self._views.setdefault(epoch, {})
+        views[view] = None
+        faults_max = self._world.options.faults_max
+        if epoch in self._steady and not self._world.faulty and not any(each.log.lost for each in self._members.values()):
+            raise Violation("L3 storm", f"View {view} of epoch {epoch}, and nobody is faulty or silent.")
+        if len(views) > faults_max + 1:
+            raise Violation("L2 view changes", f"{len(views)} new views in epoch {epoch} after the faults have ended.")
+
+    def first_executed(self, execution: Execution) -> None:
+        now_ms = self._world.clock.now_ms
+        if self._restarted_at is not None:
+            if now_ms - self._restarted_at > RESTART_MS + CLOG_MS_MAX:
+                raise Violation("L6 restart", f"The first block came {now_ms - self._restarted_at} ms after all were back.")
+            self._restarted_at = None
+        for _, transaction, _ in execution.outcomes():
+            body = transaction.payload.body
+            if type(body) is RecordBody:
+                self._waiting.pop(body.record_id, None)
+        if execution.height % LOOK_EVERY == 0:
+            self.measure()
+        if self._calm_at is not None and execution.outlook.epoch_start == execution.height + 1:
+            self._begin(execution)
+
+    def _begin(self, execution: Execution) -> None:
+        """An epoch that begins with everybody at hand needs no view change; a primary that lags may need one."""
+        heights = [each.ledger.chain.height for each in self._members.values() if each.honest]
+        if min(heights) >= execution.height - 1:
+            self._steady.append(execution.outlook.epoch)
+
+    def overdue(self) -> None:
+        """L1: raise Violation when a request that was handed in after the faults still waits."""
+        if self._calm_at is None or not self._waiting:
+            return
+        waited_ms = self._world.clock.now_ms - self._calm_at
+        if waited_ms > TIMEOUTS * self._world.genesis.parameters.view_timeout_max_ms + CLOG_MS_MAX:
+            names = ", ".join(dict.fromkeys(self._waiting.values()))
+            raise Violation("L1 commit", f"What was handed in at {names} still waits after {waited_ms} ms.")
+
+    def measure(self) -> None:
+        """L7: every queue of every honest replica stays within its bound."""
+        for member in self._members.values():
+            if member.honest and member.up:
+                for name, size, bound in queues(member.replica.state):
+                    if size > bound:
+                        raise Violation("L7 bounds", f"{member.endpoint} holds {size} {name}, and may hold {bound}.")
+
+
+def judge_rate(blocks: int, span_ms: int, fair_blocks: int, fair_ms: int) -> None:
+    """L4: raise Violation where a chain with a slow primary makes less than half the blocks of one without (R3)."""
+    if 2 * blocks * fair_ms < fair_blocks * span_ms:
+        rates = f"{1_000 * blocks / span_ms:.2f} blocks a second, {1_000 * fair_blocks / fair_ms:.2f} without"
+        raise Violation("L4 rate", f"A slow primary is let be: {rates}.")
+
+
+def queues(state: State) -> list[tuple[str, int, int]]:
+    """What a replica may collect: name, size now, and bound."""
+    parameters = state.parameters
+    window, electors = parameters.window_blocks, len(state.outlook.electorate.electors)
+    return [
+        ("slots", len(state.log.slots), window),
+        ("prepared certificates", len(state.log.prepared), window),
+        ("waiting batches", len(list(state.pool.waiting())), (electors + 1) * (parameters.ingress_batches_max + window)),
+        ("queued bytes", state.pending_bytes, (QUEUED_BATCHES_MAX + 1) * parameters.batch_bytes_max),
+        ("block references", len(state.blocks), 3 * window),
+        ("results", len(state.results), 3 * window),
+        ("accused", len(state.blamed), electors),
+    ]

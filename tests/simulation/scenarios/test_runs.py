@@ -1,0 +1,65 @@
+"""Regression scenarios that need a whole alliance and time: a slow primary, floods, a lying peer, an old backup."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from consilium.kernel.founding import first_committee
+from tests.simulation.faults import Fault
+from tests.simulation.liveness import judge_rate
+from tests.simulation.run import Report, Simulation
+from tests.simulation.schedule import Options
+
+QUIET = Options(seed=0, safety_ms=3_000)
+
+
+def with_a_faulty_primary(options: Options) -> Options:
+    """The same with the first seed in which the first primary is the faulty delegate."""
+    for seed in range(100):
+        drawn = replace(options, seed=seed)
+        world = Simulation(drawn).world
+        if world.faulty == [first_committee(world.genesis).delegates[0].member_id]:
+            return drawn
+    raise AssertionError("no seed has a faulty first primary")
+
+
+def befalls(kind: str, who: str, at_ms: int, span_ms: int) -> Fault:
+    return Fault(at_ms, kind, (who,), span_ms, dice=1)
+
+
+def test_a_slow_primary_costs_less_than_half_the_rate() -> None:
+    """R3, L4: it proposes just below the time-out, is left, and the chain goes on at half its rate at least."""
+    busy = replace(QUIET, submit_gap=40, term_blocks=400, blocks_least=160, safety_ms=500, droppers=1, habit="slow")
+    slow = with_a_faulty_primary(busy)
+    fair = replace(slow, droppers=0, habit="silent")
+    rates: list[Report] = [Simulation(each).run() for each in (slow, fair)]
+    assert [each.failure for each in rates] == ["", ""]
+    assert rates[0].hits["slow primary"] > 0
+    judge_rate(rates[0].blocks, rates[0].simulated_ms, rates[1].blocks, rates[1].simulated_ms)
+
+
+def test_floods_of_far_views_and_heights_cost_nothing() -> None:
+    """R6, L7: calls for views and votes for heights up to a thousand away, stale proofs, forged evidence: every queue is bounded."""
+    report = Simulation(replace(QUIET, seed=3, droppers=1, habit="slow", floods=True)).run()
+    assert report.failure == ""
+    assert min(report.hits[kind] for kind in ("flood of views", "flood of heights", "forged evidence")) > 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_member_without_a_ledger_syncs_past_a_liar(seed: int) -> None:
+    """R7, L5: one loses its whole ledger while a delegate answers with false blocks and claims heights at will."""
+    options = replace(QUIET, seed=seed, droppers=1, lies=True)
+    victim = next(name for name, each in Simulation(options).members.items() if each.honest)
+    report = Simulation(options, faults=(befalls("lost ledger", victim, 2_000, 300),)).run()
+    assert report.failure == ""
+    assert report.hits["block synced"] > 0
+
+
+def test_a_restored_backup_is_refused_and_then_silent() -> None:
+    """R11, C5: a delegate is put back to an old copy of its disk; nothing it says is believed, and then it begins again."""
+    report = Simulation(replace(QUIET, seed=4), faults=(befalls("restored", "m1", 500, 1_500),)).run()
+    assert report.failure == ""
+    assert report.hits["old copy speaks"] == 1
+    assert report.marks["a vote log is begun again"] == 1
