@@ -545,7 +545,7 @@ def test_batches_do_not_wait_for_blocks() -> None:
 
 
 def test_an_offer_must_be_its_members_own() -> None:
-    """L2: a batch signed by another key than its member's, or with a foreign registration, is refused before the pool."""
+    """R4, L2: a batch under another key than its member's, or with a foreign registration, is refused before the pool."""
     cluster = Cluster()
     good = make_batch(THIRD, 1)
     forged = encode(replace(good.batch, signature=bytes(64)), CHAIN_ID)

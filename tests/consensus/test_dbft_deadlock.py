@@ -46,7 +46,7 @@ def locked() -> Cluster:
 
 
 def test_the_schedule_that_locks_dbft_completes_here() -> None:
-    """C2: as soon as links deliver, the four agree, within the time-outs of two views; no block is decided twice."""
+    """R1, C2: as soon as links deliver, the four agree, within the time-outs of two views; no block is decided twice."""
     cluster = locked()
     assert cluster.heights == [0, 0, 0, 0]
     cluster.arrives = lambda _sender, _to, _message: True

@@ -169,7 +169,7 @@ def test_showing_an_older_certificate_than_the_commit_is_amnesia() -> None:
 
 
 def test_votes_outside_the_watermarks_are_not_kept() -> None:
-    """C8, paper 4.3: a flood of votes for far heights costs nothing; only the window is remembered."""
+    """R6, C8, paper 4.3: a flood of votes for far heights costs nothing; only the window is remembered."""
     cluster = Cluster()
     state = cluster.seats[BACKUP].state
     for height in (0, state.high, state.high + 1, 10**9):

@@ -467,7 +467,7 @@ def prepare_as(name: str, number: int) -> tuple[Cluster, Seat]:
 
 @pytest.mark.parametrize(("number", "counts"), [(1, False), (2, True), (3, True)])
 def test_a_lower_incarnation_is_refused(number: int, *, counts: bool) -> None:
-    """C5: after incarnation 2 has spoken, whoever speaks as 1 is an old copy."""
+    """R11, C5: after incarnation 2 has spoken, whoever speaks as 1 is an old copy."""
     _, backup = prepare_as(SECOND, number)
     committed = [message.signed.vote.height for message in backup.said(Commit) if isinstance(message, Commit)]
     assert (2 in committed) is counts

@@ -217,7 +217,7 @@ def test_view_change_proofs_are_checked() -> None:
 
 
 def test_time_out_doubles_up_to_a_cap() -> None:
-    """4.5.2, first rule: wait T, then 2T, 4T ... for the new view; C2: capped, so that it comes back within bounds."""
+    """R5, 4.5.2, first rule: wait T, then 2T, 4T ... for the new view; C2: capped, so that it comes back within bounds."""
     parameters = replace(PARAMETERS, view_timeout_ms=1_000, view_timeout_max_ms=6_000)
     cluster = Cluster(7, parameters=parameters)
     cluster.arrives = lambda _sender, _to, message: isinstance(message, SignedViewChange)
@@ -240,7 +240,7 @@ def test_time_out_is_short_again_after_a_block() -> None:
 
 @pytest.mark.parametrize(("views", "joined"), [((5,), 0), ((0, 0), 0), ((5, 3), 3), ((3, 5), 3), ((5, 1), 1), ((2, 9), 2)])
 def test_f_plus_1_calls_for_later_views_are_joined_at_the_smallest(views: tuple[int, ...], joined: int) -> None:
-    """4.5.2, second rule: f+1 calls for views above mine: call for the smallest, even if my timer has not expired."""
+    """R5, 4.5.2, second rule: f+1 calls for views above mine: call for the smallest, even if my timer has not expired."""
     cluster = isolated()
     for index, view in enumerate(views, start=2):
         name = f"member-{index}"

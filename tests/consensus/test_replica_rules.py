@@ -166,7 +166,7 @@ def test_two_dead_primaries_in_a_row_are_passed_over() -> None:
 
 
 def test_a_primary_that_censors_one_batch_is_replaced() -> None:
-    """C2: request ageing: blocks go on, but one batch that may be ordered has waited for the whole time-out."""
+    """R9, C2: request ageing: blocks go on, but one batch that may be ordered has waited for the whole time-out."""
     cluster = Cluster()
     censored = make_record(THIRD, 77)
 
@@ -217,7 +217,7 @@ def test_an_honest_primary_is_told_again_before_it_is_blamed() -> None:
 
 
 def test_an_idle_chain_beats_once_an_interval() -> None:
-    """L7: an idle primary makes an empty block every `heartbeat_ms`; no heartbeat chases another."""
+    """R9, L7: an idle primary makes an empty block every `heartbeat_ms`; no heartbeat chases another."""
     cluster = Cluster()
     cluster.let_pass(12 * PARAMETERS.heartbeat_ms)
     assert cluster.heights == [12, 12, 12, 12]
@@ -275,7 +275,7 @@ def test_clocks_are_not_compared_on_proposals_made_again() -> None:
 
 @pytest.mark.parametrize("lost_to", [(), (BACKUP,), (SECOND,), (BACKUP, SECOND, THIRD)])
 def test_a_committed_block_survives_every_view_change(lost_to: tuple[str, ...]) -> None:
-    """C2, L3: the block one replica has executed is the one all others commit later, its hash and header unchanged."""
+    """R1, C2, L3: the block one replica has executed is the one all others commit later, its hash and header unchanged."""
     cluster = Cluster()
     cluster.arrives = lambda _sender, to, message: not (isinstance(message, Commit) and to in lost_to)
     cluster.order(1)

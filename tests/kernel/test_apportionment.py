@@ -229,7 +229,7 @@ def test_c6_looking_ahead_keeps_a_seat_for_whoever_has_no_other() -> None:
 
 
 def test_c6_an_owner_group_at_its_cap_takes_no_seat() -> None:
-    """Though nobody needs the room that is left in any stratum."""
+    """R12: though nobody needs the room that is left in any stratum."""
     room = Room(owned("AABC", "D", "E", "F"), 1)
     assert room.take(0, "A", (1, 0, 0, 0))
     assert not room.take(0, "A", (0, 0, 0, 0))

@@ -222,7 +222,7 @@ def test_a_forged_hop_teaches_nothing(scribe: Scribe, trusted: TrustedHistory) -
 
 
 def test_a_retired_committees_keys_say_nothing_after_its_handover(scribe: Scribe, trusted: TrustedHistory) -> None:
-    """L5: nor do the next one's before it; a key stolen later cannot rewrite the present."""
+    """R14, L5: nor do the next one's before it; a key stolen later cannot rewrite the present."""
     trusted.hop(scribe.chain.epoch_hop(0), scribe.verifier)
     proof = scribe.chain.prove_state(b"x", 12)
     for epoch, height in ((0, 12), (0, 500), (1, 11), (1, 1)):

@@ -117,7 +117,7 @@ def test_an_empty_batch_is_refused() -> None:
 
 
 def test_a_block_holds_exactly_the_batches_its_header_orders() -> None:
-    """L3."""
+    """R13, L3."""
     tip = genesis_tip(ALLIANCE.genesis)
     one, two = ALLIANCE.batch("anshan", [BARE]), ALLIANCE.batch("anshan", [SIGNED])
     assert len(open_block(make_block(ALLIANCE, tip, [one, two]), CHAIN_ID).leaves) == 2

@@ -342,7 +342,7 @@ def test_nothing_of_another_length_is_read(length: int) -> None:
 
 
 def test_verification_is_never_skipped() -> None:
-    """The library has a way round its checks; no file of ours takes it."""
+    """R15: the library has a way round its checks; no file of ours takes it."""
     word = "skip_" + "verification"
     files = [path for top in ("services", "tests", "bench") for path in sorted((ROOT / top).rglob("*.py"))]
     assert files

@@ -92,7 +92,7 @@ def test_votes_in_different_slots_do_not_contradict(scribe: Scribe, offender: Me
 
 
 def test_nobody_is_framed(scribe: Scribe, offender: MemberKeys) -> None:
-    """C8: not by equal votes, another's signatures, or an epoch it did not serve in."""
+    """R10, C8: not by equal votes, another's signatures, or an epoch it did not serve in."""
     name = offender.profile.member_id
     other = next(keys for keys in scribe.alliance.keys.values() if keys is not offender)
     same = Equivocation(name, vote(scribe, offender, "a"), vote(scribe, offender, "a"))

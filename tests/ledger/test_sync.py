@@ -112,7 +112,7 @@ def test_a_peer_that_fails_is_asked_again_when_it_shows_a_tip(laggard: Laggard) 
 
 
 def test_a_tip_that_was_shown_earlier_and_comes_later_changes_nothing(laggard: Laggard) -> None:
-    """Or the newest block is never asked for, if no newer one follows."""
+    """R7: or the newest block is never asked for, if no newer one follows."""
     laggard.step(PeerTip("dalian", 3))
     laggard.step(PeerTip("benxi", 24))
     laggard.step(PeerTip("benxi", 23))
@@ -221,7 +221,7 @@ def liars(laggard: Laggard) -> dict[str, tuple[SentBlock, ...]]:
 
 @pytest.mark.parametrize("lie", list(range(9)))
 def test_a_liar_is_banned_for_good(laggard: Laggard, lie: int) -> None:
-    """C2: and nothing of what it sent is appended; the next peer is asked."""
+    """R7, C2: and nothing of what it sent is appended; the next peer is asked."""
     laggard.step(PeerTip("benxi", 5))
     laggard.step(PeerTip("dalian", 4))
     ban, following = laggard.step(Blocks("benxi", list(liars(laggard).values())[lie]))

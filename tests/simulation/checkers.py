@@ -76,6 +76,9 @@ class Checker:
     def released(self, released: Released) -> None:
         """An honest proxy released a fragment."""
 
+    def leaked(self, holder: str, grant_id: bytes, record_id: bytes) -> None:
+        """A faulty holder gave a good fragment away, whatever the ledger says."""
+
 
 class Agreement(Checker):
     """S1: no two honest members hold different blocks at a height."""

@@ -31,6 +31,7 @@ class Granted(NamedTuple):
 
     height: int
     terms: GrantTerms
+    record_id: bytes
 
 
 class Consent(Checker):
@@ -45,6 +46,8 @@ class Consent(Checker):
         self._commitments: dict[bytes, bytes] = {}
         self._requests: dict[bytes, Granted] = {}
         self._final_at: dict[int, int] = {}
+        self._leaked: dict[tuple[bytes, bytes], dict[str, None]] = {}
+        self._opened: dict[tuple[bytes, bytes], None] = {}
         self.releases = 0
 
     def first_executed(self, execution: Execution) -> None:
@@ -100,7 +103,7 @@ class Consent(Checker):
         )
         if not fits:
             raise Violation("P2 consent", f"A request that does not fit its grant was granted at {height}.")
-        self._requests[transaction.leaf] = Granted(height, terms)
+        self._requests[transaction.leaf] = Granted(height, terms, body.record_id)
 
     def released(self, released: Released) -> None:
         self.releases += 1
@@ -109,7 +112,18 @@ class Consent(Checker):
             raise Violation("P3 audit", f"{released.holder} released a fragment without a granted request.")
         if released.holder not in request.terms.holders or request.terms.grant_id != released.grant_id:
             raise Violation("P3 audit", f"{released.holder} released under another grant.")
+        self._opened[released.grant_id, request.record_id] = None
         self._judge_time(released, self._revoked.get(released.grant_id))
+
+    def leaked(self, holder: str, grant_id: bytes, record_id: bytes) -> None:
+        """Fewer than t faulty holders open nothing: who has t fragments of a record has one from an honest holder (P3)."""
+        terms = self._terms.get(grant_id)
+        if terms is None or holder not in terms.holders:
+            return
+        holders = self._leaked.setdefault((grant_id, record_id), {})
+        holders[holder] = None
+        if len(holders) >= terms.threshold and (grant_id, record_id) not in self._opened:
+            raise Violation("P3 audit", f"{', '.join(holders)} open a record, and no honest holder had a verdict to see.")
 
     def _judge_time(self, released: Released, revoked: int | None) -> None:
         if released.released_height - released.request_height > self._parameters.release_window_blocks:

@@ -21,6 +21,7 @@ from consilium.kernel.founding import first_committee
 from consilium.kernel.transactions import (
     Amnesia,
     BallotBody,
+    Equivocation,
     EvidenceBody,
     HandoverBody,
     ProposalBody,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from consilium.consensus.core.events import Received
     from consilium.kernel.certificates import Committee, Result
     from consilium.kernel.chain import Genesis, Outlook
-    from consilium.kernel.transactions import Equivocation
     from tests.simulation.member import Member
     from tests.simulation.observed import Execution, Released, Speech
 
@@ -79,7 +79,7 @@ MARKS = (
     "a release in the last block before the revocation",
 )
 """What a search must have been through."""
-RARE_MARKS = ("evidence of amnesia",)
+RARE_MARKS = ("evidence of amnesia", "evidence of another offence")
 """What is counted as well, and need not be seen in every search."""
 
 
@@ -188,8 +188,8 @@ class Coverage(Checker):
         self.marks["a term is extended"] += execution.height > execution.outlook.term_end
         for _, transaction, code in execution.outcomes():
             match transaction.payload.body:
-                case EvidenceBody(proof=proof):
-                    self._evidence(proof, code, execution.opened.header.epoch)
+                case EvidenceBody() as body:
+                    self._evidence(body, code, execution.opened.header.epoch)
                 case HandoverBody() if code is Code.APPLIED and execution.opened.block.commit.view > 0:
                     self.marks["a committee hands over in a later view"] += 1
                 case ProposalBody() | BallotBody() if not is_refusal(code):
@@ -202,14 +202,18 @@ class Coverage(Checker):
                 case _:
                     pass
 
-    def _evidence(self, proof: Equivocation | Amnesia, code: Code, epoch: int) -> None:
-        if is_refusal(code):
-            self.marks["evidence that is refused"] += 1
-            return
-        kind = "amnesia" if isinstance(proof, Amnesia) else "equivocation"
-        self.marks[f"evidence of {kind}"] += 1
-        vote = proof.commit.vote if isinstance(proof, Amnesia) else proof.first.vote
-        self.marks["evidence from the epoch before"] += vote.epoch == epoch - 1
+    def _evidence(self, body: EvidenceBody, code: Code, epoch: int) -> None:
+        match body.proof:
+            case _ if is_refusal(code):
+                self.marks["evidence that is refused"] += 1
+            case Amnesia(commit=signed):
+                self.marks["evidence of amnesia"] += 1
+                self.marks["evidence from the epoch before"] += signed.vote.epoch == epoch - 1
+            case Equivocation(first=signed):
+                self.marks["evidence of equivocation"] += 1
+                self.marks["evidence from the epoch before"] += signed.vote.epoch == epoch - 1
+            case _:
+                self.marks["evidence of another offence"] += 1
 
     def _govern(self, endpoint: str) -> None:
         """Mark who has gone and who has come back with this block."""

@@ -8,6 +8,7 @@ from the state. A committee may serve on only where none could be drawn.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consilium.kernel.codes import is_refusal
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from consilium.kernel.certificates import Committee
     from consilium.kernel.chain import Genesis, Outlook
+    from consilium.kernel.recovery import RecoveryStatement
     from consilium.kernel.state_values import MemberState
     from consilium.kernel.transactions import Points
     from tests.simulation.member import Member
@@ -44,13 +46,22 @@ class Elections(Checker):
         self._drawn: Committee | None = None
 
     def first_executed(self, execution: Execution) -> None:
+        if execution.opened.block.recovery is not None:
+            self._recover(execution, execution.opened.block.recovery.statement)
         self._count(execution)
         outlook = execution.outlook
         if outlook.epoch != self._epoch:
             self._begin(execution)
         elif outlook.next_committee is not None and self._drawn is None:
             self._drawn = outlook.next_committee
-            self.judge(outlook, self._people, self._mix)
+            names = [each.profile.member_id for each in self._members[execution.endpoint].ledger.chain.active_members()]
+            self.judge(outlook, [each for each in self._people if each.name in names], self._mix)
+
+    def _recover(self, execution: Execution, statement: RecoveryStatement) -> None:
+        """A recovery draws from the same people, less those it names as lost, with a mix of its own (C10)."""
+        left = [each for each in self._people if each.name not in statement.lost]
+        self._drawn, self._mix = statement.next_committee, statement.mix
+        self.judge(replace(execution.outlook, next_committee=self._drawn), left, self._mix)
 
     def _count(self, execution: Execution) -> None:
         """Fold reveals, until the draw, and take note of votes."""

@@ -52,6 +52,7 @@ class Proxies:
             body = transaction.payload.body
             if type(body) is not RequestBody:
                 continue
+            self._collude(body, execution.endpoint)
             if code is Code.GRANTED:
                 self._ask_all(transaction.leaf, body.grant_id, execution.endpoint)
             if self._vain.random() < IN_VAIN:
@@ -65,6 +66,18 @@ class Proxies:
                 if self._members[holder].honest and self._chance.random() < 0.4:
                     delay = self._chance.randrange(earliest, latest)
                     self._world.clock.after(delay, partial(self._ask, holder, leaf))
+
+    def _collude(self, body: RequestBody, seen_at: str) -> None:
+        """Holders that are faulty, fewer than t, keep a fragment back, send a wrong one, or give it away at any verdict."""
+        grant = self._members[seen_at].ledger.chain.grant(body.grant_id)
+        for holder in [] if grant is None else grant.terms.holders:
+            if self._members[holder].honest:
+                continue
+            habit = self._vain.choice(("fragment withheld", "wrong fragment", "fragment leaked"))
+            self._world.hits[habit] += 1
+            if habit == "fragment leaked":
+                for hear in self._world.watchers.leaked:
+                    hear(holder, body.grant_id, body.record_id)
 
     def _ask_in_vain(self, leaf: bytes, grant_id: bytes, seen_at: str) -> None:
         """Somebody asks a member without a fragment, or shows a holder a verdict that need not be GRANTED."""

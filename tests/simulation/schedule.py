@@ -33,6 +33,8 @@ AMNESIA = ("lost log", "wiped disk", "bit rot", "misdirected write", "restored",
 """What makes a replica forget or contradict itself: it counts among the f until it has found its way back (C5)."""
 CLOCKS = ("clock jump", "clock back")
 """What befalls clocks at one moment."""
+HABITS = ("half", "victim", "silent", "proposals", "selective", "slow")
+"""What delegates that keep messages back do: lose half, all to one member, all, most proposals, those to some; be late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Options:
     fault_gap: int = 1_000
     twins: int = 0
     droppers: int = 0
+    habit: str = "silent"
     lies: bool = False
     silent: int = 0
     floods: bool = False
@@ -118,6 +121,7 @@ def draw_options(seed: int) -> Options:
         fault_gap=chance.randrange(300, 2_000),
         twins=twins,
         droppers=byzantine - twins,
+        habit=chance.choice(HABITS) if byzantine > twins else "silent",
         lies=byzantine > twins and stream(seed, "lies").random() < LYING,
         floods=byzantine > twins and stream(seed, "floods").random() < 0.4,
         ends_off=chance.random() < 0.2,

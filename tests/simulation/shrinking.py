@@ -52,6 +52,7 @@ SENTENCES = {
     "disk_ms": "a sync takes up to {} ms",
     "twins": "{} delegate(s) run twice under the same keys",
     "droppers": "{} delegate(s) keep messages to themselves, or back",
+    "habit": "their habit is: {}",
     "lies": "they lie instead",
     "silent": "{} delegate(s) say nothing",
     "floods": "they flood the others and forge evidence",

@@ -306,6 +306,16 @@ def test_release_without_audit_entry() -> None:
         checker.released(release(request, 2, holder="m0"))
 
 
+def test_holders_that_collude() -> None:
+    """P3: t faulty holders give their fragments away; t - 1 open nothing, nor do strangers."""
+    checker, _ = granted()
+    for holder in ("m2", "m2", "m0"):
+        checker.leaked(holder, TERMS.grant_id, b"1" * 16)
+    checker.leaked("m3", TERMS.grant_id, b"2" * 16)
+    with fires("P3"):
+        checker.leaked("m3", TERMS.grant_id, b"1" * 16)
+
+
 def test_release_outside_the_window() -> None:
     """P2: H - h_a > W."""
     checker, request = granted()

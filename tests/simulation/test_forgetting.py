@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -33,7 +34,9 @@ class Forgetful(Replica):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_delegate_that_forgets_across_views_is_blamed_on_the_ledger_and_loses_its_rank(seed: int) -> None:
     """C8: its commit of one view and its call for a later one lie on the ledger; score 0, and never drawn again."""
-    options = Options(seed=seed, droppers=1, loss=40, crash_gap=1_500, partition_gap=1_500, delay_max=30, submit_gap=25)
+    faults = ("crash", "isolate", "split", "one way")
+    busy = Options(seed=seed, loss=40, delay_max=30, submit_gap=25, faults=faults, fault_gap=800)
+    options = replace(busy, droppers=1, habit="victim")
     simulation = Simulation(options, Forgetful)
     (forgetful,) = [each.endpoint for each in simulation.members.values() if not each.honest]
     Forgetful.who = forgetful

@@ -62,7 +62,7 @@ def reading(height: int, revoked: int | None = None, *, granted: int | None = 1,
 
 
 def test_reads() -> None:
-    """S10: an answer behind one that was given before, and one that is not what the chain says at its height."""
+    """R8, S10: an answer behind one that was given before, and one that is not what the chain says at its height."""
     checker = LinearReads()
     checker.first_executed(block(1, GRANT))
     checker.first_executed(block(3, REVOKE))

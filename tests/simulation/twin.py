@@ -76,8 +76,7 @@ class Dropper:
 
     def __init__(self, options: Options, member_id: str, others: Sequence[str]) -> None:
         self._chance = stream(options.seed, f"dropper {member_id}")
-        habits = ("silent",) if options.silent else ("half", "victim", "silent", "proposals", "selective", "slow")
-        self._habit = self._chance.choice(habits)
+        self._habit = "silent" if options.silent else options.habit
         self._victims = self._chance.sample(list(others), max(1, options.faults_max))
 
     def drops(self, target: str, message: Message) -> bool:

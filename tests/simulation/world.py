@@ -66,6 +66,7 @@ class Watchers:
         self.wiped = _listeners(checkers, "wiped")
         self.read = _listeners(checkers, "read")
         self.released = _listeners(checkers, "released")
+        self.leaked = _listeners(checkers, "leaked")
 
 
 def _listeners(checkers: Sequence[Checker], event: str) -> list[Callable[..., None]]:

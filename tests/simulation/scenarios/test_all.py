@@ -1,6 +1,6 @@
 """R1 to R15, failures that have happened to others: each has a deterministic schedule here, by its number, and none is lost.
 
-Where the subject is not ordering the test stands beside what it is about; its docstring says the number, and this is the list.
+Where the subject is not ordering the test stands beside what it is about; its docstring says the number. This is the list.
 """
 
 from __future__ import annotations
@@ -61,4 +61,6 @@ def test_none_is_missing() -> None:
 def test_each_stands_where_the_list_says_and_bears_its_number(number: str, path: str, name: str) -> None:
     tree = ast.parse((ROOT / "tests" / path).read_text())
     found = [each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == name]
-    assert [number in (ast.get_docstring(each) or "").replace(":", " ").replace(",", " ").split() for each in found] == [True]
+    assert [number in (ast.get_docstring(each) or "").replace(":", " ").replace(",", " ").split() for each in found] == [
+        True
+    ]

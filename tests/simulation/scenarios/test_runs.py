@@ -41,7 +41,7 @@ def test_a_slow_primary_costs_less_than_half_the_rate() -> None:
 
 
 def test_floods_of_far_views_and_heights_cost_nothing() -> None:
-    """R6, L7: calls for views and votes for heights up to a thousand away, stale proofs, forged evidence: every queue is bounded."""
+    """R6, L7: calls and votes up to a thousand views and heights away, stale proofs, forged evidence: all is bounded."""
     report = Simulation(replace(QUIET, seed=3, droppers=1, habit="slow", floods=True)).run()
     assert report.failure == ""
     assert min(report.hits[kind] for kind in ("flood of views", "flood of heights", "forged evidence")) > 0
