@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from tests.mutants.mutant import SEEDS_MAX, BadMutant, Mutant, apply_mutant, copy_services, read_mutants
 from tests.mutants.score import HEADING, Row, verdict
 from tests.mutants.trial import Trial
+from tests.mutants.units import noticed_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +95,7 @@ def try_mutant(mutant: Mutant, seeds: int) -> Row:
         services = copy_services(ROOT / "services", Path(folder))
         apply_mutant(mutant, services)
         try:
-            return Row(mutant, _trial(services, cap), cap)
+            return Row(mutant, _trial(services, cap), cap, noticed=noticed_by(services, ROOT))
         except subprocess.TimeoutExpired:
             return Row(mutant, Trial(), cap, "It hangs: the trial was ended by the real clock.")
         except subprocess.CalledProcessError as error:

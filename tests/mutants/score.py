@@ -22,12 +22,13 @@ HEADING = _ROW.format("mutant", "killed by", "seeds", "cap", "raised", "stands f
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One mutant's fate; `trouble` says why it could not be tried to its end."""
+    """One mutant's fate; `noticed` is the unit test that fails on it, `trouble` why it could not be tried to its end."""
 
     mutant: Mutant
     trial: Trial
     cap: int
     trouble: str = ""
+    noticed: str = ""
 
     @property
     def is_killed(self) -> bool:
@@ -52,6 +53,8 @@ class Row:
 
     def _remarks(self) -> list[str]:
         remarks = [self.trouble] if self.trouble else []
+        if self.noticed:
+            remarks.append(f"unit tests notice it: {self.noticed}")
         if not self.is_killed and self.trial.raised:
             remarks.append(f"raised, which is no kill: {self.trial.last_words}")
         if not self.is_killed or not self.is_expected:
@@ -62,7 +65,8 @@ class Row:
 def verdict(rows: Sequence[Row]) -> list[str]:
     """The last lines: score, median, and who is left."""
     killed = [row for row in rows if row.is_killed]
-    lines = [f"score: {len(killed)}/{len(rows)} killed by a checker"]
+    alone = sum(not row.noticed for row in killed)
+    lines = [f"score: {len(killed)}/{len(rows)} killed by a checker, {alone} of them passed by all unit tests"]
     if killed:
         needed = sorted(row.trial.seeds for row in killed)
         lines.append(f"seeds to kill: median {median(needed):g}, most {needed[-1]}")

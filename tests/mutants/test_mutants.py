@@ -148,10 +148,12 @@ def test_a_survivor_fails_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_the_verdict_counts_kills_by_name_only() -> None:
     rows = [
         Row(mutant(HIDES, name="a"), Trial("S6 no amnesia", "", 3), 9),
-        Row(mutant(HIDES, name="b"), Trial("S1 agreement", "", 6, 2), 9),
+        Row(mutant(HIDES, name="b"), Trial("S1 agreement", "", 6, 2), 9, noticed="kernel/test_x.py::test_y"),
         Row(mutant(HIDES, name="c"), Trial(seeds=9, raised=9, last_words="AssertionError"), 9),
     ]
-    assert verdict(rows) == ["score: 2/3 killed by a checker", "seeds to kill: median 4.5, most 6", "left alive: c"]
+    score = "score: 2/3 killed by a checker, 1 of them passed by all unit tests"
+    assert verdict(rows) == [score, "seeds to kill: median 4.5, most 6", "left alive: c"]
     assert "expected: S6" not in str(rows[0])
     assert "expected: S6" in str(rows[1])
+    assert "unit tests notice it: kernel/test_x.py::test_y" in str(rows[1])
     assert "only raised" in str(rows[2])
