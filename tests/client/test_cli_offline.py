@@ -78,12 +78,13 @@ def test_help_teaches(terminal: Terminal, words: tuple[str, ...]) -> None:
 def test_all_verbs_are_there() -> None:
     wanted = {
         "election": {"explain", "export", "show", "vote"},
-        "member": {"list", "show", "propose", "sign"},
-        "patient": {"enrol", "show", "renew"},
-        "recipient": {"enrol", "show", "renew"},
-        "record": {"put", "get", "list", "erase"},
-        "share": {"plan", "grant", "refer", "list", "revoke"},
-        "storage": {"erase", "hold", "lift"},
+        "member": {"list", "proposals", "propose", "show", "vote"},
+        "patient": {"enrol", "renew", "show"},
+        "recipient": {"enrol", "renew", "show"},
+        "record": {"erase", "get", "list", "put"},
+        "recovery": {"apply", "sign", "status", "stop"},
+        "share": {"grant", "list", "plan", "refer", "revoke"},
+        "storage": {"erase", "heal", "hold", "lift", "status"},
     }
     found = {(words[0], words[1]) for words in commands() if len(words) == 2}
     assert found == {(group, verb) for group, verbs in wanted.items() for verb in verbs}
