@@ -78,7 +78,7 @@ class Story:
 
     def backup(self) -> dict[str, int]:
         """Back the home up; what was told."""
-        said = self.home.run("backup", self.where, "--key", self.key, "--json")
+        said = self.home.run("backup", self.where, "--key-file", self.key, "--json")
         assert said.code == 0, said.err
         facts: dict[str, int] = said.facts
         return facts
@@ -86,7 +86,7 @@ class Story:
     def restore(self, *words: str) -> tuple[int, dict[str, object]]:
         """Put the home back."""
         settings = self.alliance.layout.settings_path(HOME)
-        said = self.home.run("restore", self.where, "--key", self.key, "--member-settings", settings, *words, "--json")
+        said = self.home.run("restore", self.where, "--key-file", self.key, "--member-settings", settings, *words, "--json")
         return said.code, said.facts
 
 
@@ -137,6 +137,6 @@ def test_s10_what_does_not_fit_is_refused(alliance: SandboxAlliance, tmp_path: P
     assert (code, said["error"]["reason"]) == (1, "BACKUP_DAMAGED")  # type: ignore[index]
     story.key.write_bytes(b"b" * 32)
     settings = alliance.layout.settings_path(AWAY)
-    words = story.where, "--key", story.key, "--member-settings", settings, "--drill", "--json"
+    words = story.where, "--key-file", story.key, "--member-settings", settings, "--drill", "--json"
     other = story.home.run("restore", *words)
     assert (other.code, other.facts["error"]["reason"]) == (1, "OTHER_BACKUP")

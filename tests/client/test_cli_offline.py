@@ -88,7 +88,7 @@ def test_all_verbs_are_there() -> None:
     }
     found = {(words[0], words[1]) for words in commands() if len(words) == 2}
     assert found == {(group, verb) for group, verbs in wanted.items() for verb in verbs}
-    assert {words[0] for words in commands()} >= {"audit", "status", "verify", "demo", "sandbox"}
+    assert {words[0] for words in commands()} >= {"audit", "status", "verify", "demo", "sandbox", "backup", "restore"}
 
 
 def test_manual_names_every_command() -> None:

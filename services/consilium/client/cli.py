@@ -41,13 +41,14 @@ for group in (elections, members, patients, recipients, records, recoveries, sha
 app.command(epilog=examples("consilium audit", "consilium audit --json", "consilium audit --member"))(audit)
 app.command(
     epilog=examples(
-        "consilium backup /mnt/backup --key backup.key", "consilium backup s3://store:9000/bucket/3A --key backup.key --json"
+        "consilium backup /mnt/backup --key-file backup.key",
+        "consilium backup s3://store:9000/bucket/3A --key-file backup.key --json",
     )
 )(backup)
 app.command(
     epilog=examples(
-        "consilium restore /mnt/backup --key backup.key --member-settings settings.toml",
-        "consilium restore /mnt/backup --key backup.key --member-settings settings.toml --drill --json",
+        "consilium restore /mnt/backup --key-file backup.key --member-settings settings.toml",
+        "consilium restore /mnt/backup --key-file backup.key --member-settings settings.toml --drill --json",
     )
 )(restore)
 app.command(epilog=examples("consilium status", "consilium status --watch", "consilium status --json"))(status)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from consilium.backup.vault import Vault
 
 Where = Annotated[str, typer.Argument(help="A folder, or s3://host:port/bucket/prefix (s3+http:// without TLS).")]
-KeyFile = Annotated[Path, typer.Option("--key", help="The file with the backup key: 32 random bytes, mode 0600.")]
+KeyFile = Annotated[Path, typer.Option("--key-file", help="The file with the backup key: 32 random bytes, mode 0600.")]
 
 
 def backup(where: Where, *, key: KeyFile, settings: SettingsFile = None, as_json: AsJson = False) -> None:
