@@ -68,18 +68,21 @@ MARKS = (
     "the high watermark holds a proposal up",
     "an idle heartbeat",
     "evidence of equivocation",
-    "evidence from the epoch before",
     "evidence that is refused",
     "a proposal is put to the members",
     "a member is suspended",
     "a suspended member comes back",
-    "a suspended member's record",
     "a request and its revocation in one block",
     "a release on the last block of the window",
     "a release in the last block before the revocation",
 )
 """What a search must have been through."""
-RARE_MARKS = ("evidence of amnesia", "evidence of another offence")
+RARE_MARKS = (
+    "evidence of amnesia",
+    "evidence of another offence",
+    "evidence from the epoch before",
+    "a suspended member's record",
+)
 """What is counted as well, and need not be seen in every search."""
 
 

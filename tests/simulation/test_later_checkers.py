@@ -177,7 +177,7 @@ def test_views_without_end() -> None:
 
 
 def test_a_storm() -> None:
-    """L3: an epoch that begins after the faults, all being at hand, sees no new view unless a delegate is faulty."""
+    """L3: an epoch that begins after the faults, all at hand, sees one new view at most, unless somebody is faulty."""
     simulation, checker = calm()
     checker.sent(new_view(1, 1))
     first = block(1)
