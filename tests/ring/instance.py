@@ -147,12 +147,15 @@ class Instance:
         out = (self.folder / "stdout").open("ab")
         command = [
             "setpriv", "--pdeathsig", "KILL", "java", *JVM, *self.jvm,
+            f"-XX:ErrorFile={self.folder}/hs_err_pid%p.log",
             f"-Dcassandra.config=file://{self.folder}/cassandra.yaml",
             f"-Dcassandra.storagedir={self.data or self.folder}",
             f"-Dlogback.configurationFile={self.folder}/logback.xml",
             "-cp", f"{jars()}/*", "org.apache.cassandra.service.CassandraDaemon",
         ]  # fmt: skip
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)  # noqa: S603
+        self.process = subprocess.Popen(  # noqa: S603
+            command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
         out.close()
 
     def until_listening(self) -> None:
