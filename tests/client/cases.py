@@ -58,7 +58,7 @@ def _release(grant: PreparedGrant, sealed: Sealed, holder: str) -> Release:
     body = RequestBody(grant.terms.grant_id, b"R" * 16, b"s" * 32, Purpose.TREATMENT, b"e" * 32)
     payload = Payload(RECIPIENT.author_key, b"i" * 16, 500, body)
     request = VerifiedTransaction(ASKED, REQUEST_HASH, payload.author, payload, Code.GRANTED)
-    view = LedgerView(ASKED + 2, ASKED + 2, 10, state_of(grant), sealed.digest)
+    view = LedgerView(ASKED + 2, ASKED + 2, 10, state_of(grant), sealed.digest, None)
     permit = judge_release(holder, request, sealed.digest, view, Parameters())
     kfrag = grant_access(holder, grant.kfrags[HOLDERS.index(holder)], state_of(grant))
     return reencrypt_capsule(permit, kfrag, sealed.capsule, SIGNERS[holder], CHAIN)

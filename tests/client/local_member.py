@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from consilium.client.alliance import HistoryPage, StoredManifest
 from consilium.kernel.authoring import sign_payload
 from consilium.kernel.codes import Code
-from consilium.kernel.encoding import encode
+from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import ConsiliumError, FailedPrecondition, NotFound, PermissionDenied
 from consilium.kernel.light_client import Finality, TrustedHistory
 from consilium.kernel.manifest import Manifest, StorageReceipt, StorageStatement, seal_shred_secret
@@ -20,6 +20,7 @@ from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import open_block, open_transaction
 from consilium.kernel.retention import ErasureStatement, certify_erasure, verify_order
 from consilium.kernel.sealing import chunk_count
+from consilium.kernel.state_values import RetentionState, retention_entry
 from consilium.kernel.transactions import ErasureBody, GrantBody, Payload, ReceiptBody, RequestBody, RevokeBody
 from consilium.kernel.umbral import Sealed
 from consilium.reencryption.core.proxy import grant_access, reencrypt_capsule, release_receipt, revoke_access
@@ -219,9 +220,9 @@ class LocalMember:
         assert isinstance(body, RequestBody)
         entry = chain.record(body.record_id)
         assert entry is not None
-        view = LedgerView(
-            chain.certified_height, chain.height, self.tip_age_ms, self._grant(body.grant_id), entry.body.capsule_digest
-        )
+        grant, retention = self._grant(body.grant_id), self._retention(body.record_id)
+        height, capsule_digest = chain.certified_height, entry.body.capsule_digest
+        view = LedgerView(height, chain.height, self.tip_age_ms, grant, capsule_digest, retention)
         digest = Sealed(capsule, b"").digest
         permit = judge_release(self.name, request, digest, view, alliance.genesis.parameters)
         signer = alliance.keys[self.name].member
@@ -250,6 +251,10 @@ class LocalMember:
         grant = self._chain.grant(grant_id)
         assert grant is not None
         return grant
+
+    def _retention(self, record_id: bytes) -> RetentionState | None:
+        value = self._chain.prove_state(retention_entry(record_id)).value
+        return None if value is None else decode(RetentionState, value, self._chain.chain_id)
 
     def _granted(self, request_hash: bytes) -> GrantState:
         self._answer()

@@ -42,7 +42,7 @@ def permit_for(holder: str, sealed: Sealed = SEALED) -> ReleasePermit:
     body = RequestBody(GRANT.terms.grant_id, b"R" * 16, b"s" * 32, Purpose.TREATMENT, b"e" * 32)
     payload = Payload(b"r" * 32, b"i" * 16, 500, body)
     request = VerifiedTransaction(ASKED, REQUEST_HASH, payload.author, payload, Code.GRANTED)
-    view = LedgerView(ASKED + 2, ASKED + 2, 10, state_of(GRANT), sealed.digest)
+    view = LedgerView(ASKED + 2, ASKED + 2, 10, state_of(GRANT), sealed.digest, None)
     return judge_release(holder, request, sealed.digest, view, Parameters())
 
 

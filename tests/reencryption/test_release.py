@@ -1,4 +1,4 @@
-"""S5, the release rule: table-driven at its boundaries, and against a plain model of the sentence in the design."""
+"""S5 and S8, the release rule: table-driven at its boundaries, and against a plain model of the sentence in the design."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from consilium.kernel.codes import Code
 from consilium.kernel.errors import ConsiliumError, FailedPrecondition, InvalidArgument, PermissionDenied
 from consilium.kernel.light_client import VerifiedTransaction
 from consilium.kernel.parameters import Parameters
-from consilium.kernel.state_values import GrantState
+from consilium.kernel.state_values import GrantState, RetentionState
 from consilium.kernel.transactions import Body, GrantTerms, Payload, Purpose, RequestBody, RevokeBody
 from consilium.reencryption.core.release import LedgerView, ReleasePermit, judge_release
 
@@ -47,10 +47,12 @@ def asked(code: int = Code.GRANTED, body: Body = REQUEST, height: int = ASKED) -
 
 
 def view(
-    height: int = ASKED, tip_age_ms: int = 0, revoked_height: int | None = None, executed_height: int | None = None
-) -> LedgerView:
+    height: int = ASKED, tip_age_ms: int = 0, revoked_height: int | None = None, executed_height: int | None = None,
+    retention: RetentionState | None = None,
+) -> LedgerView:  # fmt: skip
     executed = height if executed_height is None else executed_height
-    return LedgerView(height, executed, tip_age_ms, GrantState(TERMS, b"o" * 32, 10, revoked_height, (), None), CAPSULE)
+    grant = GrantState(TERMS, b"o" * 32, 10, revoked_height, (), None)
+    return LedgerView(height, executed, tip_age_ms, grant, CAPSULE, retention)
 
 
 def judge(request: VerifiedTransaction, seen: LedgerView, holder: str = "cedar") -> ReleasePermit:
@@ -69,6 +71,7 @@ ALLOWED = [
     ("certified beyond what was executed when asked", view(ASKED + 2, executed_height=ASKED + 1)),
     ("tip exactly T_fresh old", view(tip_age_ms=FRESH_MS)),
     ("revoked below h_a: then the verdict counted it", view(revoked_height=ASKED - 1)),
+    ("under a legal hold", view(retention=RetentionState(ASKED, None))),
 ]
 
 
@@ -101,6 +104,14 @@ def test_refused_past_the_boundary(case: str, seen: LedgerView, kind: type[Consi
     with pytest.raises(kind) as refusal:
         judge(asked(), seen)
     assert (refusal.value.reason, refusal.value.rule) == (reason, "S5"), case
+
+
+@pytest.mark.parametrize("erased_height", [1, ASKED, ASKED + 1, ASKED + 9, ASKED + 10])
+def test_nothing_of_an_erased_record_is_released(erased_height: int) -> None:
+    """S8: an erasure takes back what was granted before it, at whatever height it came."""
+    with pytest.raises(PermissionDenied) as refusal:
+        judge(asked(), view(ASKED + 9, retention=RetentionState(None, erased_height)))
+    assert (refusal.value.reason, refusal.value.rule) == ("RECORD_ERASED", "S8")
 
 
 @pytest.mark.parametrize("code", [each for each in Code if each != Code.GRANTED])

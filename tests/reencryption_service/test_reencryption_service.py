@@ -235,6 +235,25 @@ def test_release_rule_stands_before_every_release(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_nothing_of_an_erased_record_is_released(tmp_path: Path) -> None:
+    """S8: a request granted before the erasure opens nothing after it; other records under the grant stay open."""
+
+    async def scene(world: World) -> None:
+        reference, grant = await world.shared()
+        other = await world.patient.write(b"another letter")
+        async with world.holder(first(grant)) as station:
+            await begin(world, station, grant)
+            wanted = asking(world, reference, await world.request(reference, grant))
+            beside = asking(world, other, await world.request(other, grant))
+            recipient = world.application(station, RECIPIENT)
+            await recipient.ReencryptCapsule(wanted)
+            await world.patient.erase(reference.record_id)
+            await refused(recipient.ReencryptCapsule(wanted), PermissionDenied, "RECORD_ERASED")
+            await recipient.ReencryptCapsule(beside)
+
+    play(tmp_path, scene)
+
+
 def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         reference, grant = await world.shared()

@@ -13,7 +13,7 @@ from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import ConsiliumError, NotFound
 from consilium.kernel.light_client import verify_transaction
-from consilium.kernel.state_values import GrantState, grant_entry
+from consilium.kernel.state_values import GrantState, RetentionState, grant_entry, retention_entry
 from consilium.kernel.transactions import RequestBody
 from consilium.reencryption.core.release import LedgerView, judge_release
 from tests.simulation.observed import Released
@@ -149,4 +149,6 @@ class Proxies:
         since, now_ms = member.certified_at, self._world.clock.now_ms
         age_ms = NEVER_MS if since is None else now_ms - since
         grant = decode(GrantState, state.value, self._world.chain_id)
-        return LedgerView(chain.certified_height, chain.height, age_ms, grant, record.body.capsule_digest)
+        erased = chain.prove_state(retention_entry(body.record_id)).value
+        retention = None if erased is None else decode(RetentionState, erased, self._world.chain_id)
+        return LedgerView(chain.certified_height, chain.height, age_ms, grant, record.body.capsule_digest, retention)

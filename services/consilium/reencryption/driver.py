@@ -28,7 +28,14 @@ from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import open_transaction
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Signer
-from consilium.kernel.state_values import AllianceState, GrantState, alliance_entry, grant_entry
+from consilium.kernel.state_values import (
+    AllianceState,
+    GrantState,
+    RetentionState,
+    alliance_entry,
+    grant_entry,
+    retention_entry,
+)
 from consilium.kernel.transactions import Kind, Payload, ReceiptBody, ReceiptKind, RequestBody, RevokeBody
 from consilium.kernel.umbral import Sealed
 from consilium.reencryption.core.proxy import release_receipt, revoke_access
@@ -223,15 +230,21 @@ class Driver:
         asked_s = time.monotonic()
         record = await self._ledger.read_record(body.record_id)
         height, grant = await self._read_grant(body.grant_id, tip.executed_height)
+        retention = await self._read_retention(body.record_id, height)
         if record is None:
             raise FailedPrecondition("NOT_FINAL", "This holder's ledger knows no such record.", "S5")
         age_ms = tip.age_ms + int((time.monotonic() - asked_s) * 1_000)
-        return LedgerView(height, tip.executed_height, age_ms, grant, record.capsule_digest)
+        return LedgerView(height, tip.executed_height, age_ms, grant, record.capsule_digest, retention)
 
     async def _read_grant(self, grant_id: bytes, least_height: int = 0) -> tuple[int, GrantState]:
         """A grant and the certified height it was read at. Raises FailedPrecondition: NOT_FINAL while there is none."""
         state = await self._ledger.read_state(grant_entry(grant_id), least_height)
         return state.height, self._grant(state)
+
+    async def _read_retention(self, record_id: bytes, least_height: int) -> RetentionState | None:
+        """A record's erasure or hold at this height or a later one, None for neither (S8). Raises as `_read_grant`."""
+        state = await self._ledger.read_state(retention_entry(record_id), least_height)
+        return None if state.value is None else decode(RetentionState, state.value, self._chain_id)
 
     def _grant(self, state: VerifiedState) -> GrantState:
         """Raises FailedPrecondition: NOT_FINAL while there is none."""

@@ -1,9 +1,9 @@
-"""The release rule: whether this holder, now, may transform this capsule for this request (rule S5, promise 2).
+"""The release rule: whether this holder, now, may transform this capsule for this request (rules S5 and S8, promise 2).
 
 A holder decides by the order of the chain, never by a clock of its own: the request's verdict stands under a result
-certificate, a revocation counts from its height, and the one clock used, the age of the holder's own newest certified
-result, only guards against a holder that was cut off and does not know it. Left out: transforming (`proxy`), and keeping
-key fragments (the store).
+certificate, a revocation counts from its height, an erasure whenever it came, and the one clock used, the age of the
+holder's own newest certified result, only guards against a holder that was cut off and does not know it. Left out:
+transforming (`proxy`), and keeping key fragments (the store).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from consilium.kernel.codes import Code
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from consilium.kernel.light_client import VerifiedTransaction
 from consilium.kernel.parameters import Parameters
-from consilium.kernel.state_values import GrantState
+from consilium.kernel.state_values import GrantState, RetentionState, is_erased
 from consilium.kernel.transactions import GrantTerms, RequestBody
 
 
@@ -21,7 +21,8 @@ class LedgerView:
     """What the holder's own ledger says, all read at one height: the newest it holds a result certificate for.
 
     `executed_height` is what the ledger had executed when it was asked. `tip_age_ms` is the time since that certificate
-    came, on the holder's monotonic clock. `capsule_digest` is the one the requested record was registered with.
+    came, on the holder's monotonic clock. `capsule_digest` is the one the requested record was registered with;
+    `retention` tells whether that is erased or under a hold, None for neither.
     """
 
     height: int
@@ -29,6 +30,7 @@ class LedgerView:
     tip_age_ms: int
     grant: GrantState
     capsule_digest: bytes
+    retention: RetentionState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,14 @@ def judge_release(
     """The permit to transform the capsule with this digest for this request, or the refusal with its reason (S5).
 
     Raises InvalidArgument for something that is no request under this grant, PermissionDenied where the ledger says no
-    (NOT_GRANTED, NOT_A_HOLDER, REVOKED, WINDOW_PASSED, WRONG_CAPSULE), FailedPrecondition where this holder must first
-    catch up (NOT_FINAL, STALE_TIP).
+    (NOT_GRANTED, NOT_A_HOLDER, REVOKED, WINDOW_PASSED, RECORD_ERASED, WRONG_CAPSULE), FailedPrecondition where this holder
+    must first catch up (NOT_FINAL, STALE_TIP).
     """
     terms = view.grant.terms
     _judge_verdict(request, terms)
     _judge_holder(holder, terms)
     _judge_time(request.height, view, parameters)
+    _judge_erasure(view.retention)
     if capsule_digest != view.capsule_digest:
         raise PermissionDenied("WRONG_CAPSULE", "This capsule is not the one the record was registered with.", "S5")
     return ReleasePermit(holder, terms, request.transaction_hash, capsule_digest, request.height, view.height)
@@ -102,3 +105,10 @@ def _judge_time(request_height: int, view: LedgerView, parameters: Parameters) -
     revoked_height = view.grant.revoked_height
     if revoked_height is not None and revoked_height >= request_height:
         raise PermissionDenied("REVOKED", f"The grant was revoked at height {revoked_height}.", "S5")
+
+
+def _judge_erasure(retention: RetentionState | None) -> None:
+    """The record is not erased, whenever that came: an erasure takes back what was granted before it too (S8)."""
+    if is_erased(retention):
+        assert retention is not None, "an erased record has an entry"
+        raise PermissionDenied("RECORD_ERASED", f"The record was erased at height {retention.erased_height}.", "S8")
