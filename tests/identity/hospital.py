@@ -171,6 +171,7 @@ class Hospital:
             driver, running = await stack.enter_async_context(identity_of(self.settings(**changed)))
             await stack.enter_async_context(background(driver.members.follow()))
             await asyncio.wait_for(driver.members.loaded.wait(), DEADLINE_S)
+            driver.members.changed.clear()
             await running.set_ready(ready=True)
             yield Served(self, driver, running)
 

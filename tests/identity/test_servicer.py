@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
+from consilium.identity.__main__ import identity_of
 from consilium.kernel.attestations import BoundAuthority, verify_authority
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import Conflict, NotFound, PermissionDenied, Unavailable
@@ -17,6 +18,7 @@ from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.state_values import MemberState, ProposalState
 from consilium.kernel.transactions import Grade, GradeAct, MemberAct, MemberAction, ProposalBody
+from consilium.runtime.background import background
 from tests.alliance import MemberKeys, id_of, seed_of
 from tests.identity.hospital import AWAY, DEADLINE_S, HOME, Hospital, Person, hospitals, play, refusal
 from tests.identity.papers import ballot, ballots, evidence_of, payload, proposal
@@ -200,6 +202,24 @@ def test_get_authority_can_be_checked_against_the_ledger(tmp_path: Path) -> None
                 verify_authority(bound, key, home.alliance.chain_id, 0, Ed25519Verifier())
             error = await refusal(stub.GetAuthority(pb.GetAuthorityRequest(member_id="nowhere")))
             assert (type(error), error.reason) == (NotFound, "NO_SUCH_AUTHORITY")
+
+    play(scene)
+
+
+def test_get_authority_after_a_restart(tmp_path: Path) -> None:
+    """The own authority is known at once; the others' as soon as the ledger was read, and not an interval later."""
+
+    async def scene() -> None:
+        home, _ = hospitals(tmp_path, HOME, AWAY)
+        home.scribe.write()
+        async with home.serving():
+            pass
+        async with home.own_services(), identity_of(home.settings()) as (driver, _):
+            assert list(driver.keeper.authorities) == [HOME]
+            assert driver.keeper.authorities[HOME]
+            async with background(driver.tend(3_600), driver.members.follow()), asyncio.timeout(T):
+                while list(driver.keeper.authorities) != [HOME, AWAY]:  # noqa: ASYNC110  it is told by nobody
+                    await asyncio.sleep(0)
 
     play(scene)
 

@@ -31,7 +31,7 @@ _log = Log("consilium.identity.driver")
 
 
 class Members(standing.Members):
-    """The members as this service knows them, kept over restarts; `changed` when one was read anew."""
+    """The members as this service knows them, kept over restarts; `changed` when all or one were read anew."""
 
     def __init__(self, genesis: Genesis, ledger: ProvenLedger, store: IdentityStore) -> None:
         self._store, self._known, self._tip_of = store, store.known(), ledger.read_tip
@@ -62,8 +62,10 @@ class Members(standing.Members):
         """Read every member known so far. While nothing is certified, the founders are the whole state."""
         if (await self._tip_of()).certified_height:
             await super()._load()
-        await self._keep()
         self.loaded.set()
+        # Whom to trust waits for this, so it does not wait for the next interval.
+        self.changed.set()
+        await self._keep()
 
     async def _take(self, event: LedgerEvent) -> None:
         """Read a member anew, and remember having done so."""

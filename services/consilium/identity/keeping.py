@@ -25,16 +25,16 @@ class FileKeeper:
     def keep(self, member_keys: Mapping[str, bytes] | None) -> None:
         """Renew authority and certificates where due; publish revocations, and trust under these member keys.
 
-        None leaves the trust as it is. May raise OSError.
+        None leaves the trust in others as it is. May raise OSError.
         """
         now_ms, generations = wall_ms(), self.enrolment.generations
         generations.renew(now_ms, self.authority_validity_ms)
         generations.announce(self.exchange, now_ms)
         self.folders.renew(self.enrolment, now_ms)
         self.folders.publish_revoked(revocations(self.enrolment))
-        own = [each.bound for each in generations.valid(now_ms)]
+        # The own authority needs nobody's word: before its admission, and after a start, a member stands on no ledger.
+        self.authorities[self.member_id] = [each.bound for each in generations.valid(now_ms)]
         if member_keys is not None:
             found = self.trust.judge(self.trust.read(self.exchange), member_keys, now_ms)
-            # The own authority needs nobody's word: before its admission a member stands on no ledger.
-            self.authorities = {self.member_id: own, **found}
+            self.authorities = {self.member_id: self.authorities[self.member_id], **found}
             self.folders.publish_trust(bundle(self.authorities))
