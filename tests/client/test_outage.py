@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,17 @@ import pytest
 
 from consilium.api.consensus.v1 import consensus_pb2 as pb
 from consilium.client.commands.absence import absences, outlook
+from consilium.client.commands.status import parameters_in_force
+from consilium.client.session import Session
+from consilium.kernel.codes import Code
 from consilium.kernel.founding import first_committee
 from consilium.kernel.parameters import Parameters
+from consilium.kernel.signing import Ed25519Verifier
+from consilium.kernel.transactions import ParametersAct
 from consilium.sandbox.local import SandboxAlliance, sandbox
 from consilium.sandbox.settings import environment_for
+from tests.alliance import PARAMETERS
+from tests.client.local_member import LocalAlliance
 from tests.client.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -71,6 +79,17 @@ def test_a_stall_with_a_quorum_heard_points_at_silent_ones() -> None:
     """C5: a replica that lost its votes speaks, and does not vote."""
     found = absences(pb.GetReplicaStateResponse(peers=[peer("1A", connected=False)]), Parameters(), NOW)
     assert "SILENT is one whose vote log was lost" in outlook(found, 4, 3, is_stalled=True)
+
+
+def test_absence_goes_by_the_numbers_in_force() -> None:
+    """G4: a slower heartbeat, adopted since genesis, counts from its epoch on."""
+    local = LocalAlliance()
+    session = Session(local.scribe.alliance.genesis, "anshan", local.members, Ed25519Verifier())
+    after = replace(PARAMETERS, heartbeat_ms=2 * PARAMETERS.heartbeat_ms)
+    assert local.scribe.govern(ParametersAct(PARAMETERS, after)) == Code.APPLIED
+    assert asyncio.run(parameters_in_force(session)) == PARAMETERS
+    local.scribe.cross_epoch()
+    assert asyncio.run(parameters_in_force(session)) == after
 
 
 # --- on a running alliance ---

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from consilium.api.storage.v1 import storage_pb2 as pb
 from consilium.client.retention import erase_record, read_retention, retain
+from consilium.kernel.codes import Code
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import (
     BadSignature,
@@ -20,10 +22,12 @@ from consilium.kernel.errors import (
     PermissionDenied,
 )
 from consilium.kernel.hashing import sha256
-from consilium.kernel.transactions import RetentionAct
+from consilium.kernel.opening import open_transaction
+from consilium.kernel.transactions import ParametersAct, RetentionAct
 from consilium.runtime.channels import typed
 from consilium.runtime.names import Role
 from consilium.storage import wire
+from tests.alliance import PARAMETERS
 from tests.storage_service.test_storage_service import SCAN, chain_of, play, put, refused
 from tests.storage_service.world import HOME, KEEPER, RECIPIENT, STRANGER, Sharing, Station, World, start
 from tests.stores.objects import TWO_CHUNKS, record_id
@@ -55,6 +59,21 @@ async def unreadable(world: World, station: Station, reference: RecordReference,
     await refused(reader.GetManifest(manifest), NotFound, reason)
     chunks = pb.GetObjectRequest(record_id=record, access_request_hash=asked)
     await refused(reader.GetObject(chunks), NotFound, reason)
+
+
+def test_the_act_expires_within_the_numbers_in_force(tmp_path: Path) -> None:
+    """G4, L6: the alliance has lowered the limit since genesis, and storage goes by it."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            sharing, scribe = world.sharing(station), world.local.scribe
+            reference, _ = await sharing.shared(b"a letter")
+            assert scribe.govern(ParametersAct(PARAMETERS, replace(PARAMETERS, expiry_blocks_max=99))) == Code.APPLIED
+            scribe.cross_epoch()
+            act = await world.local.members[HOME].sign_retention(reference.record_id, RetentionAct.HOLD, None, WHY)
+            assert open_transaction(act, scribe.chain.chain_id).payload.expiry_height == scribe.chain.height + 99
+
+    play(tmp_path, scene)
 
 
 def test_promise_6_the_owner_erases_and_it_ends_everywhere(tmp_path: Path) -> None:

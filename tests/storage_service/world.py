@@ -39,7 +39,7 @@ from consilium.storage.healing import Healing
 from consilium.storage.peers import GrpcStorages
 from consilium.storage.scrubbing import Scrub
 from consilium.storage.settings import StorageSettings
-from tests.alliance import GRADES, PARAMETERS, seed_of
+from tests.alliance import GRADES, seed_of
 from tests.client.local_member import LocalAlliance, LocalMember
 from tests.runtime.authority import ALLIANCE, Authority, Issued
 from tests.storage_service.chain_ledger import ChainLedger
@@ -116,7 +116,7 @@ class World:
             standing = Standing(member_id, chain_id, list(keys), ledger, directory, admitted)
             member_keys = MemberKeys(keys[member_id].member, escrow_key(seed_of(f"{member_id} member")))
             driver = Driver(member_id, member_keys, chain_id, stores, ledger, storages, standing.member, limits_of(settings))
-            erasing, healing = Erasing(driver, PARAMETERS.expiry_blocks_max), Healing(driver)
+            erasing, healing = Erasing(driver), Healing(driver)
             scrub = Scrub(driver, erasing, healing, settings.scrub_chunks_per_s)
             offered = [described(driver, erasing, healing, scrub)]
             running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))

@@ -80,7 +80,7 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     founders = [each.member_id for each in genesis.members]
     standing = Standing(settings.member_id, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
     driver = Driver(settings.member_id, keys, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings))
-    erasing = Erasing(driver, genesis.parameters.expiry_blocks_max)
+    erasing = Erasing(driver)
     healing = Healing(driver)
     scrub = Scrub(driver, erasing, healing, settings.scrub_chunks_per_s)
     work = (standing.follow(), erasing.follow(), scrub.run(settings.scrub_interval_s))

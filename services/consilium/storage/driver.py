@@ -32,9 +32,18 @@ from consilium.kernel.manifest import (
     verify_manifest,
     verify_storage_receipt,
 )
+from consilium.kernel.parameters import Parameters
 from consilium.kernel.sealing import CHUNK_BYTES, chunk_count, sealed_chunk_bytes
 from consilium.kernel.signing import Ed25519Verifier, Signer
-from consilium.kernel.state_values import GrantState, MemberState, RetentionState, grant_entry, retention_entry
+from consilium.kernel.state_values import (
+    AllianceState,
+    GrantState,
+    MemberState,
+    RetentionState,
+    alliance_entry,
+    grant_entry,
+    retention_entry,
+)
 from consilium.kernel.transactions import MemberProfile
 from consilium.kernel.umbral import Sealed
 from consilium.runtime.names import PeerIdentity, Role
@@ -179,6 +188,11 @@ class Driver:
         """
         state = await self.ledger.read_state(retention_entry(record_id), least_height)
         return None if state.value is None else decode(RetentionState, state.value, self.chain_id)
+
+    async def parameters(self) -> Parameters:
+        """The alliance's numbers in force (G4). Raises FailedPrecondition: NOT_FINAL while nothing is certified."""
+        state = await self.ledger.read_state(alliance_entry())
+        return decode(AllianceState, state.value or b"", self.chain_id).parameters
 
     # --- writing ---
 

@@ -56,9 +56,9 @@ class Erased:
 class Erasing:
     """One member's erasures; `erased` counts those since the start."""
 
-    def __init__(self, driver: Driver, expiry_blocks_max: int) -> None:
+    def __init__(self, driver: Driver) -> None:
         self.driver, self.erased = driver, 0
-        self._signer, self._expiry_blocks = driver.keys.signer, min(EXPIRY_BLOCKS, expiry_blocks_max)
+        self._signer = driver.keys.signer
         self._cursor = b""
 
     # --- the act ---
@@ -83,7 +83,9 @@ class Erasing:
         elif caller.role is Role.PATIENT or len(evidence) != DIGEST_BYTES:
             raise no_order()
         judge_act(await driver.retention(record_id), act)
-        expiry = (await driver.ledger.read_tip()).executed_height + self._expiry_blocks
+        # The alliance may have lowered the limit since genesis (G4).
+        span = min(EXPIRY_BLOCKS, (await driver.parameters()).expiry_blocks_max)
+        expiry = (await driver.ledger.read_tip()).executed_height + span
         body = ErasureBody(record_id, act, evidence)
         payload = Payload(self._signer.public_key, secrets.token_bytes(REQUEST_ID_BYTES), expiry, body)
         return sign_payload(payload, self._signer, driver.chain_id)

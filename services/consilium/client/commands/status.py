@@ -21,8 +21,10 @@ from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.client.commands.absence import absences, outlook, utc_now
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home
 from consilium.client.commands.telling import DONE, UNTRUE, Told, console, facts_table, styled, table, tell
+from consilium.client.session import Session
 from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, PermissionDenied, Unavailable
 from consilium.kernel.membership import SERVICES
+from consilium.kernel.parameters import Parameters
 from consilium.runtime.channels import typed
 
 Answer = TypeVar("Answer")
@@ -75,8 +77,9 @@ def _showing(desk: Desk) -> Iterator[Any]:
 async def _look(desk: Desk) -> Told:
     """Ask the home member's services, all at once."""
     reached = dict(zip(SERVICES, await asyncio.gather(*(_reached(desk, each) for each in SERVICES)), strict=True))
-    tip, committee, replica = await asyncio.gather(
+    tip, parameters, committee, replica = await asyncio.gather(
         _answer(_tip(desk), is_asked=reached["ledger"]),
+        _answer(parameters_in_force(desk.alliance.session), is_asked=reached["ledger"]),
         _answer(_committee(desk), is_asked=reached["consensus"]),
         _answer(_replica(desk), is_asked=reached["consensus"]),
     )
@@ -86,7 +89,7 @@ async def _look(desk: Desk) -> Told:
         **_committee_facts(committee),
         **_replica_facts(replica),
         "services": reached,
-        **_committee_seen(desk, committee, replica),
+        **_committee_seen(parameters or desk.alliance.genesis.parameters, committee, replica),
     }
     is_well = all(reached.values()) and tip is not None and committee is not None and not facts["stall"]
     return Told(facts, _shown(facts), DONE if is_well else UNTRUE)
@@ -111,6 +114,14 @@ async def _reached(desk: Desk, service: str) -> bool:
     except (TimeoutError, ConsiliumError):
         return False
     return True
+
+
+async def parameters_in_force(session: Session) -> Parameters | None:
+    """The alliance's numbers as the ledger proves them (G4); None where it cannot, for status is told all the same."""
+    try:
+        return (await session.alliance()).parameters
+    except ConsiliumError:
+        return None
 
 
 async def _tip(desk: Desk) -> ledger_pb2.GetTipResponse:
@@ -181,10 +192,12 @@ def _replica_facts(replica: consensus_pb2.GetReplicaStateResponse | None) -> dic
 
 
 def _committee_seen(
-    desk: Desk, committee: consensus_pb2.GetCommitteeResponse | None, replica: consensus_pb2.GetReplicaStateResponse | None
+    parameters: Parameters,
+    committee: consensus_pb2.GetCommitteeResponse | None,
+    replica: consensus_pb2.GetReplicaStateResponse | None,
 ) -> dict[str, Any]:
     """The delegates, who of them is missing, and what to do about it."""
-    missing = [] if replica is None else absences(replica, desk.alliance.genesis.parameters, utc_now())
+    missing = [] if replica is None else absences(replica, parameters, utc_now())
     advice = [each.sentence for each in missing]
     if committee is not None and replica is not None and missing:
         is_stalled = bool(replica.stall_diagnosis)
