@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from consilium.api.storage.v1 import storage_pb2 as pb
@@ -14,6 +15,7 @@ from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFoun
 from consilium.runtime.disk import File, OsDisk, OsFile
 from consilium.runtime.names import Role
 from consilium.storage.counters import StorageCounters
+from consilium.storage.holdings import Holding, Holdings, HoldingState
 from consilium.storage.store import EmbeddedObjectStore
 from tests.storage_service.test_storage_service import SECRET, chain_of, play, put, refused
 from tests.storage_service.world import HOME, Station, World, chunk, finish, frames, start
@@ -82,6 +84,35 @@ def test_an_upload_abandoned_half_way_is_dropped_and_its_room_given_back(tmp_pat
             await refused(stub.GetPutState(STATE), NotFound, "NO_SUCH_OBJECT")
             await put(world, stub)
             assert "consilium_storage_objects 1.0" in metrics(station)
+
+    play(tmp_path, scene)
+
+
+class Overtaken(Holdings):
+    """Between the list of old drafts and what is done about it, all of them are finished."""
+
+    def drafts(self, begun_before_s: int) -> list[Holding]:
+        """As `Holdings` does."""
+        found = super().drafts(begun_before_s)
+        for each in found:
+            self.finish(each.record_id, b"root")
+        return found
+
+
+def test_an_object_finished_while_old_drafts_are_dropped_stays(tmp_path: Path) -> None:
+    """S2: what was acknowledged is not destroyed; and a put whose draft was dropped is not acknowledged."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME, draft_s=-5) as station:
+            driver, stores = station.driver, station.driver.stores
+            await put(world, world.application(station))
+            stores.holdings.write(replace(stores.holdings.read(MANIFEST.record_id), state=HoldingState.DRAFT))
+            driver.stores = replace(stores, holdings=Overtaken(stores.holdings._database))  # noqa: SLF001  the same rows
+            await station.scrub.tidy()
+            assert stores.objects.record_ids() == [MANIFEST.record_id]
+            assert not stores.holdings.drop_draft(MANIFEST.record_id)
+            with pytest.raises(NotFound, match="NO_SUCH_OBJECT"):
+                stores.holdings.finish(b"?" * 16, b"root")
 
     play(tmp_path, scene)
 

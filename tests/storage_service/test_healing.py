@@ -95,6 +95,8 @@ def test_s9_a_keeper_that_lost_everything_has_it_again(tmp_path: Path) -> None:
 
 
 def test_s9_damaged_rows_are_healed_one_by_one(tmp_path: Path) -> None:
+    """Good chunks under a damaged row are kept: here the only copy's first chunk is damaged too."""
+
     async def scene(world: World) -> None:
         async with two(world) as (home, _):
             sharing = world.sharing(home)
@@ -104,6 +106,8 @@ def test_s9_damaged_rows_are_healed_one_by_one(tmp_path: Path) -> None:
             rows.execute("UPDATE objects SET manifest = x'00' WHERE record_id = ?", (first.record_id,))
         rows.close()
         (folder / "chunks" / second.record_id.hex()).write_bytes(b"cut")
+        with (tmp_path / f"state-{KEEPER}" / "chunks" / first.record_id.hex()).open("r+b") as file:
+            file.write(b"damaged")
         async with two(world) as (home, _):
             again(world, sharing, home)
             state = await healed(home)

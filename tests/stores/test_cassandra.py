@@ -134,7 +134,7 @@ HOSTILE = {
 def test_s2_a_manifest_changed_by_hand_is_never_returned(keyspace: Database, edit: str) -> None:
     store = CassandraObjectStore(keyspace, CHAIN_ID)
     name = f"manifest {edit}"
-    put(store, name)
+    chunks = put(store, name)
     edited(keyspace, HOSTILE[edit], store._timestamps.draw(), record_id(name))  # noqa: SLF001
     store = CassandraObjectStore(keyspace, CHAIN_ID)
     with pytest.raises(DataLoss, match="BAD_MANIFEST"):
@@ -142,6 +142,8 @@ def test_s2_a_manifest_changed_by_hand_is_never_returned(keyspace: Database, edi
     with pytest.raises(DataLoss, match="BAD_MANIFEST"):
         store.read_chunk(record_id(name), 0)
     assert record_id(name) in store.record_ids()
+    store.mend_manifest(make_manifest(name, TWO_CHUNKS, chunks))
+    assert [store.read_chunk(record_id(name), index) for index in range(2)] == chunks
     store.delete(record_id(name))
     assert record_id(name) not in store.record_ids()
 

@@ -371,6 +371,8 @@ def test_s2_a_changed_or_swapped_manifest_is_never_returned(
             store.read_chunk(record, 0)
         with pytest.raises(DataLoss, match="BAD_MANIFEST"):
             store.put_chunk(record, 0, CHUNKS[0])
+    store.mend_manifest(MANIFEST)
+    assert [store.read_chunk(SCAN, index) for index in range(len(CHUNKS))] == CHUNKS
 
 
 def test_a_missing_or_cut_file_is_data_loss_and_is_healed(tmp_path: Path) -> None:

@@ -237,9 +237,7 @@ class Driver:
         await self._check_registered(manifest, self.member_id)
         await self.work(self.stores.objects.complete, manifest)
         await self.work(self.stores.secrets.put, manifest.record_id, shred_secret)
-        kept = await self.work(self.stores.holdings.read, manifest.record_id)
-        done = replace(kept, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
-        await self.work(self.stores.holdings.write, done)
+        done = await self.work(self.stores.holdings.finish, manifest.record_id, manifest.ciphertext_root)
         spread = await self.spread(done, manifest)
         if len(spread.keepers) < self.limits.copies:
             sentence = (
@@ -254,8 +252,7 @@ class Driver:
         await self.work(self.stores.objects.complete, manifest)
         if escrow:
             await self.work(self.stores.escrows.put, manifest.record_id, escrow)
-        done = replace(holding, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
-        await self.work(self.stores.holdings.write, done)
+        await self.work(self.stores.holdings.finish, manifest.record_id, manifest.ciphertext_root)
         return self.sign(manifest, is_copy=True)
 
     def sign(self, manifest: Manifest, *, is_copy: bool) -> StorageReceipt:

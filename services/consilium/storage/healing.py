@@ -204,8 +204,9 @@ class Healing:
             kept = await driver.work(driver.stores.objects.read_manifest, record_id)
         except NotFound:
             return False
-        except DataLoss:  # the row that makes it an object is damaged: its chunks are put again
-            kept = None
+        except DataLoss:  # the row that makes it an object is damaged; its chunks may be good, and perhaps nobody else's are
+            await driver.work(driver.stores.objects.mend_manifest, manifest)
+            kept = manifest
         if kept != manifest:
             await driver.work(driver.stores.objects.delete, record_id)
             return False

@@ -119,10 +119,24 @@ class Holdings:
         with self._lock:
             self._write(holding)
 
-    def drop_draft(self, record_id: bytes) -> None:
-        """Forget a put that was not finished."""
+    def finish(self, record_id: bytes, root: bytes) -> Holding:
+        """Note that the object is complete; no step lies between looking and writing, in which its draft could be dropped.
+
+        Raises NotFound: NO_SUCH_OBJECT, where the draft was too old and is gone; Conflict: ERASED.
+        """
+        with self._lock:
+            kept = self.read(record_id)
+            if kept.state in ERASED_STATES:
+                raise erased()
+            done = replace(kept, state=HoldingState.COMPLETE, root=root)
+            self._write(done)
+            return done
+
+    def drop_draft(self, record_id: bytes) -> bool:
+        """Forget a put that was not finished; False where there is none, for it may have been finished meanwhile."""
+        gone = "DELETE FROM holdings WHERE record_id = ? AND state = ?"
         with self._lock, self._database.transaction() as connection:
-            connection.execute("DELETE FROM holdings WHERE record_id = ? AND state = ?", (record_id, HoldingState.DRAFT))
+            return connection.execute(gone, (record_id, HoldingState.DRAFT)).rowcount > 0
 
     def drafts(self, begun_before_s: int) -> list[Holding]:
         """The unfinished puts that began before a time."""

@@ -57,8 +57,8 @@ class Scrub:
         """Drop old drafts, and delete the copies of erased objects that are left."""
         driver, stores = self._driver, self._driver.stores
         for each in await driver.work(stores.holdings.drafts, int(time.time()) - driver.limits.draft_s):
-            await driver.work(stores.holdings.drop_draft, each.record_id)
-            await driver.work(stores.objects.delete, each.record_id)
+            if await driver.work(stores.holdings.drop_draft, each.record_id):
+                await driver.work(stores.objects.delete, each.record_id)
         await self._erasing.tidy()
 
     async def round(self) -> None:

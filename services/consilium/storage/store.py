@@ -78,6 +78,12 @@ class ObjectStore(Protocol):
         Raises NotFound: NO_SUCH_OBJECT; DataLoss (BAD_CHUNK) when the other copy is damaged too.
         """
 
+    def mend_manifest(self, manifest: Manifest) -> None:
+        """Put a manifest from another copy in the place of a damaged one; the chunks stay as they are, good or not.
+
+        For who has compared it with the record. Raises InvalidArgument: BAD_MANIFEST.
+        """
+
     def delete(self, record_id: bytes) -> None:
         """Forget the object, or what was put of it, durably; one that is not there is no fault."""
 
@@ -138,6 +144,12 @@ class MemoryObjectStore:
         """Put a good chunk in the place of a damaged one; raises as `ObjectStore.heal`."""
         verify_chunk(self.read_manifest(record_id).chunk_hashes, index, chunk)
         self._chunks[record_id][index] = bytes(chunk)
+
+    def mend_manifest(self, manifest: Manifest) -> None:
+        """Put a good manifest in the place of a damaged one; raises as `ObjectStore.mend_manifest`."""
+        check_manifest(manifest)
+        self._manifests[manifest.record_id] = manifest
+        self._chunks.setdefault(manifest.record_id, {})
 
     def delete(self, record_id: bytes) -> None:
         """Forget the object, or what was put of it."""
@@ -292,6 +304,13 @@ class EmbeddedObjectStore:
                 raise disk_fault(self._path(record_id), error) from error
         self.read_chunk(record_id, index)
 
+    def mend_manifest(self, manifest: Manifest) -> None:
+        """Put a good manifest in the place of a damaged one; raises as `ObjectStore.mend_manifest`."""
+        check_manifest(manifest)
+        with self._lock:
+            self._manifests.pop(manifest.record_id, None)
+            self._save(manifest)
+
     def delete(self, record_id: bytes) -> None:
         """Forget the object, or what was put of it, durably: first that it is one, then its chunks."""
         with self._lock:
@@ -368,7 +387,7 @@ class EmbeddedObjectStore:
         data = encode(manifest, self._chain_id)
         row = (manifest.record_id, data, manifest_check(manifest.record_id, data))
         with self._database.transaction() as connection:
-            connection.execute("INSERT INTO objects VALUES (?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", row)
 
     def _is_kept(self, record_id: bytes) -> bool:
         """Whether it is an object, its manifest damaged or not: what can be healed is no orphan."""

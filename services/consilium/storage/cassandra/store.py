@@ -159,10 +159,7 @@ class CassandraObjectStore:
             draft.settle(wait=True)
             self._read_back(manifest, draft)
             self._drop_strays(manifest, draft)
-            data = encode(manifest, self._chain_id)
-            digest = manifest_check(record_id, data)
-            buckets = _buckets(len(manifest.chunk_hashes))
-            self._database.run(self._cql.save, record_id, data, digest, buckets, self._timestamps.draw())
+            self._save(manifest, self._timestamps.draw())
             self._end_draft(record_id, draft)
             self._database.run(self._cql.forget_draft, self._timestamps.draw(), record_id)
 
@@ -188,6 +185,12 @@ class CassandraObjectStore:
         row = (*_place(manifest, index), bytes(chunk), self._timestamps.lift())
         self._database.run(self._cql.put, *row)
         self.read_chunk(record_id, index)
+
+    def mend_manifest(self, manifest: Manifest) -> None:
+        """Put a good manifest in the place of a damaged one; raises as `ObjectStore.mend_manifest` and `Pending.rows`."""
+        check_manifest(manifest)
+        self._save(manifest, self._timestamps.lift())
+        self._manifests.pop(manifest.record_id, None)
 
     def delete(self, record_id: bytes) -> None:
         """Forget the object, or what was put of it, durably: first that it is one, then its chunks.
@@ -318,6 +321,11 @@ class CassandraObjectStore:
         for _ in self._database.each(self._cql.drop_bucket, ((timestamp, record_id, each) for each in range(buckets))):
             pass
         self._database.run(self._cql.forget_draft, self._timestamps.draw(), record_id)
+
+    def _save(self, manifest: Manifest, timestamp: int) -> None:
+        record_id, data = manifest.record_id, encode(manifest, self._chain_id)
+        digest, buckets = manifest_check(record_id, data), _buckets(len(manifest.chunk_hashes))
+        self._database.run(self._cql.save, record_id, data, digest, buckets, timestamp)
 
     def _load(self, record_id: bytes) -> Manifest | None:
         rows = self._database.run(self._cql.find, record_id)
