@@ -94,6 +94,29 @@ def test_s9_a_keeper_that_lost_everything_has_it_again(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_s9_a_keeper_without_the_sealed_secrets_has_them_again(tmp_path: Path) -> None:
+    """As after a restore, whose backup holds none (S10): else the home that is lost next has lost its records."""
+
+    async def scene(world: World) -> None:
+        async with two(world) as (home, _):
+            sharing = world.sharing(home)
+            reference, grant = await sharing.shared(SCAN)
+        with sqlite3.connect(tmp_path / f"state-{KEEPER}" / "escrows.db") as rows:
+            assert rows.execute("DELETE FROM kept").rowcount == 1
+        rows.close()
+        async with two(world) as (_, keeper):
+            state = await healed(keeper)
+            assert (state.objects_healed, state.secrets_healed, state.objects_failed) == (0, 1, 0)
+            assert (await healed(keeper)).secrets_healed == 0
+        shutil.rmtree(tmp_path / f"state-{HOME}")
+        async with two(world) as (home, _):
+            again(world, sharing, home)
+            assert (await healed(home)).secrets_healed == 1
+            assert await sharing.read(reference, grant) == SCAN
+
+    play(tmp_path, scene)
+
+
 def test_s9_damaged_rows_are_healed_one_by_one(tmp_path: Path) -> None:
     """Good chunks under a damaged row are kept: here the only copy's first chunk is damaged too."""
 

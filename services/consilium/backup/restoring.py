@@ -3,8 +3,9 @@
 The blocks come first: each is verified and executed from the genesis file on, so the state root is made again and has to be
 the certified one. Then what the alliance has ordered since is fetched from the other members and executed likewise; what
 they have certified is this chain's continuation or the restore ends. So every erasure up to now is known before the first
-object: an erased one is not put back. An object has to be what its record on the chain registers. Last, the vote log begins
-again, marked as lost: the replica speaks in an epoch that begins above all it could have signed, as its peers tell (C5).
+object: an erased one is not put back. An object has to be what its record on the chain registers; a damaged one is left for
+the other members to heal. Before all that the vote log begins again, marked as lost, so that a restore which breaks off
+leaves no replica that votes anew: it speaks in an epoch that begins above all it could have signed, as its peers tell (C5).
 Shred secrets and key fragments are in no backup: the sealed secrets come back by `consilium storage heal`.
 """
 
@@ -24,7 +25,7 @@ from consilium.consensus.store import FileVoteLog
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Genesis
 from consilium.kernel.encoding import decode
-from consilium.kernel.errors import Conflict, ConsiliumError, FailedPrecondition
+from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, FailedPrecondition, NotFound
 from consilium.kernel.manifest import Manifest, verify_chunk, verify_manifest
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.state_values import RetentionState, is_erased, retention_entry
@@ -85,6 +86,7 @@ class Restored:
     bytes: int
     erased: int
     unregistered: int
+    damaged: int
     to_heal: int
     seconds: float
 
@@ -103,6 +105,7 @@ async def restore(vault: Vault, name: str, member: Member, show: Show, *, alone:
     began_s = time.monotonic()
     snapshot, genesis = await asyncio.to_thread(vault.snapshot, name), read_genesis(member.ledger.genesis)
     _check_room(member, snapshot, genesis)
+    _begin_votes(member.consensus)
     chain = Chain(genesis, Ed25519Verifier())
     async with AsyncExitStack() as stack:
         member.ledger.blocks.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,10 +119,10 @@ async def restore(vault: Vault, name: str, member: Member, show: Show, *, alone:
         stores = open_stores(member.storage, genesis.chain_id, stack)
         counts = await asyncio.to_thread(_objects, vault, snapshot, chain, stores, show)
         to_heal = _to_heal(chain, stores, snapshot.member_id)
-    _begin_votes(member.consensus)
     root = chain.outcome(chain.height).result.state_root
     seconds = time.monotonic() - began_s
-    return Restored(snapshot.height, chain.height, root, confirmed, fetched, *counts, to_heal, seconds)
+    found = (counts.objects, counts.bytes, counts.erased, counts.unregistered, counts.damaged)
+    return Restored(snapshot.height, chain.height, root, confirmed, fetched, *found, to_heal, seconds)
 
 
 def _check_room(member: Member, snapshot: Snapshot, genesis: Genesis) -> None:
@@ -128,7 +131,7 @@ def _check_room(member: Member, snapshot: Snapshot, genesis: Genesis) -> None:
         sentence = f"The backup is of {snapshot.member_id} on chain {snapshot.chain.hex()[:16]}, not of this member's."
         raise Conflict("OTHER_BACKUP", sentence, "S10")
     folder = member.storage.state_directory
-    taken = [member.ledger.blocks] if member.ledger.blocks.exists() else []
+    taken = [each for each in (member.ledger.blocks, member.consensus.votes) if each.exists()]
     taken += [folder] if folder.exists() and any(folder.iterdir()) else []
     if taken:
         names = ", ".join(map(str, taken))
@@ -201,22 +204,50 @@ async def _follow(
 # --- the objects ---
 
 
-def _objects(vault: Vault, snapshot: Snapshot, chain: Chain, stores: Stores, show: Show) -> tuple[int, int, int, int]:
-    """Put back what the chain knows and has not erased; counts of objects, bytes, erased and unregistered ones."""
-    count = size = erased = unregistered = 0
-    total = sum(len(vault.page(each).objects) for each in snapshot.pages)
-    for page in snapshot.pages:
-        for kept in vault.page(page).objects:
-            if _is_erased(chain, kept.record_id):
-                erased += 1
-                continue
-            if chain.record(kept.record_id) is None:
-                unregistered += 1
-                continue
-            size += _object(vault, chain, stores, snapshot.member_id, kept)
-            count += 1
-            show("objects", count + erased + unregistered, total)
-    return count, size, erased, unregistered
+@dataclass(slots=True)
+class _Counts:
+    objects: int = 0
+    bytes: int = 0
+    erased: int = 0
+    unregistered: int = 0
+    damaged: int = 0
+
+
+def _objects(vault: Vault, snapshot: Snapshot, chain: Chain, stores: Stores, show: Show) -> _Counts:
+    """Put back what the chain knows and has not erased."""
+    counts = _Counts()
+    listed = _listed(vault, snapshot, counts)
+    for done, kept in enumerate(listed, 1):
+        if _is_erased(chain, kept.record_id):
+            counts.erased += 1
+        elif chain.record(kept.record_id) is None:
+            counts.unregistered += 1
+        else:
+            _sound_object(vault, chain, stores, snapshot.member_id, kept, counts)
+        show("objects", done, len(listed))
+    return counts
+
+
+def _listed(vault: Vault, snapshot: Snapshot, counts: _Counts) -> list[KeptObject]:
+    """What the snapshot's pages name; a page that does not open counts as one damaged object."""
+    found = list[KeptObject]()
+    for name in snapshot.pages:
+        try:
+            found += vault.page(name).objects
+        except (DataLoss, NotFound):
+            counts.damaged += 1
+    return found
+
+
+def _sound_object(vault: Vault, chain: Chain, stores: Stores, member_id: str, kept: KeptObject, counts: _Counts) -> None:
+    """One object, or nothing of it: a damaged one is counted, and other members may have it whole."""
+    try:
+        counts.bytes += _object(vault, chain, stores, member_id, kept)
+    except (DataLoss, NotFound):
+        stores.objects.delete(kept.record_id)
+        counts.damaged += 1
+    else:
+        counts.objects += 1
 
 
 def _object(vault: Vault, chain: Chain, stores: Stores, member_id: str, kept: KeptObject) -> int:
@@ -245,7 +276,7 @@ def _is_erased(chain: Chain, record_id: bytes) -> bool:
 
 
 def _to_heal(chain: Chain, stores: Stores, member_id: str) -> int:
-    """How many own records of the chain have no object here: younger than the backup, and not erased."""
+    """How many own records of the chain have no object here: younger than the backup or damaged in it, not erased."""
     own = [each.body.record_id for each in chain.records() if each.body.holder == member_id]
     missing = [each for each in own if stores.holdings.find(each) is None]
     return sum(not _is_erased(chain, each) for each in missing)

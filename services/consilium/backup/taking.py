@@ -98,8 +98,7 @@ async def _blocks(
     with typed():
         async for sent in ledger.StreamBlocks(request):
             block = sent.certified_block
-            lengths = _LENGTHS.pack(len(block.encoded), len(block.result_certificate))
-            parts.append(lengths + block.encoded + block.result_certificate)
+            parts.append(packed(block.encoded, block.result_certificate))
             if len(parts) == SEGMENT_BLOCKS or sum(map(len, parts)) >= SEGMENT_BYTES:
                 segments.append(await _segment(vault, begun, parts))
                 begun, parts = segments[-1].last_height + 1, []
@@ -112,6 +111,11 @@ async def _blocks(
 async def _segment(vault: Vault, first: int, parts: Sequence[bytes]) -> Segment:
     blob = await asyncio.to_thread(vault.put_blob, b"".join(parts))
     return Segment(first, first + len(parts) - 1, blob)
+
+
+def packed(block: bytes, certificate: bytes) -> bytes:
+    """A block as it lies in a segment."""
+    return _LENGTHS.pack(len(block), len(certificate)) + block + certificate
 
 
 def blocks_of(segment: bytes) -> list[tuple[bytes, bytes]]:

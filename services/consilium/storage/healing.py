@@ -1,9 +1,10 @@
 """Having again what this member's storage has lost, from the members that keep it too (rule S9).
 
 `heal` asks every other member what concerns both, and fetches what is missing or damaged here: objects of own records with
-their shred secrets, and copies kept for others. Nothing is believed that the ledger's record does not name: the manifest has
-the record's root, each chunk the manifest's hash. `check_copies` is the other direction: copies that a member should keep
-for this one and does not are brought there anew. What a heal has fetched stays when it breaks off; the next one goes on.
+their shred secrets, and copies kept for others with the secrets their homes sealed. Nothing is believed that the ledger's
+record does not name: the manifest has the record's root, each chunk the manifest's hash. `check_copies` is the other
+direction: copies that a member should keep for this one and does not are brought there anew. What a heal has fetched stays
+when it breaks off; the next one goes on.
 """
 
 import asyncio
@@ -131,7 +132,9 @@ class Healing:
         if shared.home == driver.member_id:
             await self._note_keepers(shared)
             was_missing = await self._restore_secret(shared)
-            state.secrets_healed += was_missing
+        else:
+            was_missing = await self._restore_escrow(shared)
+        state.secrets_healed += was_missing
 
     async def _hold_again(self, shared: Shared) -> None:
         """Note again what is here whole, though its holding is not: where the objects lie in a database of their own."""
@@ -247,6 +250,19 @@ class Healing:
             else:
                 return True
         raise DataLoss("NO_SHRED_SECRET", f"Nobody has the sealed shred secret of record {record_id.hex()}.", "S9")
+
+    async def _restore_escrow(self, shared: Shared) -> bool:
+        """Have another home's sealed secret again, which no backup holds (S10), from that home; whether it was missing."""
+        driver, record_id = self._driver, shared.record_id
+        try:
+            await driver.work(driver.stores.escrows.read, record_id)
+        except NotFound:
+            _, escrow = await driver.others.fetch_copy(shared.home, record_id)
+        else:
+            return False
+        if escrow:
+            await driver.work(driver.stores.escrows.put, record_id, escrow)
+        return bool(escrow)  # none where the home has lost the secret itself
 
     async def _lost(self) -> list[bytes]:
         """The records of this member's on the ledger whose objects are not here, though they were not erased."""

@@ -101,6 +101,7 @@ def _facts(found: "Restored") -> dict[str, Any]:
         "bytes": found.bytes,
         "erased": found.erased,
         "unregistered": found.unregistered,
+        "damaged": found.damaged,
         "to_heal": found.to_heal,
         "rpo_blocks": found.rpo_blocks,
         "rto_seconds": round(found.seconds, 3),

@@ -1,0 +1,147 @@
+"""A member put back from a backup within one process: what is damaged, what is there already, what breaks off (S10)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consilium.backup.places import Folder
+from consilium.backup.restoring import Member, restore
+from consilium.backup.taking import packed
+from consilium.backup.vault import KeptObject, Page, Segment, Snapshot, Vault
+from consilium.consensus.settings import ConsensusSettings
+from consilium.consensus.store import FileVoteLog
+from consilium.kernel.encoding import encode
+from consilium.kernel.errors import Conflict, FailedPrecondition, NotFound
+from consilium.kernel.hashing import ZERO_DIGEST
+from consilium.ledger.settings import LedgerSettings
+from consilium.runtime.disk import OsDisk
+from consilium.storage.__main__ import open_stores
+from consilium.storage.settings import StorageSettings
+from tests.client.local_member import LocalAlliance
+from tests.runtime.authority import ALLIANCE, Authority
+from tests.storage_service.world import HOME, Sharing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from consilium.backup.restoring import Restored
+
+RECORDS = 3
+
+
+class Kept:
+    """A home with three records, backed up; a fourth is younger than the backup."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.local = folder, LocalAlliance()
+        self.vault = Vault(Folder(folder / "backup"), b"k" * 32)
+        sharing = Sharing(self.local)
+        self.records = [self._written(sharing, bytes([number]) * 300_000) for number in range(RECORDS)]
+        self.name = self._keep()
+        self._written(sharing, b"younger")
+        (folder / "genesis").write_bytes(encode(self.local.scribe.alliance.genesis, ZERO_DIGEST))
+        authority = Authority(HOME)
+        tls = authority.service("ledger").write(folder / "tls", authority)
+        usual = {"alliance": ALLIANCE, "member_id": HOME, "tls_directory": tls}
+        self.member = Member(
+            LedgerSettings(**usual, genesis=folder / "genesis", blocks=folder / "ledger" / "blocks"),  # type: ignore[arg-type]
+            StorageSettings(**usual, state_directory=folder / "storage"),  # type: ignore[arg-type]
+            ConsensusSettings(**usual, votes=folder / "consensus" / "votes"),  # type: ignore[arg-type]
+        )
+
+    def _written(self, sharing: Sharing, data: bytes) -> bytes:
+        return asyncio.run(sharing.patient.write(data, media_class=2)).record_id
+
+    def _keep(self) -> str:
+        chain, blocks = self.local.scribe.chain, self.local.scribe.blocks
+        parts = [packed(encode(each, chain.chain_id), b"") for each in blocks]
+        segment = Segment(1, len(blocks), self.vault.put_blob(b"".join(parts)))
+        page = self.vault.put_blob(encode(Page(tuple(map(self._object, self.records))), ZERO_DIGEST))
+        certificate = chain.result_certificate(chain.height)
+        assert certificate is not None
+        final = encode(certificate, chain.chain_id)
+        return self.vault.put_snapshot(Snapshot(HOME, chain.chain_id, 1, chain.height, final, (segment,), (page,)))
+
+    def _object(self, record_id: bytes) -> KeptObject:
+        manifest = self.local.manifest(record_id)
+        for index, leaf in enumerate(manifest.chunk_hashes):
+            self.vault.put_chunk(leaf, self.local.members[HOME].chunks[record_id, index])
+        return KeptObject(record_id, HOME, (), self.vault.put_blob(encode(manifest, self.local.scribe.chain.chain_id)))
+
+    def file_of_chunk(self, record_id: bytes, index: int) -> Path:
+        """Where a chunk lies in the backup."""
+        return self.folder / "backup" / self.vault._chunk(self.local.manifest(record_id).chunk_hashes[index])  # noqa: SLF001
+
+    def restore(self, *, alone: bool = True) -> Restored:
+        """Put the home back."""
+        return asyncio.run(restore(self.vault, self.name, self.member, lambda *_: None, alone=alone))
+
+    def objects(self) -> Sequence[bytes]:
+        """The records whose objects are whole here now."""
+        with ExitStack() as stack:
+            stores = open_stores(self.member.storage, self.local.scribe.chain.chain_id, stack)  # type: ignore[arg-type]
+            assert [each for each in self.records if stores.holdings.find(each)] == [
+                each for each in self.records if each in stores.objects.record_ids()
+            ]
+            return stores.objects.record_ids()
+
+    def vote_log(self) -> tuple[bool, bool]:
+        """Whether the replica that starts now knows that its log was lost, and names itself above all starts there were."""
+        log = FileVoteLog.open(OsDisk(), self.member.consensus.votes)
+        try:
+            return log.lost, log.incarnation > 1_000_000_000
+        finally:
+            log.close()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path)
+
+
+def test_s10_all_that_was_kept_is_put_back(kept: Kept) -> None:
+    found = kept.restore()
+    assert (found.objects, found.damaged, found.to_heal, kept.objects()) == (RECORDS, 0, 0, sorted(kept.records))
+    assert kept.vote_log() == (True, True)
+
+
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_s10_a_damaged_object_is_left_to_the_others_and_the_rest_is_put_back(kept: Kept, *, is_missing: bool) -> None:
+    """Nothing of it stays, not even its first chunks; a heal finds it missing."""
+    path = kept.file_of_chunk(kept.records[1], 1)
+    if is_missing:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    found = kept.restore()
+    assert (found.objects, found.damaged, found.to_heal) == (RECORDS - 1, 1, 1)
+    assert not list(kept.member.storage.state_directory.rglob(f"*{kept.records[1].hex()}*"))
+    assert kept.objects() == sorted({*kept.records} - {kept.records[1]})
+
+
+def test_s10_a_restore_that_breaks_off_leaves_no_replica_that_votes_anew(kept: Kept) -> None:
+    """C5: whatever it broke off at, the log is there, marked as lost."""
+    with pytest.raises(FailedPrecondition, match="NOT_CONFIRMED"):
+        kept.restore(alone=False)
+    assert kept.vote_log() == (True, True)
+
+
+def test_s10_a_vote_log_that_is_there_is_not_overwritten(kept: Kept) -> None:
+    votes = kept.member.consensus.votes
+    votes.parent.mkdir()
+    FileVoteLog.create(OsDisk(), votes).close()
+    with pytest.raises(Conflict, match="STATE_THERE"):
+        kept.restore()
+    assert kept.vote_log() == (False, False)
+
+
+def test_s10_another_snapshot_than_there_is_makes_nothing(kept: Kept) -> None:
+    kept.name = "none"
+    with pytest.raises(NotFound, match="NO_SNAPSHOT"):
+        kept.restore()
+    assert not (kept.folder / "consensus").exists()
