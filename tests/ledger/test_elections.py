@@ -120,9 +120,10 @@ def test_where_nobody_can_be_drawn_the_sitting_committee_serves_on() -> None:
     genesis = Alliance.founded().genesis
     terms = first_terms(genesis)
     short = replace(terms, candidates=terms.candidates[:3])
-    following = drawn(short, genesis.parameters, genesis.chain_id).next_committee
+    sitting = terms.committee.delegates
+    following = drawn(short, genesis.parameters, genesis.chain_id, sitting).next_committee
     assert following is not None
-    assert (following.epoch, following.delegates) == (1, terms.committee.delegates)
+    assert (following.epoch, following.delegates) == (1, sitting)
 
 
 # --- the handover ---

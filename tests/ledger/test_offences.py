@@ -168,6 +168,21 @@ def test_views_of_different_epochs_are_not_compared(scribe: Scribe) -> None:
     assert submit(scribe, amnesia(scribe, keys, ViewChange(0, 3, None, ()))) == Code.APPLIED
 
 
+def test_the_fourth_of_four_members_is_freed_by_new_keys_though_no_committee_can_be_drawn() -> None:
+    """C6, C8, G3: the sitting four serve on under the keys adopted, so that these need not wait for a draw for ever."""
+    scribe = Scribe(Alliance.founded({name: GRADES[name] for name in ("anshan", "benxi", "chaoyang", "dalian")}))
+    offender = scribe.alliance.keys["dalian"]
+    assert submit(scribe, equivocation(scribe, offender)) == Code.APPLIED
+    scribe.cross_epoch()
+    fresh = keys_of("dalian anew")
+    assert scribe.govern(KeysAct(offender.profile, fresh), ["anshan", "benxi", "chaoyang"]) == Code.APPLIED
+    scribe.cross_epoch()
+    committee = scribe.chain.tip.outlook.committee
+    assert {each.member_id: each.consensus_key for each in committee.delegates}["dalian"] == fresh.consensus_key
+    state = member(scribe, "dalian")
+    assert (state.tombstoned, state.next_keys, state.profile.consensus_key) == (False, None, fresh.consensus_key)
+
+
 def test_a_tombstoned_member_is_not_drawn_and_returns_under_a_new_key_only(scribe: Scribe, offender: MemberKeys) -> None:
     """C8, G3: two draws later it is gone; governance brings it back with another consensus key."""
     profile = offender.profile

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from consilium.kernel.certificates import Elector, Electorate, verify_alliance_certificate
+from consilium.kernel.certificates import Delegate, Elector, Electorate, verify_alliance_certificate
 from consilium.kernel.codes import Code
 from consilium.kernel.election import Candidate
 from consilium.kernel.errors import BadSignature, DataLoss
@@ -70,7 +70,8 @@ def close_block(state: LedgerState, height: int) -> None:
     settle_proposals(state, height)
     terms = state.terms
     if height == outlook(terms, state.alliance).election_height:
-        state.terms = drawn(replace(terms, candidates=_still_active(state)), state.parameters, state.chain_id)
+        left = replace(terms, candidates=_still_active(state))
+        state.terms = drawn(left, state.parameters, state.chain_id, _sitting(state))
     if terms.handed_over:
         judge_term(state)
         begin_epoch(state, height)
@@ -94,6 +95,15 @@ def _still_active(state: LedgerState) -> tuple[Candidate, ...]:
     """The term's candidates less those dismissed since: nobody is drawn who is refused everywhere (G2)."""
     active = {each.profile.member_id: None for each in state.active_members()}
     return tuple([each for each in state.terms.candidates if each.member_id in active])
+
+
+def _sitting(state: LedgerState) -> list[Delegate]:
+    """The sitting delegates, should they serve on: under the newest keys, or adopted ones would wait for ever (G3)."""
+    seated = [(each, state.member(each.member_id)) for each in state.terms.committee.delegates]
+    return [
+        each if member is None else Delegate(each.member_id, (member.next_keys or member.profile).consensus_key)
+        for each, member in seated
+    ]
 
 
 def _candidates(state: LedgerState, height: int) -> list[Candidate]:

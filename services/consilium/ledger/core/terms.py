@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-from consilium.kernel.certificates import COMMITTEE_MAX, MEMBERS_MAX, Committee, Electorate, Result
+from consilium.kernel.certificates import COMMITTEE_MAX, MEMBERS_MAX, Committee, Delegate, Electorate, Result
 from consilium.kernel.chain import Genesis, Outlook
 from consilium.kernel.election import Candidate, draw_committee
 from consilium.kernel.encoding import AtMost, Digest, MemberId
@@ -98,16 +98,17 @@ def mixed(terms: Terms, member_id: str, preimage: bytes) -> Terms:
     return replace(terms, mix=mix, revealed=(*terms.revealed, member_id))
 
 
-def drawn(terms: Terms, parameters: Parameters, chain_id: bytes) -> Terms:
+def drawn(terms: Terms, parameters: Parameters, chain_id: bytes, sitting: Sequence[Delegate]) -> Terms:
     """The terms after the draw of the next committee, which seals the mix.
 
-    Where no committee can be drawn the sitting delegates serve on, as the next epoch's committee (C6).
+    Where no committee can be drawn the sitting delegates serve on, as the next epoch's committee (C6); `sitting` has them
+    under the keys adopted for it.
     """
     epoch = terms.epoch + 1
     try:
         committee = draw_committee(terms.candidates, parameters, chain_id, epoch, terms.mix).committee
     except FailedPrecondition:
-        committee = Committee(epoch, terms.committee.delegates)
+        committee = Committee(epoch, tuple(sitting))
     return replace(terms, next_committee=committee)
 
 
