@@ -28,13 +28,14 @@ from consilium.kernel.transactions import (
     ProposalBody,
     UpgradeAct,
 )
+from tests.alliance import PARAMETERS, Alliance, Scribe
 from tests.client.local_member import LocalAlliance
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 KEYS = {"member_key": "01" * 32, "consensus_key": "02" * 32, "reveal_anchor": "03" * 32}
-PROFILE = {"owner_group": "county", "grade": "B2", **KEYS}
+PROFILE = {"owner_group": "county", **KEYS}
 
 
 def session_of(alliance: LocalAlliance) -> Session:
@@ -68,7 +69,7 @@ def test_suspension_names_the_member_as_the_ledger_proves_it(session: Session) -
 def test_admission_takes_its_profile_from_a_file(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "profile"
     path.write_text(json.dumps(PROFILE))
-    profile = MemberProfile("dandong", "county", Grade.B2, b"\1" * 32, b"\2" * 32, b"\3" * 32)
+    profile = MemberProfile("dandong", "county", Grade.UNGRADED, b"\1" * 32, b"\2" * 32, b"\3" * 32)
     assert drawn(session, Draft(Change.ADMIT, "dandong", profile=path)).act == MemberAct(MemberAction.ADMIT, profile)
 
 
@@ -99,7 +100,7 @@ def test_an_upgrade_is_decided_a_window_before_its_height(session: Session) -> N
         "",
         "[]",
         "[" * 100_000,
-        json.dumps({**PROFILE, "grade": "A9"}),
+        json.dumps({**PROFILE, "owner_group": 7}),
         json.dumps({**PROFILE, "member_key": "01" * 31}),
         json.dumps({**PROFILE, "consensus_key": "key"}),
         json.dumps({**PROFILE, "consensus_key": 7}),
@@ -139,6 +140,13 @@ def test_numbers_nobody_can_live_by_are_refused(session: Session, number: str) -
     """G4: here already, with the sentence that says why."""
     with pytest.raises(InvalidArgument, match="BAD_PARAMETERS"):
         drawn(session, Draft(Change.PARAMETERS, numbers=(number,)))
+
+
+def test_what_is_signed_here_lives_no_longer_than_the_alliance_allows() -> None:
+    """L6, G4: with the shortest life a majority may set it is half of that, or nobody could vote it longer again."""
+    short = replace(PARAMETERS, expiry_blocks_max=64)
+    alliance = LocalAlliance(Scribe(Alliance.founded(parameters=short)))
+    assert asyncio.run(session_of(alliance).expiry_height()) == alliance.scribe.chain.height + 32
 
 
 def test_unknown_member_is_not_suspended(session: Session) -> None:

@@ -414,7 +414,7 @@ def test_a_joiner_is_admitted_whose_people_are_then_let_in(tmp_path: Path) -> No
     async def scene() -> None:
         (home,) = hospitals(tmp_path, HOME)
         home.scribe.write()
-        joiner = MemberKeys.of("yingkou", Grade.A2)
+        joiner = MemberKeys.of("yingkou", Grade.UNGRADED)
         newcomer = Hospital(tmp_path, "yingkou", home.alliance, home.scribe)
         newcomer.alliance = type(home.alliance)(
             home.alliance.genesis, {**home.alliance.keys, "yingkou": joiner}, home.alliance.chain_id

@@ -160,6 +160,7 @@ def test_two_changes_side_by_side_do_not_undo_one_another(scribe: Scribe) -> Non
         {"batch_bytes_max": 4_000_001},
         {"ingress_batches_max": 0},
         {"expiry_blocks_max": 0},
+        {"expiry_blocks_max": 63},
         {"proposals_max": 0},
         {"proposals_max": 65},
         {"proposal_blocks_max": 0},

@@ -37,7 +37,7 @@ from tests.alliance import EVIDENCE, GRADES, PARAMETERS, Alliance, MemberKeys, S
 from tests.ledger.recomputed_governance import Assembly
 
 FOUR = ["anshan", "benxi", "chaoyang", "dalian"]
-NEWCOMER = MemberKeys.of("yingkou", Grade.A2).profile
+NEWCOMER = MemberKeys.of("yingkou", Grade.UNGRADED).profile
 ADMIT = MemberAct(MemberAction.ADMIT, NEWCOMER)
 
 
@@ -201,6 +201,15 @@ def test_members_come_and_go_by_the_rules(scribe: Scribe) -> None:
     assert act(scribe, MemberAction.REINSTATE, profile) == Code.MEMBER_STATUS
     assert act(scribe, MemberAction.ADMIT, profile) == Code.MEMBER_EXISTS
     assert member(scribe, "fushun").status is MemberStatus.EXPELLED
+
+
+def test_a_grade_is_not_slipped_in_with_an_admission(scribe: Scribe) -> None:
+    """C6, G2: who joins is ungraded, evidence named or not; its grade is adopted by itself, and ends."""
+    graded = MemberAct(MemberAction.ADMIT, replace(NEWCOMER, grade=Grade.A3))
+    assert scribe.govern(graded) == Code.BAD_EVIDENCE
+    assert scribe.chain.member("yingkou") is None
+    assert scribe.govern(ADMIT) == Code.APPLIED
+    assert member(scribe, "yingkou").grade_at(scribe.chain.height) is Grade.UNGRADED
 
 
 def test_what_was_adopted_and_cannot_be_done_any_more_is_void(scribe: Scribe) -> None:

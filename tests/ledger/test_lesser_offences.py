@@ -16,6 +16,7 @@ from consilium.kernel.transactions import BadFragment, EvidenceBody, InvalidProp
 from consilium.kernel.umbral import ReceivingKey, Sealed, derive_signing_key, generate_kfrags, reencrypt, seal, verify_kfrag
 from tests.alliance import Alliance, Scribe, id_of, make_header, seed_of
 from tests.ledger.patient import HOLDERS, Patient, grant
+from tests.ledger.test_conduct import jail_one, long_terms
 
 if TYPE_CHECKING:
     from consilium.kernel.chain import Header
@@ -71,6 +72,16 @@ def test_a_false_header_halves_the_score_and_jails(scribe: Scribe, field: str) -
     assert (state.score, state.conduct.jailed_until, state.evidence_count, state.tombstoned) == (350, 12, 1, False)
     assert submit(scribe, proposed(scribe, replace(false, time_ms=1))) == Code.OFFENDER_KNOWN
     assert member(scribe, name).score == 350
+
+
+def test_a_shorter_jail_does_not_end_a_longer_one() -> None:
+    """C6: who is jailed for ten draws cannot shorten it to five by missing its duties as well."""
+    scribe = long_terms()
+    scribe.write()
+    name = primary(scribe)
+    false = replace(next_header(scribe), committee_hash=seed_of("other"))
+    assert submit(scribe, proposed(scribe, false)) == Code.APPLIED
+    assert jail_one(scribe, name, 40).conduct.jailed_until == 12
 
 
 def test_other_faces_of_a_false_proposal(scribe: Scribe) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.client.remote import Alliance
-from consilium.client.session import EXPIRY_BLOCKS, REQUEST_ID_BYTES, Session, require
+from consilium.client.session import REQUEST_ID_BYTES, Session, require
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import Conflict, InvalidArgument, NotFound
 from consilium.kernel.founding import verify_parameters
@@ -41,7 +41,7 @@ from consilium.runtime.channels import typed
 PREFIX_MIN = 8
 """How many hexadecimal digits of a proposal's id are the least to name it by."""
 KEY_FIELDS = ("member_key", "consensus_key", "reveal_anchor")
-PROFILE_FIELDS = ("owner_group", "grade", *KEY_FIELDS)
+PROFILE_FIELDS = ("owner_group", *KEY_FIELDS)
 
 
 class Change(StrEnum):
@@ -172,7 +172,7 @@ async def _counted(session: Session, proposal_id: bytes, active: list[str]) -> M
 async def _payload(session: Session, body: ProposalBody | BallotBody) -> Payload:
     """What the own member is to sign, under the key in force (L6)."""
     author = (await session.member(session.home_id)).profile.member_key
-    return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), session.height + EXPIRY_BLOCKS, body)
+    return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), await session.expiry_height(), body)
 
 
 async def _settled(session: Session, transaction_hash: bytes, payload: Payload) -> None:
@@ -200,7 +200,7 @@ async def _act(session: Session, draft: Draft, alliance: AllianceState) -> Act:
             return UpgradeAct(draft.version, draft.height)
         case Change.ADMIT:
             if draft.profile is None:
-                raise InvalidArgument("BAD_PROPOSAL", "To admit a member takes --profile FILE: owner, grade, keys.")
+                raise InvalidArgument("BAD_PROPOSAL", "To admit a member takes --profile FILE: owner and keys.")
             return MemberAct(MemberAction.ADMIT, _profile(_member(draft), draft.profile))
         case _:
             return MemberAct(MemberAction[draft.change.name], (await session.member(_member(draft))).profile)
@@ -238,12 +238,12 @@ def _numbers(draft: Draft, before: Parameters) -> ParametersAct:
 
 
 def _profile(member_id: str, path: Path) -> MemberProfile:
-    """A new member's profile out of its JSON file. Raises InvalidArgument: BAD_PROPOSAL; may raise OSError."""
+    """A new member's profile out of its JSON file, ungraded: the grade is a proposal of its own, with evidence (C6).
+
+    Raises InvalidArgument: BAD_PROPOSAL; may raise OSError.
+    """
     facts = _facts(path, PROFILE_FIELDS)
-    grade = Grade.__members__.get(facts["grade"])
-    if grade is None:
-        raise InvalidArgument("BAD_PROPOSAL", f"{path} is no profile: {facts['grade']!r} is no grade.")
-    return MemberProfile(member_id, facts["owner_group"], grade, *_keys(facts, path))
+    return MemberProfile(member_id, facts["owner_group"], Grade.UNGRADED, *_keys(facts, path))
 
 
 def _facts(path: Path, names: tuple[str, ...]) -> dict[str, str]:

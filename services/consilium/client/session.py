@@ -283,8 +283,12 @@ class Session:
 
     async def _payload(self, body: Body, author: bytes) -> Payload:
         """The act with a fresh request id, to be done soon or never (L6)."""
-        await self.member(self.home_id)  # where the chain is now: what was seen last may be long ago
-        return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), self.height + EXPIRY_BLOCKS, body)
+        return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), await self.expiry_height(), body)
+
+    async def expiry_height(self) -> int:
+        """Up to which height an act of now may be ordered: half of what the alliance allows at the most (L6)."""
+        parameters = (await self.alliance()).parameters  # and where the chain is now: what was seen last may be long ago
+        return self.height + min(EXPIRY_BLOCKS, parameters.expiry_blocks_max // 2)
 
     async def final(self, name: bytes, expiry_height: int) -> VerifiedTransaction:
         """What became of a transaction that was handed in, by its hash.

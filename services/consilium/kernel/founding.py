@@ -17,7 +17,8 @@ TERM_BLOCKS_MIN, BLOCKS_MAX, TERMS_EXTENDED_MAX = 2, 10_000_000, 1_000
 """The shortest term: the draw comes before its end. The longest span of blocks, and the most terms beyond the first."""
 WAIT_MS_MAX, BATCH_BYTES_MAX, INGRESS_MAX, SHARES_MAX = 3_600_000, 4_000_000, 4_096, 1_000_000
 """Bounds of other numbers, so that no majority can set the alliance beyond what its links and memory carry."""
-
+EXPIRY_BLOCKS_MIN = 50
+"""The shortest life of a transaction: members sign for half of it, and must still be able to vote it longer, and hand over."""
 
 FIRST_MIX = ZERO_DIGEST
 """The mix epoch 0 is drawn with: the seed holds the chain id, and nothing has been revealed yet."""
@@ -61,7 +62,7 @@ def verify_genesis(genesis: Genesis) -> None:
 
 def verify_parameters(parameters: Parameters) -> None:
     """Raise InvalidArgument unless an alliance can live by these numbers (L5, G4)."""
-    shares = parameters.seat_shares
+    shares, lived = parameters.seat_shares, max(EXPIRY_BLOCKS_MIN, 2 * parameters.window_blocks)
     faults = (
         (TERM_BLOCKS_MIN <= parameters.term_blocks <= BLOCKS_MAX, "A term has 2 to 10,000,000 blocks.", "C6"),
         (parameters.terms_extended_max <= TERMS_EXTENDED_MAX, "A committee serves at most 1,000 terms more.", "C7"),
@@ -77,7 +78,7 @@ def verify_parameters(parameters: Parameters) -> None:
         (0 < parameters.batch_bytes_max <= BATCH_BYTES_MAX, "A batch has at most 4,000,000 bytes.", "C4"),
         (0 < parameters.inline_bytes_max <= BATCH_BYTES_MAX, "A batch in a proposal is a batch.", "C4"),
         (0 < parameters.ingress_batches_max <= INGRESS_MAX, "A member may have 1 to 4,096 batches waiting.", "C4"),
-        (0 < parameters.expiry_blocks_max <= BLOCKS_MAX, "A transaction lives for 1 to 10,000,000 blocks.", "L6"),
+        (lived <= parameters.expiry_blocks_max <= BLOCKS_MAX, "A transaction lives for 50 blocks and two windows.", "L6"),
         (parameters.release_window_blocks <= BLOCKS_MAX, "A verdict holds for at most 10,000,000 blocks.", "S5"),
         (0 < parameters.proposal_blocks_max <= BLOCKS_MAX, "A proposal is open for 1 to 10,000,000 blocks.", "G1"),
         (0 < parameters.proposals_max <= PROPOSALS_MAX, "A member may have 1 to 64 proposals.", "G1"),

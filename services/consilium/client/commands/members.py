@@ -86,7 +86,7 @@ def propose_change(  # noqa: PLR0913  a proposal says all this
     *,
     grade: Annotated[str | None, typer.Option(help="With `grade`: one of " + ", ".join(Grade.__members__) + ".")] = None,
     until: Annotated[int | None, typer.Option(help="With `grade`: the last height at which the grade counts.")] = None,
-    profile: Annotated[Path | None, typer.Option(help="With `admit`: JSON with its owner, grade and keys.")] = None,
+    profile: Annotated[Path | None, typer.Option(help="With `admit`: JSON with its owner and keys.")] = None,
     keys: Annotated[Path | None, typer.Option(help="With `keys`: JSON with the new public keys.")] = None,
     numbers: Annotated[list[str] | None, typer.Option("--set", help="With `parameters`: NAME=VALUE, repeatable.")] = None,
     version: Annotated[int | None, typer.Option(help="With `upgrade`: the protocol version.")] = None,

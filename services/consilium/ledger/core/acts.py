@@ -14,6 +14,7 @@ from consilium.kernel.founding import founder, verify_parameters
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.state_values import REVISIONS_MAX, MemberState, MemberStatus, Registry, Revision
 from consilium.kernel.transactions import (
+    Grade,
     GradeAct,
     KeysAct,
     MemberAct,
@@ -112,6 +113,8 @@ def _judge_admission(state: LedgerState, member: MemberState | None, profile: Me
         return Code.MEMBER_EXISTS
     if len(state.members()) >= MEMBERS_MAX:
         return Code.MEMBERS_FULL
+    if profile.grade is not Grade.UNGRADED:  # a grade rests on evidence, and ends: it takes a GradeAct
+        return Code.BAD_EVIDENCE
     named = profile.member_id and _keys_are_free(state, profile.member_id, profile.member_key, profile.consensus_key)
     return Code.APPLIED if named else Code.MEMBER_KEYS
 

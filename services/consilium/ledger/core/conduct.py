@@ -229,7 +229,8 @@ def _after_duties(conduct: Conduct, served: _Service | None, epoch: int) -> Cond
     if missed.bit_count() <= MISSED_MAX:
         return replace(conduct, missed=missed)
     # The draw for the next epoch is made already; the five terms begin behind it.
-    return replace(conduct, missed=0, jailed_since=epoch, jailed_until=epoch + 2 + JAIL_TERMS)
+    until = max(conduct.jailed_until, epoch + 2 + JAIL_TERMS)
+    return replace(conduct, missed=0, jailed_since=epoch, jailed_until=until)
 
 
 def _terms_running(conduct: Conduct, *, served_now: bool, serves_next: bool) -> int:
