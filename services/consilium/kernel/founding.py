@@ -18,7 +18,7 @@ TERM_BLOCKS_MIN, BLOCKS_MAX, TERMS_EXTENDED_MAX = 2, 10_000_000, 1_000
 WAIT_MS_MAX, BATCH_BYTES_MAX, INGRESS_MAX, SHARES_MAX = 3_600_000, 4_000_000, 4_096, 1_000_000
 """Bounds of other numbers, so that no majority can set the alliance beyond what its links and memory carry."""
 EXPIRY_BLOCKS_MIN = 50
-"""The shortest life of a transaction: members sign for half of it, and must still be able to vote it longer, and hand over."""
+"""The shortest life of a transaction: members sign for half of it, and must still be able to vote, and to hand over."""
 
 FIRST_MIX = ZERO_DIGEST
 """The mix epoch 0 is drawn with: the seed holds the chain id, and nothing has been revealed yet."""
