@@ -141,6 +141,29 @@ def test_s9_damaged_rows_are_healed_one_by_one(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_s9_the_scrub_misses_what_no_row_names_any_more(tmp_path: Path) -> None:
+    """S2: a table that was emptied is no clean one; what the holdings name is had again, a damaged row too."""
+
+    async def scene(world: World) -> None:
+        async with two(world) as (home, _):
+            sharing = world.sharing(home)
+            kept = [await sharing.shared(SCAN) for _ in range(2)]
+        with sqlite3.connect(tmp_path / f"state-{HOME}" / "objects.db") as rows:
+            rows.execute("DELETE FROM objects WHERE record_id = ?", (kept[0][0].record_id,))
+            rows.execute("UPDATE objects SET manifest = x'00'")
+        rows.close()
+        async with two(world) as (home, _):
+            again(world, sharing, home)
+            await home.scrub.round()
+            assert (home.scrub.state.chunks_damaged, home.scrub.state.chunks_healed) == (2, 2)
+            for reference, grant in kept:
+                assert await sharing.read(reference, grant) == SCAN
+            await home.scrub.round()
+            assert home.scrub.state.chunks_damaged == 2
+
+    play(tmp_path, scene)
+
+
 def test_s9_objects_whose_holdings_were_lost_are_held_again(tmp_path: Path) -> None:
     """As where the objects lie in a database of their own, and the small stores on the lost disk."""
 

@@ -92,6 +92,17 @@ class Healing:
         finally:
             self._running = False
 
+    async def heal_one(self, record_id: bytes) -> bool:
+        """Have one object again that the scrub has not found whole; whether that was done."""
+        driver, state = self._driver, HealState()
+        holding = await driver.work(driver.stores.holdings.find, record_id)
+        if holding is None:
+            members = driver.others.names()
+        else:
+            members = list(holding.keepers) if holding.home == driver.member_id else [holding.home]
+        await self._look_after(record_id, members, state)
+        return state.objects_healed > 0
+
     async def _shared(self, state: HealState) -> dict[bytes, list[str]]:
         """The records of which other members say that they concern both, and which members those are."""
         driver, found = self._driver, dict[bytes, list[str]]()

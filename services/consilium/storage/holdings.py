@@ -162,6 +162,12 @@ class Holdings:
         query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND record_id > ? ORDER BY record_id LIMIT ?"  # noqa: S608
         return [_holding(row) for row in self._database.rows(query, HoldingState.COMPLETE, after, count)]
 
+    def complete_ids(self) -> list[bytes]:
+        """The records whose objects are complete."""
+        return [
+            row[0] for row in self._database.rows("SELECT record_id FROM holdings WHERE state = ?", HoldingState.COMPLETE)
+        ]
+
     def count(self) -> int:
         """How many objects are complete."""
         [(total,)] = self._database.rows("SELECT count(*) FROM holdings WHERE state = ?", HoldingState.COMPLETE)

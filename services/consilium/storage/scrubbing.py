@@ -15,6 +15,7 @@ from consilium.runtime.logs import Log
 from consilium.storage.driver import Driver
 from consilium.storage.erasing import Erasing
 from consilium.storage.healing import Healing
+from consilium.storage.holdings import HoldingState
 
 _log = Log("consilium.storage.scrubbing")
 
@@ -62,20 +63,17 @@ class Scrub:
         await self._erasing.tidy()
 
     async def round(self) -> None:
-        """Read every object back once."""
+        """Read every object back once: those that are there, and those that are noted as there."""
         driver, state = self._driver, self.state
-        record_ids = await driver.work(driver.stores.objects.record_ids)
+        found = await driver.work(driver.stores.objects.record_ids)
+        noted = await driver.work(driver.stores.holdings.complete_ids)
         state.chunks_read = state.chunks_total = 0
         orphans = 0
-        for record_id in record_ids:
+        for record_id in sorted({*found, *noted}):
             if await self._erasing.obey(record_id):
                 continue
-            try:
-                manifest = await driver.work(driver.stores.objects.read_manifest, record_id)
-            except NotFound:  # erased meanwhile
-                continue
-            except DataLoss:
-                state.chunks_damaged += 1
+            manifest = await self._manifest(record_id)
+            if manifest is None:
                 continue
             state.chunks_total += len(manifest.chunk_hashes)
             orphans += not await self._is_registered(manifest)
@@ -83,6 +81,21 @@ class Scrub:
         state.orphans, state.last_round_ms = orphans, int(time.time() * 1_000)
         if state.chunks_damaged > state.chunks_healed:
             _log.write(logging.ERROR, "chunks_damaged", count=state.chunks_damaged - state.chunks_healed)
+
+    async def _manifest(self, record_id: bytes) -> Manifest | None:
+        """The object's manifest; where it is damaged or lost, the object is had again from other members."""
+        driver = self._driver
+        try:
+            return await driver.work(driver.stores.objects.read_manifest, record_id)
+        except NotFound:
+            holding = await driver.work(driver.stores.holdings.find, record_id)
+            if holding is None or holding.state is not HoldingState.COMPLETE:  # erased meanwhile
+                return None
+        except DataLoss:
+            pass
+        self.state.chunks_damaged += 1
+        self.state.chunks_healed += await self._healing.heal_one(record_id)
+        return None
 
     async def _is_registered(self, manifest: Manifest) -> bool:
         """Whether the ledger knows the record as this very object."""
