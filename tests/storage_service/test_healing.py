@@ -5,22 +5,27 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from consilium.api.storage.v1 import storage_pb2 as pb
-from consilium.kernel.errors import FailedPrecondition, PermissionDenied
+from consilium.kernel.encoding import encode
+from consilium.kernel.errors import FailedPrecondition, NotFound, PermissionDenied, Unavailable
 from consilium.storage.driver import storage_of
 from consilium.storage.healing import HealState
 from consilium.storage.holdings import Holding, HoldingState
 from consilium.storage.peers import GrpcStorages
+from consilium.storage.store import MemoryObjectStore
 from tests.storage_service.test_storage_service import SCAN, play, refused
 from tests.storage_service.world import HOME, KEEPER, RECIPIENT, STRANGER, Sharing, Station, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from consilium.kernel.manifest import Manifest
 
 
 @asynccontextmanager
@@ -160,6 +165,36 @@ def test_s9_the_scrub_misses_what_no_row_names_any_more(tmp_path: Path) -> None:
                 assert await sharing.read(reference, grant) == SCAN
             await home.scrub.round()
             assert home.scrub.state.chunks_damaged == 2
+
+    play(tmp_path, scene)
+
+
+class Down(MemoryObjectStore):
+    """A database that answers nobody."""
+
+    def read_manifest(self, record_id: bytes) -> Manifest:
+        """As a lost ring does."""
+        raise Unavailable("DATABASE_UNREACHABLE", record_id.hex(), "S2")
+
+
+def test_s9_a_record_opens_while_its_home_has_no_objects(tmp_path: Path) -> None:
+    """S2: the home's database is out of reach, or empty: it still gives the secret, and a keeper the rest."""
+
+    async def scene(world: World) -> None:
+        async with two(world) as (home, keeper):
+            sharing = world.sharing(home)
+            reference, grant = await sharing.shared(SCAN)
+            asked = await sharing.request(reference, grant)
+            wanted = pb.GetManifestRequest(record_id=reference.record_id, access_request_hash=asked)
+            reader = world.application(home, RECIPIENT)
+            for objects in (Down(), MemoryObjectStore()):
+                home.driver.stores = replace(home.driver.stores, objects=objects)
+                response = await reader.GetManifest(wanted)
+                assert response.HasField("sealed_shred_secret")
+                kept = keeper.driver.stores.objects.read_manifest(reference.record_id)
+                assert response.manifest == encode(kept, world.local.scribe.alliance.chain_id)
+            keeper.driver.stores.objects.delete(reference.record_id)
+            await refused(reader.GetManifest(wanted), NotFound, "NO_SUCH_OBJECT")
 
     play(tmp_path, scene)
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec, Self, TypeVar
 
@@ -21,6 +21,7 @@ from consilium.kernel.errors import (
     NotFound,
     PermissionDenied,
     ResourceExhausted,
+    Unavailable,
 )
 from consilium.kernel.light_client import VerifiedTransaction
 from consilium.kernel.manifest import (
@@ -44,7 +45,7 @@ from consilium.kernel.state_values import (
     grant_entry,
     retention_entry,
 )
-from consilium.kernel.transactions import MemberProfile
+from consilium.kernel.transactions import MemberProfile, RecordBody
 from consilium.kernel.umbral import Sealed
 from consilium.runtime.names import PeerIdentity, Role
 from consilium.runtime.proven_ledger import LedgerReader, contradiction
@@ -64,6 +65,8 @@ INTAKE_CHUNKS = 4
 """How many chunks of a stream may be on their way to the disk."""
 RECHECK_S = 5.0
 """How often, in seconds, a running read asks again whether its grant stands."""
+OWN_MANIFEST_S = 3.0
+"""How long, in seconds, a home waits for its own manifest: a reader has little more patience than that."""
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
@@ -347,13 +350,14 @@ class Driver:
     ) -> tuple[Manifest, Sealed | None]:
         """The manifest, checked against the ledger, and at the home the shred secret sealed to the recipient (S2).
 
+        Only the home has the secret, so where its objects are lost or out of reach it gives a keeper's manifest.
         Raises as `permit`; NotFound: NO_SUCH_OBJECT or DESTROYED; Conflict: OTHER_RECORD.
         """
         grant = await self.permit(record_id, request_hash, caller)
-        manifest = await self._manifest(record_id)
         holding = await self.work(self.stores.holdings.read, record_id)
         if holding.home != self.member_id:
-            return manifest, None
+            return await self._manifest(record_id), None
+        manifest = await self._manifest(record_id, holding.keepers)
         secret = await self.work(self.stores.secrets.read, record_id)
         return manifest, await self.work(seal_shred_secret, grant.terms.receiving_pk, request_hash, secret)
 
@@ -399,14 +403,30 @@ class Driver:
             return chunk
         raise DataLoss("NO_GOOD_COPY", f"No other member has a good copy of chunk {index}.", "S2")
 
-    async def _manifest(self, record_id: bytes) -> Manifest:
-        """The manifest, once it is known to be of the very object the record registered."""
+    async def _manifest(self, record_id: bytes, keepers: Sequence[str] = ()) -> Manifest:
+        """The manifest, once it is known to be of the very object the record registered; else that of one of the keepers."""
         record = await self.ledger.read_record(record_id)
         if record is None:
             raise NotFound("UNKNOWN_RECORD", "The ledger knows no such record.", "S3")
-        manifest = await self.work(self.stores.objects.read_manifest, record_id)
+        reading = asyncio.ensure_future(self.work(self.stores.objects.read_manifest, record_id))
+        reading.add_done_callback(asyncio.Future.exception)  # looked at, so that it is not reported as overlooked
+        await asyncio.wait([reading], timeout=OWN_MANIFEST_S if keepers else None)
+        failure = reading.exception() if reading.done() else None
+        if not reading.done() or isinstance(failure, NotFound | DataLoss | Unavailable):
+            kept = await self._kept_manifest(record, keepers)
+            if kept is not None:
+                return kept
+        manifest = await reading
         verify_manifest(manifest, record)
         return manifest
+
+    async def _kept_manifest(self, record: RecordBody, keepers: Sequence[str]) -> Manifest | None:
+        for name in keepers:
+            with contextlib.suppress(ConsiliumError):  # the next one may have it
+                manifest, _ = await self.others.fetch_copy(name, record.record_id)
+                verify_manifest(manifest, record)
+                return manifest
+        return None
 
     async def get_copy(self, record_id: bytes, caller: PeerIdentity) -> tuple[Manifest, bytes]:
         """What another member's storage needs beside the chunks, to have again what it lost (S9).
