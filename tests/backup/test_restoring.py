@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from consilium.api.chain.v1 import chain_pb2
+from consilium.api.ledger.v1 import ledger_pb2
 from consilium.backup.places import Folder
-from consilium.backup.restoring import Member, restore
+from consilium.backup.restoring import Member, check_confirmed, confirms, restore
 from consilium.backup.taking import packed
 from consilium.backup.vault import KeptObject, Page, Segment, Snapshot, Vault
 from consilium.consensus.settings import ConsensusSettings
 from consilium.consensus.store import FileVoteLog
 from consilium.kernel.encoding import encode
-from consilium.kernel.errors import Conflict, FailedPrecondition, NotFound
+from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, FailedPrecondition, NotFound, Unavailable
 from consilium.kernel.hashing import ZERO_DIGEST
+from consilium.ledger.core.chain import Chain
 from consilium.ledger.settings import LedgerSettings
+from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.disk import OsDisk
 from consilium.storage.__main__ import open_stores
 from consilium.storage.settings import StorageSettings
+from tests.alliance import Alliance, Scribe
 from tests.client.local_member import LocalAlliance
 from tests.runtime.authority import ALLIANCE, Authority
 from tests.storage_service.world import HOME, Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
 
     from consilium.backup.restoring import Restored
+    from consilium.kernel.certificates import ResultCertificate
+    from consilium.kernel.chain import CertifiedBlock
 
 RECORDS = 3
 
@@ -145,3 +153,77 @@ def test_s10_another_snapshot_than_there_is_makes_nothing(kept: Kept) -> None:
     with pytest.raises(NotFound, match="NO_SNAPSHOT"):
         kept.restore()
     assert not (kept.folder / "consensus").exists()
+
+
+class OtherLedger:
+    """What another member's ledger answers; an error instead, where one is named."""
+
+    def __init__(self, certificate: ResultCertificate, blocks: Sequence[CertifiedBlock], chain_id: bytes) -> None:
+        self._final, self._blocks, self._chain_id = encode(certificate, chain_id), blocks, chain_id
+        self.error: ConsiliumError | None = None
+
+    async def GetTip(self, _: ledger_pb2.GetTipRequest) -> ledger_pb2.GetTipResponse:
+        """As the service."""
+        if self.error is not None:
+            raise self.error
+        return ledger_pb2.GetTipResponse(result_certificate=self._final)
+
+    async def StreamBlocks(
+        self, request: ledger_pb2.StreamBlocksRequest
+    ) -> AsyncGenerator[ledger_pb2.StreamBlocksResponse, None]:
+        """As the service."""
+        for each in self._blocks[request.first_height - 1 : request.last_height]:
+            encoded = chain_pb2.CertifiedBlock(encoded=encode(each, self._chain_id))
+            yield ledger_pb2.StreamBlocksResponse(certified_block=encoded)
+
+
+def asked(folder: Path, scribe: Scribe, other: OtherLedger) -> tuple[bool, int]:
+    """Whether the member confirms a chain that begins anew, and how far that comes."""
+    chain, blocks = Chain(scribe.alliance.genesis, scribe.verifier), JournalBlockStore.create(OsDisk(), folder / "blocks")
+    try:
+        return asyncio.run(confirms(other, chain, blocks, lambda *_: None)), chain.height  # type: ignore[arg-type]
+    finally:
+        blocks.close()
+
+
+@pytest.fixture
+def scribe() -> Scribe:
+    scribe = Scribe(Alliance.founded())
+    scribe.write_until(3)
+    return scribe
+
+
+def other_of(scribe: Scribe) -> OtherLedger:
+    certificate = scribe.chain.result_certificate(3)
+    assert certificate is not None
+    return OtherLedger(certificate, scribe.blocks, scribe.alliance.chain_id)
+
+
+def test_s10_a_member_confirms_by_the_tip_it_certifies(scribe: Scribe, tmp_path: Path) -> None:
+    assert asked(tmp_path, scribe, other_of(scribe)) == (True, 3)
+
+
+def test_s10_one_member_alone_confirms_nothing(scribe: Scribe) -> None:
+    """Of four delegates one may lie, and hide what was erased since."""
+    for several in ((), ("benxi",)):
+        with pytest.raises(FailedPrecondition, match=f"{len(several)} other members .* 2 have to.*NOT_CONFIRMED"):
+            check_confirmed(scribe.chain, several)
+    check_confirmed(scribe.chain, ("benxi", "dalian"))
+
+
+@pytest.mark.parametrize("error", [Unavailable("AWAY", "Away."), DataLoss("JOURNAL_DAMAGED", "Its own journal.")])
+def test_s10_a_member_that_cannot_answer_does_not_end_a_restore(
+    scribe: Scribe, tmp_path: Path, error: ConsiliumError
+) -> None:
+    """Its own damage is not ours."""
+    other = other_of(scribe)
+    other.error = error
+    assert asked(tmp_path, scribe, other) == (False, 0)
+
+
+def test_s10_a_quorum_that_certified_another_state_ends_a_restore(scribe: Scribe, tmp_path: Path) -> None:
+    """L3: this is no member to pass over, it is two states of one chain."""
+    committee, result = scribe.chain.tip.outlook.committee, scribe.chain.outcome(3).result
+    other = scribe.alliance.certify(committee, replace(result, state_root=bytes(32)))
+    with pytest.raises(DataLoss, match="DIVERGED"):
+        asked(tmp_path, scribe, OtherLedger(other, scribe.blocks, scribe.alliance.chain_id))

@@ -56,6 +56,15 @@ def test_a_place_keeps_names_and_bytes(place: Place) -> None:
         place.get("another")
 
 
+def test_a_place_is_not_trusted_with_our_memory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consilium.backup.places.FILE_BYTES_MAX", len(DATA))
+    place.put("blobs/1/a", DATA)
+    place.put("blobs/1/b", DATA + b"x")
+    assert place.get("blobs/1/a") == DATA
+    with pytest.raises(DataLoss, match="BACKUP_DAMAGED"):
+        place.get("blobs/1/b")
+
+
 def test_a_vault_keeps_sealed_what_it_is_given_once(place: Place) -> None:
     vault, leaf = Vault(place, KEY), sha256(DATA)
     name = vault.put_blob(DATA)
@@ -101,7 +110,7 @@ def test_a_changed_moved_or_foreign_file_does_not_open(place: Place, edit: objec
 
 @pytest.mark.usefixtures("credentials")
 def test_a_place_that_cannot_be_is_refused(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for where in ("ftp://a/b", "s3://host", "s3+http:///bucket"):
+    for where in ("ftp://a/b", "s3://host", "s3+http:///bucket", "s3://user:pw@host/b", "s3://host:99999/b", "s3://[x/b"):
         with pytest.raises(InvalidArgument, match="BAD_PLACE"):
             open_place(where)
     with pytest.raises(NotFound, match="NO_BUCKET"):

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from consilium.client.private_files import replace_private
-from consilium.kernel.errors import ConsiliumError, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from consilium.kernel.errors import ConsiliumError, DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
     from minio import Minio
 
 S3_SCHEMES = {"s3": True, "s3+http": False}
 """How a URL names an S3 store, and whether it is spoken to under TLS; plain HTTP is for tests on one machine."""
+
+FILE_BYTES_MAX = 96 * 1024 * 1024
+"""More than any file of a backup has; the largest is a segment, of 8 MiB of blocks and one more block of up to 64 MiB."""
 
 
 class Place(Protocol):
@@ -28,7 +31,7 @@ class Place(Protocol):
         """Keep a file; it is there, whole, on return. Raises ResourceExhausted or OSError where there is no room."""
 
     def get(self, name: str) -> bytes:
-        """A file's bytes. Raises NotFound: NOT_IN_BACKUP."""
+        """A file's bytes. Raises NotFound: NOT_IN_BACKUP; DataLoss: BACKUP_DAMAGED for more than any file of ours has."""
 
     def has(self, name: str) -> bool:
         """Whether the file is there."""
@@ -53,7 +56,8 @@ class Folder:
     def get(self, name: str) -> bytes:
         """Read it whole."""
         try:
-            return (self._path / name).read_bytes()
+            with (self._path / name).open("rb") as file:
+                return _within(name, file.read(FILE_BYTES_MAX + 1))
         except FileNotFoundError as error:
             raise not_in_backup(name) from error
 
@@ -91,7 +95,7 @@ class Bucket:
         with _translated():
             response = self._client.get_object(self._bucket, self._prefix + name)
             try:
-                return response.read()
+                return _within(name, response.read(FILE_BYTES_MAX + 1))
             finally:
                 response.close()
                 response.release_conn()
@@ -117,7 +121,10 @@ def open_place(where: str) -> Place:
 
     Raises InvalidArgument: BAD_PLACE, S3_NOT_INSTALLED; and as `Bucket`.
     """
-    parts = urlsplit(where)
+    try:
+        parts = urlsplit(where)
+    except ValueError as error:
+        raise _bad_place(where, error) from error
     if parts.scheme not in S3_SCHEMES:
         if "://" in where:
             raise InvalidArgument("BAD_PLACE", f"{where!r} is neither a folder nor s3://host:port/bucket/prefix.", "S10")
@@ -130,7 +137,28 @@ def open_place(where: str) -> Place:
         from minio.credentials.providers import EnvAWSProvider  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         raise InvalidArgument("S3_NOT_INSTALLED", "A backup to S3 needs consilium[s3] installed.", "S10") from missing
-    return Bucket(Minio(parts.netloc, credentials=EnvAWSProvider(), secure=S3_SCHEMES[parts.scheme]), bucket, prefix)
+    try:
+        client = Minio(parts.netloc, credentials=EnvAWSProvider(), secure=S3_SCHEMES[parts.scheme])
+    except ValueError as error:  # a port that is none, or a password where it would be logged
+        raise _bad_place(parts.netloc.rpartition("@")[2], error) from error
+    return Bucket(client, bucket, prefix)
+
+
+def _bad_place(where: str, error: ValueError) -> InvalidArgument:
+    sentence = f"{where!r} is no place, but a folder or s3://host:port/bucket/prefix is: {error}."
+    return InvalidArgument("BAD_PLACE", sentence, "S10")
+
+
+def damaged(name: str) -> DataLoss:
+    """The refusal for a file that does not open."""
+    return DataLoss("BACKUP_DAMAGED", f"{name} is damaged, of another backup, or the key is another.", "S10")
+
+
+def _within(name: str, data: bytes) -> bytes:
+    """A place is not trusted with our memory either."""
+    if len(data) > FILE_BYTES_MAX:
+        raise damaged(name)
+    return data
 
 
 def not_in_backup(name: str) -> NotFound:

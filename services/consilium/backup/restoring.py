@@ -11,11 +11,13 @@ Shred secrets and key fragments are in no backup: the sealed secrets come back b
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consilium.api.chain.v1 import chain_pb2
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.backup.taking import Show, blocks_of
@@ -25,7 +27,7 @@ from consilium.consensus.store import FileVoteLog
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Genesis
 from consilium.kernel.encoding import decode
-from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, FailedPrecondition, NotFound
+from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, FailedPrecondition, NotFound, Unavailable
 from consilium.kernel.manifest import Manifest, verify_chunk, verify_manifest
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.state_values import RetentionState, is_erased, retention_entry
@@ -99,8 +101,9 @@ class Restored:
 async def restore(vault: Vault, name: str, member: Member, show: Show, *, alone: bool = False) -> Restored:
     """Put a member back; `alone` for when no other member is left to ask.
 
-    Raises Conflict: OTHER_BACKUP, STATE_THERE, OTHER_RESULT; FailedPrecondition: NOT_CONFIRMED when no other member confirms
-    the chain; DataLoss for a damaged backup; and what a block that breaks a rule is refused for.
+    Raises Conflict: OTHER_BACKUP, STATE_THERE, OTHER_RESULT; FailedPrecondition: NOT_CONFIRMED when too few other members
+    confirm the chain; DataLoss for a damaged backup, or DIVERGED for a state that a quorum contradicts; and what a block
+    that breaks a rule is refused for.
     """
     began_s = time.monotonic()
     snapshot, genesis = await asyncio.to_thread(vault.snapshot, name), read_genesis(member.ledger.genesis)
@@ -114,8 +117,8 @@ async def restore(vault: Vault, name: str, member: Member, show: Show, *, alone:
         await asyncio.to_thread(_replay, vault, snapshot, chain, blocks, show)
         confirmed, fetched = await _catch_up(member.ledger, chain, blocks, show)
         blocks.sync()
-        if not confirmed and not alone:
-            raise not_confirmed()
+        if not alone:
+            check_confirmed(chain, confirmed)
         stores = open_stores(member.storage, genesis.chain_id, stack)
         counts = await asyncio.to_thread(_objects, vault, snapshot, chain, stores, show)
         to_heal = _to_heal(chain, stores, snapshot.member_id)
@@ -171,34 +174,71 @@ def _certify(chain: Chain, blocks: JournalBlockStore, height: int, certificate: 
 async def _catch_up(
     settings: LedgerSettings, chain: Chain, blocks: JournalBlockStore, show: Show
 ) -> tuple[tuple[str, ...], int]:
-    """What was ordered since, from every member that can be reached; those whose certified tip this chain contains."""
+    """What was ordered since, from every member that can be reached; those whose certified tip this chain contains.
+
+    Raises as `confirms`.
+    """
     before, confirmed = chain.height, list[str]()
     tls = Tls(settings.tls_directory, settings.alliance)
     for name, peer in peers_of(settings.peers, "ledger", settings.member_id).items():
         async with Channel(peer, tls, Limits(message_bytes_max=settings.message_bytes_max)) as channel:
-            try:
-                confirmed += await _follow(name, LedgerServiceStub(channel), chain, blocks, show)
-            except ConsiliumError:  # out of reach, or not on this chain: the next one may confirm it
-                continue
+            if await confirms(LedgerServiceStub(channel), chain, blocks, show):
+                confirmed.append(name)
     return tuple(confirmed), chain.height - before
 
 
-async def _follow(
-    name: str, ledger: "LedgerServiceAsyncStub", chain: Chain, blocks: JournalBlockStore, show: Show
-) -> list[str]:
-    """Go on to a member's certified tip; its name, if that is on this chain."""
-    with typed():
+def check_confirmed(chain: Chain, members: Sequence[str]) -> None:
+    """Raise FailedPrecondition (NOT_CONFIRMED) for fewer than f + 1: a liar alone could hide what was erased since."""
+    least = chain.tip.outlook.committee.faults_max + 1
+    if len(members) < least:
+        sentence = (
+            f"{len(members)} other members say that this is the chain as it is now, and so what was erased since; {least}"
+            " have to, one more than may lie. See that they can be reached, or say that fewer are left (--alone)."
+        )
+        raise FailedPrecondition("NOT_CONFIRMED", sentence, "S10")
+
+
+async def confirms(ledger: "LedgerServiceAsyncStub", chain: Chain, blocks: JournalBlockStore, show: Show) -> bool:
+    """Go on to a member's certified tip; whether that is on this chain, and False for a member that is out of reach.
+
+    Raises DataLoss: DIVERGED when a quorum certified another state than is made here, and for blocks that cannot be kept.
+    """
+    try:
+        await _follow(ledger, chain, blocks, show)
+    except DataLoss:
+        raise
+    except ConsiliumError:  # out of reach, or not on this chain: the next one may confirm it
+        return False
+    return True
+
+
+async def _follow(ledger: "LedgerServiceAsyncStub", chain: Chain, blocks: JournalBlockStore, show: Show) -> None:
+    """Go on to a member's certified tip, which the chain then has to contain."""
+    with _asked():
         encoded = (await ledger.GetTip(ledger_pb2.GetTipRequest())).result_certificate
-        certificate = decode(ResultCertificate, encoded, chain.chain_id)
-        height = certificate.result.height
-        if height > chain.height:
-            request = ledger_pb2.StreamBlocksRequest(first_height=chain.height + 1, last_height=height)
-            async for each in ledger.StreamBlocks(request):
-                block = each.certified_block
+    height = decode(ResultCertificate, encoded, chain.chain_id).result.height
+    if height > chain.height:
+        async with aclosing(_sent(ledger, chain.height + 1, height)) as sent:
+            async for block in sent:
                 await asyncio.to_thread(_append, chain, blocks, block.encoded, block.result_certificate)
                 show("blocks", chain.height, height)
     await asyncio.to_thread(_certify, chain, blocks, height, encoded)
-    return [name] if chain.outcome(height).result == certificate.result else []
+
+
+async def _sent(ledger: "LedgerServiceAsyncStub", first: int, last: int) -> AsyncGenerator[chain_pb2.CertifiedBlock, None]:
+    with _asked():
+        async for each in ledger.StreamBlocks(ledger_pb2.StreamBlocksRequest(first_height=first, last_height=last)):
+            yield each.certified_block
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    """What another member says of its own losses is none here: it could not be asked."""
+    try:
+        with typed():
+            yield
+    except DataLoss as error:
+        raise Unavailable("NOT_ANSWERED", f"The member cannot answer: {error.sentence}", "S10") from error
 
 
 # --- the objects ---
@@ -286,13 +326,3 @@ def _begin_votes(settings: ConsensusSettings) -> None:
     """A vote log marked as lost, its incarnation above every one there can have been: starts are fewer than seconds (C5)."""
     settings.votes.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     FileVoteLog.begin_again(OsDisk(), settings.votes, int(time.time())).close()
-
-
-def not_confirmed() -> FailedPrecondition:
-    """The refusal to come back on a chain that nobody confirms."""
-    return FailedPrecondition(
-        "NOT_CONFIRMED",
-        "No other member could be asked whether this is the chain as it is now, and what was erased since; see that one can"
-        " be reached, or say that none is left (--alone).",
-        "S10",
-    )

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from consilium.backup.places import Place
+from consilium.backup.places import Place, damaged
 from consilium.client.private_files import read_private
 from consilium.kernel.encoding import AtMost, Digest, Identifier, MemberId, decode, encode
-from consilium.kernel.errors import DataLoss, InvalidArgument, NotFound
+from consilium.kernel.errors import InvalidArgument, NotFound
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 
 KEY_BYTES = 32
@@ -179,11 +179,6 @@ def read_backup_key(path: Path) -> bytes:
         )
         raise InvalidArgument("BAD_BACKUP_KEY", sentence, "S10")
     return key
-
-
-def damaged(name: str) -> DataLoss:
-    """The refusal for a file that does not open."""
-    return DataLoss("BACKUP_DAMAGED", f"{name} is damaged, of another backup, or the key is another.", "S10")
 
 
 def _derived(key: bytes, info: bytes) -> bytes:

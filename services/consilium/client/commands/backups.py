@@ -58,7 +58,8 @@ def restore(
         bool, typer.Option("--drill", help="Restore into a scratch folder, tell how it went, and remove it again.")
     ] = False,
     alone: Annotated[
-        bool, typer.Option("--alone", help="No other member is left that could confirm the chain; believe the backup alone.")
+        bool,
+        typer.Option("--alone", help="Too few other members are left to confirm the chain; believe the backup, and those."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
