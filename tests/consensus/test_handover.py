@@ -317,10 +317,12 @@ def test_batches_of_a_member_that_left_stop_nobody(*, restarts: bool) -> None:
     assert [cluster.seats[name].state.view for name in FOUR] == [0] * 4
 
 
-def test_one_that_left_the_view_before_the_epochs_last_block_reached_it_is_shown_the_end() -> None:
+@pytest.mark.parametrize("restarts", [False, True])
+def test_one_that_left_the_view_before_the_epochs_last_block_reached_it_is_shown_the_end(*, restarts: bool) -> None:
     """C7: with one delegate silent the last block's result needs all the others, and no view of that epoch is followed.
 
     Found by the nemesis: two had executed the handover, the third had committed and left the view; all stood still for good.
+    A restart in between forgets nothing of what it has accepted (C5).
     """
     cluster = Cluster(parameters=SHORT)
     cluster.stop(THIRD)
@@ -336,6 +338,7 @@ def test_one_that_left_the_view_before_the_epochs_last_block_reached_it_is_shown
     assert [each.state.outlook.epoch for each in ahead] == [1, 1]
     cluster.let_pass(10_000)
     assert (behind.state.outlook.epoch, behind.state.entered) == (0, False)
+    behind = cluster.restart(SECOND) if restarts else behind
     cluster.arrives = lambda _sender, _to, _message: True
     cluster.let_pass(10_000)
     assert behind.state.outlook.epoch == 1

@@ -22,6 +22,7 @@ from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.consensus.__main__ import RunningService
 from consilium.consensus.__main__ import service as consensus_service
 from consilium.consensus.settings import ConsensusSettings
+from consilium.consensus.store import FileVoteLog
 from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.parameters import Parameters
@@ -30,6 +31,7 @@ from consilium.ledger.__main__ import RunningService as RunningLedger
 from consilium.ledger.__main__ import service as ledger_service
 from consilium.ledger.settings import LedgerSettings
 from consilium.runtime.channels import Channel, Peer
+from consilium.runtime.disk import OsDisk
 from consilium.runtime.names import Role
 from consilium.runtime.server import ServerSettings
 from consilium.runtime.tls import Tls
@@ -63,7 +65,7 @@ class Alliances:
     grades: dict[str, Grade] = field(default_factory=lambda: FOUR)
 
     def __post_init__(self) -> None:
-        """Every member's keys, authority and ports, and the genesis file."""
+        """Every member's keys, vote log, authority and ports, and the genesis file."""
         self.alliance = Alliance.founded(self.grades, self.parameters)
         self.authorities = {name: Authority(name) for name in self.grades}
         self.ports = {(name, service): free_port() for name in self.grades for service in ("ledger", "consensus")}
@@ -73,6 +75,7 @@ class Alliances:
             folder.mkdir(parents=True)
             for key in ("member", "consensus", "reveals"):
                 (folder / key).write_bytes(seed_of(f"{name} {key}"))
+            FileVoteLog.create(OsDisk(), self.path / name / "votes", incarnation=0).close()
             for service in ("ledger", "consensus"):
                 self.tls_folder(f"{name}/tls-{service}", self.authorities[name].service(service))
 

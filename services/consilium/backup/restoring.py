@@ -23,7 +23,7 @@ from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.backup.taking import Show, blocks_of
 from consilium.backup.vault import KeptObject, Snapshot, Vault
 from consilium.consensus.settings import ConsensusSettings
-from consilium.consensus.store import FileVoteLog
+from consilium.consensus.store import FileVoteLog, above_all_starts
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Genesis
 from consilium.kernel.encoding import decode
@@ -323,6 +323,6 @@ def _to_heal(chain: Chain, stores: Stores, member_id: str) -> int:
 
 
 def _begin_votes(settings: ConsensusSettings) -> None:
-    """A vote log marked as lost, its incarnation above every one there can have been: starts are fewer than seconds (C5)."""
+    """A vote log marked as lost, its incarnation above every one there can have been (C5)."""
     settings.votes.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    FileVoteLog.begin_again(OsDisk(), settings.votes, int(time.time())).close()
+    FileVoteLog.begin_again(OsDisk(), settings.votes, above_all_starts()).close()

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from consilium.api.consensus.v1 import consensus_pb2, replica_pb2
 from consilium.api.consensus.v1.consensus_pb2_grpc import add_ConsensusServiceServicer_to_server
@@ -31,6 +33,7 @@ from consilium.runtime.background import background, until_stopped
 from consilium.runtime.channels import Channel, Limits, Peer
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
+from consilium.runtime.logs import Log
 from consilium.runtime.methods import Service
 from consilium.runtime.process import run
 from consilium.runtime.revocations import Revocations
@@ -39,6 +42,8 @@ from consilium.runtime.tls import Tls
 
 LEDGER_MESSAGE_BYTES_MAX = 64 * MIB
 """A block travels whole to the own ledger."""
+
+_log = Log("consilium.consensus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ async def service(settings: ConsensusSettings, stack: contextlib.AsyncExitStack)
     genesis, keys, verifier = read_genesis(settings.genesis), read_keys(settings.keys_directory), Ed25519Verifier()
     tls = Tls(settings.tls_directory, settings.alliance)
     ledger = OwnLedger(await stack.enter_async_context(_ledger_channel(settings, tls)), genesis)
-    log = open_log(settings)
+    log = await open_log(settings, ledger)
     stack.callback(log.close)
     start = await ledger.start(waiting_since(recovered(log, genesis.chain_id)))
     identity = identity_of(genesis, settings.member_id, keys, log.incarnation, secrets.token_bytes(SESSION_BYTES))
@@ -110,8 +115,8 @@ async def service(settings: ConsensusSettings, stack: contextlib.AsyncExitStack)
     return RunningService(seat, links, log, running), ended
 
 
-def open_log(settings: ConsensusSettings) -> FileVoteLog:
-    """The member's vote log: its own, a first one, or on demand one that stays silent in place of one that was lost (C5).
+async def open_log(settings: ConsensusSettings, ledger: OwnLedger) -> FileVoteLog:
+    """The member's vote log: its own, a first one, or one that stays silent in place of one that was lost (C5).
 
     Raises DataLoss: JOURNAL_DAMAGED; Conflict: JOURNAL_EXISTS for one that was there; FailedPrecondition: LOCKED.
     """
@@ -121,12 +126,22 @@ def open_log(settings: ConsensusSettings) -> FileVoteLog:
         if path.exists():
             return FileVoteLog.open(disk, path)
         if settings.begin_again_above < 0:
-            return FileVoteLog.create(disk, path)
+            return await _create_log(disk, path, ledger)
     except (DataLoss, Conflict):
         if settings.begin_again_above < 0:
             raise
     # On a disk that is empty too: a first log would speak as incarnation 1, and could say other things than before.
     return FileVoteLog.begin_again(disk, path, settings.begin_again_above)
+
+
+async def _create_log(disk: OsDisk, path: Path, ledger: OwnLedger) -> FileVoteLog:
+    """A first log; beside a ledger that has blocks one that counts as lost, for the member may have voted on them."""
+    height = await ledger.height()
+    if height == 0:
+        return FileVoteLog.create(disk, path)
+    log = FileVoteLog.create_lost(disk, path)
+    _log.write(logging.WARNING, "no_vote_log_beside_blocks", height=height, incarnation=log.incarnation)
+    return log
 
 
 @contextlib.asynccontextmanager

@@ -6,9 +6,9 @@ stream of executions, in the order of heights and once each; the stream also bri
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -35,6 +35,8 @@ PASSING_KINDS = (Unavailable, DeadlineExceeded, ResourceExhausted)
 """A ledger that is away, late, or takes no more calls at the moment."""
 
 _log = Log("consilium.consensus.own_ledger")
+
+_Answer = TypeVar("_Answer")
 
 
 class Listener(Protocol):
@@ -80,21 +82,20 @@ class OwnLedger:
 
         `since` is the height above which batches in the vote log may have been ordered, None where it holds none.
         """
-        pause_s = RETRY_S_MIN
-        while True:
-            try:
-                start = await self._read_start(since)
-            except PASSING_KINDS as error:
-                _log.write(logging.WARNING, "ledger_not_reached", reason=error.reason)
-            else:
-                self._height = start.height
-                return start
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, RETRY_S_MAX)
+        start = await _until_answered(lambda: self._read_start(since))
+        self._height = start.height
+        return start
+
+    async def height(self) -> int:
+        """Wait for the ledger; the height it has executed."""
+        return int((await _until_answered(self._tip)).executed_height)
+
+    async def _tip(self) -> pb.GetTipResponse:
+        with typed():
+            return await self._stub.GetTip(pb.GetTipRequest(), timeout=ANSWER_S)
 
     async def _read_start(self, since: int | None) -> Start:
-        with typed():
-            tip = await self._stub.GetTip(pb.GetTipRequest(), timeout=ANSWER_S)
+        tip = await self._tip()
         height, genesis_ms = tip.executed_height, self._genesis.time_ms
         if height == 0:
             return Start(Tip(genesis_ms), first_outlook(self._genesis))
@@ -214,6 +215,18 @@ class OwnLedger:
             self._height += 1
             self._taken = data
             self._listener.executed(execution)
+
+
+async def _until_answered(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Ask a ledger that may be away until it answers."""
+    pause_s = RETRY_S_MIN
+    while True:
+        try:
+            return await ask()
+        except PASSING_KINDS as error:
+            _log.write(logging.WARNING, "ledger_not_reached", reason=error.reason)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, RETRY_S_MAX)
 
 
 def first_outlook(genesis: Genesis) -> Outlook:

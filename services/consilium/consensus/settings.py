@@ -20,7 +20,10 @@ class ConsensusSettings(ServerSettings):
     keys_directory: Path = setting(
         Path("keys"), "The files member, consensus, reveals, 32 bytes each, 0600; next/ for new ones."
     )
-    votes: Path = setting(Path("consensus/votes"), "The vote log; made at the first start.")
+    votes: Path = setting(
+        Path("consensus/votes"),
+        "The vote log; made at the first start, as a lost one where the ledger has blocks already (C5).",
+    )
     begin_again_above: int = setting(
         -1,
         "For a vote log that is lost or damaged: the highest incarnation others have seen of this member; -1 refuses.",

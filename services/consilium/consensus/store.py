@@ -3,12 +3,14 @@
 Each opening raises the incarnation durably before it returns, so that peers can tell a restarted replica from a copy of an
 older one. A log is made once, by `create`, for a member that never had one; from then on `open` finds it or raises DataLoss,
 and a lost or damaged one is replaced by `begin_again`, which stays marked as lost, over restarts too, until the replica has
-found by the rules of C5 that it can contradict nothing. What no file can show is a log restored together with its mark; that
-the peers notice, by the incarnation. Left out: what the records mean (`core.events`).
+found by the rules of C5 that it can contradict nothing. What no file can show is a log restored or lost together with its
+mark: the one the peers notice, by the incarnation, the other shows by the own ledger (`create_lost`). Left out: what the
+records mean (`core.events`).
 """
 
 import secrets
 import struct
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
@@ -75,12 +77,21 @@ class FileVoteLog:
         self._standing = standing
 
     @classmethod
-    def create(cls, disk: Disk, path: Path) -> Self:
-        """The first log of a member that never had one.
+    def create(cls, disk: Disk, path: Path, incarnation: int = 1) -> Self:
+        """The first log of a member that never had one; with incarnation 0 it is made ahead of the first start.
 
         Raises Conflict (JOURNAL_EXISTS) where one is or was; FailedPrecondition: LOCKED.
         """
-        standing = _Standing(1, lost=False)
+        standing = _Standing(incarnation, lost=False)
+        return cls(Journal.create(disk, path, _journal_id(), [standing.encode()]), standing)
+
+    @classmethod
+    def create_lost(cls, disk: Disk, path: Path) -> Self:
+        """A log for a member that may have lost one, with every trace of it: marked as lost, above all there can have been.
+
+        Raises Conflict (JOURNAL_EXISTS) where there is a trace, for then `begin_again`; FailedPrecondition: LOCKED.
+        """
+        standing = _Standing(above_all_starts() + 1, lost=True)
         return cls(Journal.create(disk, path, _journal_id(), [standing.encode()]), standing)
 
     @classmethod
@@ -205,6 +216,11 @@ class MemoryVoteLog:
         log = MemoryVoteLog()
         log._standing, log._durable = standing, list(durable)
         return log
+
+
+def above_all_starts() -> int:
+    """An incarnation above every one that there can have been: starts are fewer than seconds (C5)."""
+    return int(time.time())
 
 
 def _journal_id() -> bytes:

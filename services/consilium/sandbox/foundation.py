@@ -8,12 +8,15 @@ and so is one whose genesis file is of another chain than the state beside it.
 import time
 from pathlib import Path
 
+from consilium.consensus.settings import ConsensusSettings
+from consilium.consensus.store import FileVoteLog
 from consilium.identity import founding
 from consilium.identity.files import write_atomically
 from consilium.identity.settings import IdentitySettings
 from consilium.kernel.errors import Conflict, FailedPrecondition
 from consilium.kernel.membership import SERVICES
 from consilium.kernel.parameters import Parameters
+from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.settings import FILE_VARIABLE, load
 from consilium.sandbox.founders import Founder, found
@@ -49,6 +52,8 @@ def _found(folder: Path, founders: tuple[Founder, ...], parameters: Parameters, 
     for make in (founding.found, founding.publish):
         for each in identities:
             make(each)
+    for each in layout.member_ids:
+        _create_votes(layout, each)
     mark = {"sandbox": {"chain": genesis.chain_id.hex(), "first_port": layout.first_port}}
     write_atomically(folder / MARK, to_toml(mark, "What makes this folder a sandbox."))
     return layout
@@ -65,6 +70,13 @@ def _come_back(folder: Path) -> Layout:
             "L5",
         )
     return Layout(folder, genesis, settings.first_port)
+
+
+def _create_votes(layout: Layout, member_id: str) -> None:
+    """A founder's vote log, ahead of its first start: however late that comes, nobody takes the log for a lost one (C5)."""
+    path = load(ConsensusSettings, {FILE_VARIABLE: str(layout.settings_path(member_id))}).votes
+    path.parent.mkdir(mode=0o700)
+    FileVoteLog.create(OsDisk(), path, incarnation=0).close()
 
 
 def _identity(layout: Layout, member_id: str) -> IdentitySettings:

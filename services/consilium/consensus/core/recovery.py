@@ -125,10 +125,14 @@ def _enter_again(state: State, new_view: NewView) -> None:
 
 
 def _apply_slot(state: State, record: Record) -> None:
-    """The proposals of the current view, and every prepared certificate above the checkpoint."""
+    """The proposals of the current view, and every prepared certificate above the checkpoint.
+
+    Between views those of lower ones too, the later over the earlier: a proof that one is decided may come still (C7).
+    """
     match record:
-        case ProposalRecord(epoch=epoch, view=view) if (epoch, view) == (state.outlook.epoch, state.view):
-            _restore_slot(state, record)
+        case ProposalRecord(epoch=epoch, view=view) if epoch == state.outlook.epoch:
+            if view == state.view or not state.entered:
+                _restore_slot(state, record)
         case PreparedRecord(epoch=epoch, height=height, certificate=certificate) if epoch == state.outlook.epoch:
             known = state.log.prepared.get(height)
             if height > state.low and (known is None or known.view < certificate.view):
