@@ -1,11 +1,17 @@
-"""How long a replica without its vote log is silent (rule C5)."""
+"""How long a replica without its vote log, or with one that is ahead of its ledger, is silent (rule C5)."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 
+from consilium.consensus.core.events import PreparedRecord
+from consilium.consensus.core.messages import Commit, Prepare, PrePrepare, SignedViewChange
 from consilium.consensus.core.silence import Silence
 from consilium.kernel.certificates import CommitCertificate
+from tests.consensus.cluster import CHAIN_ID, PARAMETERS, Cluster, Seat
+from tests.consensus.promises import check_said_once
+from tests.consensus.toy_ledger import ToyLedger
 
 QUORUM, WINDOW = 3, 16
 
@@ -52,3 +58,43 @@ def test_it_ends_with_an_epoch_above_everything_it_could_have_signed(epoch_start
     """C5: in an older epoch a call for a view that it no longer remembers may still be shown."""
     assert silence([("a", 40), ("b", 7), ("c", 9)]).ends_with(epoch_start) is speaks
     assert not silence([("a", 40), ("b", 7)]).ends_with(1_000), "two answers say nothing"
+
+
+def restart_without_ledger(cluster: Cluster, name: str, kept: int) -> Seat:
+    """Start a replica anew beside a ledger that has only so many of its blocks left; the vote log is whole."""
+    seat, left = cluster.seats[name], ToyLedger(CHAIN_ID, cluster.outlook)
+    for block in seat.blocks[:kept]:
+        left.execute(block)
+    seat.ledger = left
+    return cluster.restart(name)
+
+
+def test_a_vote_log_ahead_of_a_ledger_that_lost_its_blocks_keeps_the_replica_silent() -> None:
+    """C5: what the log holds of the later epoch is of no use in this one, and would be gone when that begins again."""
+    name = "member-1"
+    cluster = Cluster(parameters=replace(PARAMETERS, window_blocks=4, term_blocks=10))
+    cluster.order(10)
+    cluster.heal(3_000)
+    cluster.order(3, first=20)
+    assert cluster.seats[name].state.outlook.epoch == 1
+    said = [each for each in cluster.seats[name].log if isinstance(each, PreparedRecord) and each.epoch == 1]
+    assert said != []
+    start, kept = len(cluster.spoken), 5
+    for _ in range(2):  # it keeps to that over another start
+        seat = restart_without_ledger(cluster, name, kept)
+        assert (seat.state.outlook.epoch, seat.silent) == (0, True)
+        kept += 3
+        while seat.height < kept:
+            cluster.execute(seat, cluster.seats["member-0"].blocks[seat.height])
+    cluster.heal(3_000)
+    assert (seat.state.outlook.epoch, seat.silent) == (1, True)
+    assert [each for each in said if each not in seat.log] == []
+    cluster.order(10, first=30)
+    cluster.heal(5_000)
+    votes = [each for who, each in cluster.spoken[start:] if who == name]
+    assert not any(isinstance(each, Prepare | Commit | PrePrepare | SignedViewChange) for each in votes)
+    assert (seat.state.outlook.epoch, seat.silent) == (2, False)
+    cluster.order(1, first=60)
+    cluster.heal(9_000)
+    assert seat.said(Prepare) != []
+    check_said_once(cluster.spoken)

@@ -52,8 +52,8 @@ def _found(folder: Path, founders: tuple[Founder, ...], parameters: Parameters, 
     for make in (founding.found, founding.publish):
         for each in identities:
             make(each)
-    for each in layout.member_ids:
-        _create_votes(layout, each)
+    for member_id in layout.member_ids:
+        _create_votes(layout, member_id)
     mark = {"sandbox": {"chain": genesis.chain_id.hex(), "first_port": layout.first_port}}
     write_atomically(folder / MARK, to_toml(mark, "What makes this folder a sandbox."))
     return layout

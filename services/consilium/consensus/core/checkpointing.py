@@ -205,7 +205,7 @@ def _what_remains(state: State) -> tuple[Record, ...]:
     entries = [*state.pool.waiting(), *filter(None, map(state.pool.get, needed))]
     batches = {entry.opened.digest: entry.opened.data for entry in entries}
     records.extend(BatchRecord(data) for data in batches.values())
-    return tuple(records)
+    return (*records, *(state.ahead if state.silence is not None else ()))
 
 
 def enter_epoch(state: State, outlook: Outlook) -> None:

@@ -35,7 +35,8 @@ def recover(identity: Identity, outlook: Outlook, tip: Tip, recovered: Recovered
     for record in recovered.records:
         if isinstance(record, RecoveryRecord):
             _take_recovery(state, record)
-    if recovered.lost:
+    state.ahead = tuple(each for each in recovered.records if _epoch_of(each) > state.outlook.epoch)
+    if recovered.lost or state.ahead:
         state.silence = Silence(outlook.committee.quorum, outlook.parameters.window_blocks)
     for record in recovered.records:
         _apply_standing(state, record)
@@ -94,6 +95,17 @@ def _take_recovery(state: State, record: RecoveryRecord) -> None:
         state.log, state.calls = MessageLog(state.committee), ViewChanges(state.committee)
         state.turnover = Turnover(state.outlook.electorate)
         state.take_seat()
+
+
+def _epoch_of(record: Record) -> int:
+    """The epoch in which a record fixes what this replica says; -1 for what fixes nothing."""
+    match record:
+        case ProposalRecord(epoch=epoch) | PreparedRecord(epoch=epoch) | ViewRecord(epoch=epoch) | StopRecord(epoch=epoch):
+            return epoch
+        case NewViewRecord(new_view=new_view):
+            return new_view.epoch
+        case _:
+            return -1
 
 
 def _apply_standing(state: State, record: Record) -> None:

@@ -1,4 +1,4 @@
-"""A replica whose vote log is lost, restored or cloned says nothing until it can contradict nothing (rule C5, ADR 14).
+"""A replica whose vote log is lost, or ahead of its ledger, says nothing until it can contradict nothing (rule C5, ADR 14).
 
 It may have signed anything up to a window above the highest block that was committed when it last spoke, and it may have
 called for any view of that epoch: an old call may yet be shown in a new view, whatever heights lie between. So it asks 2f+1

@@ -67,6 +67,8 @@ class State:
     """Whether the last batch had waited for more than one submission."""
     new_view: NewView | None = None
     silence: Silence | None = None
+    ahead: tuple[Record, ...] = ()
+    """What the vote log holds of epochs above the ledger's, which lost its blocks; kept until the silence is over (C5)."""
     stopped_epoch: int | None = None
     recovery: RecoveryCertificate | None = None
     attempts: int = 0
