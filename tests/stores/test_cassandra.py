@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consilium.kernel.errors import ConsiliumError, DataLoss, FailedPrecondition, InvalidArgument, Unavailable
+from consilium.kernel.errors import (
+    ConsiliumError,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+)
 from consilium.storage.cassandra.schema import VERSION, migrate
 from consilium.storage.cassandra.session import Database
 from consilium.storage.cassandra.store import CassandraObjectStore
@@ -215,6 +222,21 @@ def test_an_object_deleted_may_be_put_again(keyspace: Database) -> None:
         chunks = put(store, "again")
         assert store.read_chunk(record_id("again"), 0) == chunks[0]
         store.delete(record_id("again"))
+
+
+class Full(CassandraObjectStore):
+    """A ring under its guardrail: no statement that changes anything is taken."""
+
+    def delete(self, record_id: bytes) -> None:
+        """As a full ring does."""
+        raise ResourceExhausted("DISK_FULL", record_id.hex(), "S2")
+
+
+def test_a_sweep_on_a_full_ring_leaves_the_draft_for_the_next(keyspace: Database) -> None:
+    """Else one unfinished put would keep the service from starting, and everybody from reading."""
+    CassandraObjectStore(keyspace, CHAIN_ID).put_chunk(record_id("left"), 0, b"part")
+    assert Full(keyspace, CHAIN_ID).sweep([]) == 0
+    assert CassandraObjectStore(keyspace, CHAIN_ID).sweep([]) == 1
 
 
 def test_nothing_is_left_of_a_deleted_or_swept_object(keyspace: Database) -> None:

@@ -10,7 +10,7 @@ the timestamps above the clock of the database. A clock that is wrong only makes
 
 from threading import Lock
 
-from consilium.kernel.errors import FailedPrecondition
+from consilium.kernel.errors import DataLoss, FailedPrecondition
 from consilium.storage.cassandra.session import Database
 
 INTERVAL = 2**23
@@ -26,7 +26,10 @@ class Timestamps:
     """One process's timestamps, in microseconds since 1970-01-01 UTC in the mean and never in the promise."""
 
     def __init__(self, database: Database) -> None:
-        """Reserve a first interval. Raises as `Pending.rows`; FailedPrecondition: TIMESTAMPS_CONTENDED or _USED_UP."""
+        """Reserve a first interval.
+
+        Raises as `Pending.rows`; FailedPrecondition: TIMESTAMPS_CONTENDED or _USED_UP; DataLoss: CLOCK_LOST.
+        """
         self._database, self._lock = database, Lock()
         self._now = database.prepare("SELECT toUnixTimestamp(now()) AS ms FROM system.local")
         self._reserve = database.prepare("UPDATE clock SET reserved = ? WHERE name = 'store' IF reserved = ?")
@@ -58,9 +61,12 @@ class Timestamps:
         return self._next - 1
 
     def _take_interval(self) -> None:
+        """Reserve the next ones. Raises DataLoss: CLOCK_LOST, and as `__init__`."""
         for _ in range(_ATTEMPTS_MAX):
             # The conditional update that changes nothing reads what is decided, and not only what is visible.
             [found] = self._database.run(self._reserve, -1, -1)
+            if getattr(found, "reserved", None) is None:
+                raise clock_lost()
             first = max(self._next, found.reserved)
             if first + INTERVAL > LIMIT:
                 raise FailedPrecondition("TIMESTAMPS_USED_UP", "The keyspace's timestamps are used up; move to a new one.")
@@ -70,3 +76,12 @@ class Timestamps:
                 return
         sentence = "Other processes reserve timestamps in this keyspace all the time; a keyspace belongs to one service."
         raise FailedPrecondition("TIMESTAMPS_CONTENDED", sentence)
+
+
+def clock_lost() -> DataLoss:
+    """The refusal to guess how far the timestamps had come: writes below an older deletion would vanish."""
+    sentence = (
+        "The table clock has lost its row: have it again from a snapshot, or write one whose `reserved` is above every"
+        " WRITETIME in the keyspace."
+    )
+    return DataLoss("CLOCK_LOST", sentence)

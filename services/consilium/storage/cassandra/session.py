@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from socket import IPPROTO_TCP, TCP_NODELAY
 from threading import BoundedSemaphore
@@ -28,7 +29,7 @@ from cassandra.policies import (
     DCAwareRoundRobinPolicy,
     TokenAwarePolicy,
 )
-from cassandra.protocol import ErrorMessage
+from cassandra.protocol import ErrorMessage, PreparedQueryNotFound, RequestValidationException
 from cassandra.query import BoundStatement
 
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
@@ -110,7 +111,7 @@ class Database:
         """Not for callers: `open` makes one."""
         self.session, self._cluster = session, cluster
         self._slots = BoundedSemaphore(settings.cassandra_chunks_in_flight)
-        self._in_flight = settings.cassandra_chunks_in_flight
+        self.in_flight = settings.cassandra_chunks_in_flight
         self._wait_s = settings.cassandra_wait_ms / 1_000
 
     @classmethod
@@ -169,7 +170,7 @@ class Database:
     def each(self, statement: Statement, several: Iterable[tuple[object, ...]]) -> Iterator[list[Row]]:
         """The rows of several requests in their order, as many in flight as may be; raises as `Pending.rows`."""
         rest = iter(several)
-        sent = deque(self.begin(statement, *values) for values in islice(rest, self._in_flight))
+        sent = deque(self.begin(statement, *values) for values in islice(rest, self.in_flight))
         while sent:
             rows = sent.popleft().rows()
             sent.extend(self.begin(statement, *values) for values in islice(rest, 1))
@@ -177,10 +178,14 @@ class Database:
 
     def scan(self, statement: Statement) -> Iterator[Row]:
         """All rows of a table, page by page; raises as `Pending.rows`."""
-        bound = statement.bind(())
+        bound, state = statement.bind(()), None
         bound.fetch_size = PAGE_ROWS
-        with translated():
-            yield from self.session.execute(bound)
+        while True:
+            page = patiently(self._deadline_s(), partial(self.session.execute, bound, paging_state=state))
+            yield from page.current_rows
+            state = page.paging_state
+            if state is None:
+                return
 
     def say(self, cql: str) -> list[Row]:
         """Something said seldom, and not prepared, that may be said twice; raises as `Pending.rows`."""
@@ -244,6 +249,8 @@ def _is_lasting(error: Exception) -> bool:
     """
     if isinstance(error, NoHostAvailable):
         return any(isinstance(each, cassandra.AuthenticationFailed) and _is_lasting(each) for each in error.errors.values())
+    if isinstance(error, RequestValidationException):  # what it cannot read today it cannot read tomorrow
+        return not isinstance(error, PreparedQueryNotFound)
     return not isinstance(error, _TRANSIENT) and "Unable to perform auth" not in str(error)
 
 

@@ -7,19 +7,22 @@ time. No batches, no counters; conditional updates only to reserve timestamps.
 
 `drafts` says which partitions may hold chunks of a record that has no manifest. It is written before the first chunk and
 again before a deletion, so that whatever a crash leaves behind is found by the next sweep. One process at a time works on a
-keyspace, as the lock on its state directory sees to; two would not lose objects, but could drop each other's drafts.
+keyspace, as the lock on its state directory sees to. Two would lose objects: one's sweep drops the chunks under the
+manifest that the other is about to write.
 """
 
+import logging
 from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock, RLock
 
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import DataLoss, FailedPrecondition, Unavailable
+from consilium.kernel.errors import DataLoss, FailedPrecondition, ResourceExhausted, Unavailable
 from consilium.kernel.hashing import sha256
 from consilium.kernel.manifest import CHUNKS_MAX, Manifest, verify_chunk
 from consilium.kernel.merkle import leaf_hash
+from consilium.runtime.logs import Log
 from consilium.storage.cassandra.clock import Timestamps
 from consilium.storage.cassandra.schema import BUCKET_CHUNKS, check
 from consilium.storage.cassandra.session import Database, Pending
@@ -34,8 +37,7 @@ from consilium.storage.store import (
 )
 
 BUCKETS_MAX = CHUNKS_MAX // BUCKET_CHUNKS
-DRAFTS_HELD_MAX = 256
-"""How many unfinished objects are known by heart; others are looked up again when somebody goes on with them."""
+_log = Log("consilium.storage.cassandra")
 
 
 class _Draft:
@@ -60,9 +62,12 @@ class _Draft:
             known.remove(digest)
         known.append(digest)
 
-    def settle(self, *, wait: bool) -> None:
-        """Learn how the writes went; raises as `Pending.rows`, after which the chunk has to be put again."""
-        while self.under_way and (wait or self.under_way[0].is_answered):
+    def settle(self, under_way_max: int) -> None:
+        """Learn how the writes went, of all but so many; raises as `Pending.rows`, after which the chunk is put again.
+
+        Each holds its chunk, and one that hangs stands before others that were answered: so their number is bounded.
+        """
+        while self.under_way and (len(self.under_way) > under_way_max or self.under_way[0].is_answered):
             self.under_way.popleft().rows()
 
 
@@ -131,7 +136,7 @@ class CassandraObjectStore:
             if draft is None:
                 check_same_chunk(self.read_manifest(record_id), index, chunk)
                 return
-            draft.settle(wait=False)
+            draft.settle(self._database.in_flight - 1)
             bucket, digest = index // BUCKET_CHUNKS, leaf_hash(chunk)
             self._widen(record_id, draft, bucket)
             draft.put(index, digest)
@@ -144,7 +149,7 @@ class CassandraObjectStore:
         with self._drafting(record_id) as draft:
             if draft is None:
                 return list(self.read_manifest(record_id).chunk_hashes)
-            draft.settle(wait=True)
+            draft.settle(0)
             missing = [leaf_hash(b"")]
             return [draft.chunks.get(index, missing)[-1] for index in range(max(draft.chunks, default=-1) + 1)]
 
@@ -156,7 +161,7 @@ class CassandraObjectStore:
             if draft is None:
                 check_same_object(self.read_manifest(record_id), manifest)
                 return
-            draft.settle(wait=True)
+            draft.settle(0)
             self._read_back(manifest, draft)
             self._drop_strays(manifest, draft)
             self._save(manifest, self._timestamps.draw())
@@ -211,17 +216,27 @@ class CassandraObjectStore:
         return sorted(row.record_id for row in self._database.scan(self._cql.record_ids))
 
     def sweep(self, keep: Collection[bytes]) -> int:
-        """Drop the chunks of unfinished objects other than `keep`; how many objects that were."""
+        """Drop the chunks of unfinished objects other than `keep`; how many objects that were.
+
+        A ring with a full disk refuses even this: what is left is for the next sweep, and keeps nobody from reading.
+        """
         dropped = 0
         for record_id in [row.record_id for row in self._database.scan(self._cql.drafts)]:
             if record_id in keep:
                 continue
-            if self._database.run(self._cql.find, record_id):
-                self._database.run(self._cql.forget_draft, self._timestamps.lift(), record_id)
-            else:
-                self.delete(record_id)
-                dropped += 1
+            try:
+                dropped += self._sweep_draft(record_id)
+            except ResourceExhausted as error:
+                _log.write(logging.WARNING, "draft_not_dropped", error)
         return dropped
+
+    def _sweep_draft(self, record_id: bytes) -> bool:
+        """Forget a draft that became an object, or else drop it; whether it was dropped."""
+        if self._database.run(self._cql.find, record_id):
+            self._database.run(self._cql.forget_draft, self._timestamps.lift(), record_id)
+            return False
+        self.delete(record_id)
+        return True
 
     def close(self) -> None:
         """Let go of the database; what was put and not completed may be lost."""
@@ -335,9 +350,10 @@ class CassandraObjectStore:
         if manifest_check(record_id, data) != rows[0].digest:
             raise DataLoss("BAD_MANIFEST", f"The manifest of record {record_id.hex()} is not what was stored.", "S2")
         manifest = decode(Manifest, data, self._chain_id)
-        while len(self._manifests) >= MANIFESTS_HELD_MAX:
-            self._manifests.pop(next(iter(self._manifests)), None)
-        self._manifests[record_id] = manifest
+        with self._lock:
+            while len(self._manifests) >= MANIFESTS_HELD_MAX:
+                self._manifests.pop(next(iter(self._manifests)), None)
+            self._manifests[record_id] = manifest
         return manifest
 
 

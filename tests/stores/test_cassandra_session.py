@@ -1,0 +1,122 @@
+"""What the way to Cassandra does when the database hangs, fails or refuses; no ring is needed to ask it (S2)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import cassandra
+import pytest
+from cassandra.protocol import ErrorMessage, PreparedQueryNotFound, SyntaxException
+
+from consilium.kernel.errors import DataLoss, FailedPrecondition, Unavailable
+from consilium.storage.cassandra.clock import Timestamps
+from consilium.storage.cassandra.session import Database, translated
+from consilium.storage.cassandra.store import _Draft
+from consilium.storage.settings import StorageSettings
+
+
+@dataclass
+class Answer:
+    """A write under way, answered or hanging until somebody waits for it."""
+
+    is_answered: bool = True
+    asked: bool = False
+
+    def rows(self) -> list[Any]:
+        """As `Pending` does."""
+        self.asked = True
+        return []
+
+
+def test_writes_answered_behind_one_that_hangs_are_bounded_by_number() -> None:
+    """Each holds 256 KiB: a put of any size keeps no more of them than may be in flight."""
+    draft, hangs = _Draft(), Answer(is_answered=False)
+    draft.under_way = deque([hangs, Answer(), Answer()])  # type: ignore[list-item]
+    draft.settle(3)
+    assert (len(draft.under_way), hangs.asked) == (3, False)
+    draft.settle(2)
+    assert (len(draft.under_way), hangs.asked) == (0, True)
+
+
+@dataclass
+class Page:
+    """A page of a table."""
+
+    current_rows: list[int]
+    paging_state: bytes | None
+
+
+@dataclass
+class Stumbling:
+    """A session that times out before every page."""
+
+    said: list[bytes | None] = field(default_factory=list)
+    pages: dict[bytes | None, Page] = field(
+        default_factory=lambda: {None: Page([1, 2], b"next"), b"next": Page([], b"last"), b"last": Page([3], None)}
+    )
+
+    def bind(self, _: object) -> Stumbling:
+        """As a statement does."""
+        return self
+
+    def execute(self, _: object, paging_state: bytes | None = None) -> Page:
+        """As a session does."""
+        self.said.append(paging_state)
+        if self.said.count(paging_state) == 1:
+            raise cassandra.OperationTimedOut
+        return self.pages[paging_state]
+
+
+def test_a_scan_goes_on_where_a_page_was_late() -> None:
+    session = Stumbling()
+    database = Database(None, session, StorageSettings())
+    assert list(database.scan(session)) == [1, 2, 3]
+    assert session.said == [None, None, b"next", b"next", b"last", b"last"]
+    with pytest.raises(Unavailable, match="DATABASE_UNREACHABLE"):
+        list(Database(None, Stumbling(), StorageSettings(cassandra_wait_ms=0)).scan(session))
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (SyntaxException(0x2000, "no such word", None), FailedPrecondition),
+        (PreparedQueryNotFound(0x2500, "prepare it", None), Unavailable),
+        (ErrorMessage(0x0000, "a server error", None), Unavailable),
+    ],
+)
+def test_what_the_database_cannot_read_is_not_asked_again(error: Exception, ours: type[Exception]) -> None:
+    with pytest.raises(ours), translated():
+        raise error
+
+
+class Truncated:
+    """A keyspace whose table clock has no row."""
+
+    def prepare(self, cql: str) -> str:
+        """As `Database` does."""
+        return cql
+
+    def run(self, statement: str, *_: object) -> list[Any]:
+        """As `Database` does: a conditional update of no row tells only that it was not applied."""
+        return [Now()] if statement.startswith("SELECT") else [NotApplied()]
+
+
+@dataclass
+class Now:
+    """The database's clock."""
+
+    ms: int = 1
+
+
+@dataclass
+class NotApplied:
+    """The answer to a condition on a row that is not there."""
+
+    applied: bool = False
+
+
+def test_a_truncated_clock_is_data_loss_with_what_to_do() -> None:
+    with pytest.raises(DataLoss, match="CLOCK_LOST"):
+        Timestamps(Truncated())  # type: ignore[arg-type]
