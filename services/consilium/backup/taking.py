@@ -1,8 +1,8 @@
 """Taking a backup of a running member, over the wire, with the member's own credential (rule S10).
 
 First the height: what is final now. Then its blocks, then every object that is complete, manifest and chunks; what was kept
-by an earlier backup is passed over. Blocks and objects never change, so the service goes on meanwhile, and what comes later
-is the next backup's. The snapshot is written last: before it there is none.
+by an earlier backup is passed over, and a damaged object is left out and told. Blocks and objects never change, so the
+service goes on meanwhile, and what comes later is the next backup's. The snapshot is written last: before it there is none.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from consilium.backup.vault import PAGE_OBJECTS, KeptObject, Page, Segment, Snap
 from consilium.client.remote import Alliance
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import FailedPrecondition, NotFound
+from consilium.kernel.errors import DataLoss, FailedPrecondition, NotFound
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.manifest import Manifest, verify_chunk
 from consilium.kernel.sealing import CHUNK_BYTES
@@ -41,11 +41,12 @@ Show = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a backup came to; bytes and files are what it has added."""
+    """What a backup came to; bytes and files are what it has added, `damaged` the records whose objects it left out."""
 
     name: str
     snapshot: Snapshot
     objects: int
+    damaged: tuple[bytes, ...]
     files_added: int
     bytes_added: int
 
@@ -63,11 +64,12 @@ async def take(alliance: Alliance, vault: Vault, show: Show) -> Taken:
     if not certificate:
         raise FailedPrecondition("NOT_FINAL", "The member has nothing certified yet; there is nothing to back up.", "S10")
     height = decode(ResultCertificate, certificate, chain_id).result.height
-    segments = await _blocks(ledger, vault, before.segments if before else (), height, show)
-    pages, count = await _objects(StorageServiceStub(alliance.channel(member_id, "storage")), vault, chain_id, show)
+    segments = await keep_blocks(ledger, vault, before.segments if before else (), height, show)
+    storage = StorageServiceStub(alliance.channel(member_id, "storage"))
+    pages, count, damaged = await keep_objects(storage, vault, chain_id, show)
     snapshot = Snapshot(member_id, chain_id, taken_ms, height, certificate, segments, pages)
     name = await asyncio.to_thread(vault.put_snapshot, snapshot)
-    return Taken(name, snapshot, count, vault.files_put, vault.bytes_put)
+    return Taken(name, snapshot, count, damaged, vault.files_put, vault.bytes_put)
 
 
 def _newest(vault: Vault, member_id: str, chain_id: bytes) -> Snapshot | None:
@@ -83,15 +85,11 @@ def _newest(vault: Vault, member_id: str, chain_id: bytes) -> Snapshot | None:
 # --- blocks ---
 
 
-async def _blocks(
+async def keep_blocks(
     ledger: "LedgerServiceAsyncStub", vault: Vault, before: Sequence[Segment], height: int, show: Show
 ) -> tuple[Segment, ...]:
-    """All blocks up to a height; whole segments of the backup before are taken over."""
-    segments = [each for each in before if each.last_height - each.first_height + 1 == SEGMENT_BLOCKS]
-    for each, place in zip(list(segments), range(len(segments)), strict=True):
-        if each.first_height != place * SEGMENT_BLOCKS + 1:  # a gap: a smaller one stood between
-            segments = segments[:place]
-            break
+    """All blocks up to a height; the segments of the backup before are taken over but for the last, which grows."""
+    segments = [each for each in before[:-1] if each.last_height < height]
     first = segments[-1].last_height + 1 if segments else 1
     parts, begun = list[bytes](), first
     request = ledger_pb2.StreamBlocksRequest(first_height=first, last_height=height)
@@ -132,16 +130,19 @@ def blocks_of(segment: bytes) -> list[tuple[bytes, bytes]]:
 # --- objects ---
 
 
-async def _objects(
+async def keep_objects(
     storage: "StorageServiceAsyncStub", vault: Vault, chain_id: bytes, show: Show
-) -> tuple[tuple[bytes, ...], int]:
-    """Every complete object; the pages that name them, and how many they are."""
-    pages, kept, count = list[bytes](), list[KeptObject](), 0
+) -> tuple[tuple[bytes, ...], int, tuple[bytes, ...]]:
+    """Every complete object: the pages that name them, how many they are, and the records of those that are damaged."""
+    pages, kept, count, lost = list[bytes](), list[KeptObject](), 0, list[bytes]()
     async with aclosing(_listed(storage)) as listed:
         async for each, total in listed:
             try:
                 kept.append(await _object(storage, vault, chain_id, each))
             except NotFound:  # erased meanwhile
+                continue
+            except DataLoss:  # one is no reason to have no backup of the others
+                lost.append(each.record_id)
                 continue
             count += 1
             show("objects", count, total)
@@ -150,7 +151,7 @@ async def _objects(
                 kept = []
     if kept:
         pages.append(await _page(vault, kept))
-    return tuple(pages), count
+    return tuple(pages), count, tuple(lost)
 
 
 async def _page(vault: Vault, kept: Sequence[KeptObject]) -> bytes:
@@ -175,11 +176,9 @@ async def _object(
     with typed():
         copy = await storage.GetCopy(storage_pb2.GetCopyRequest(record_id=listed.record_id))
     manifest = decode(Manifest, copy.manifest, chain_id)
-    missing = [
-        index for index, leaf in enumerate(manifest.chunk_hashes) if not await asyncio.to_thread(vault.has_chunk, leaf)
-    ]
-    if missing:
-        await _chunks(storage, vault, manifest, missing[0])
+    first = await asyncio.to_thread(_first_missing, vault, copy.manifest, manifest)
+    if first is not None:
+        await _chunks(storage, vault, manifest, first)
     name = await asyncio.to_thread(vault.put_blob, copy.manifest)
     return KeptObject(listed.record_id, listed.home_member_id, tuple(listed.keeper_member_ids), name)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk, finish
-from consilium.client.commands.telling import Bar, Told, complain, facts_table
+from consilium.client.commands.telling import DONE, UNTRUE, Bar, Told, complain, facts_table
 from consilium.kernel.errors import FailedPrecondition
 
 if TYPE_CHECKING:
     from consilium.backup.restoring import Restored
+    from consilium.backup.taking import Taken
     from consilium.backup.vault import Vault
 
 Where = Annotated[str, typer.Argument(help="A folder, or s3://host:port/bucket/prefix (s3+http:// without TLS).")]
@@ -25,7 +26,8 @@ def backup(where: Where, *, key: KeyFile, settings: SettingsFile = None, as_json
     """Back your member up while it runs: its blocks up to now, and all ciphertext it keeps. Again adds what is new.
 
     Everything is sealed under the backup key before it leaves. What could open or speak is left out: shred secrets, key
-    fragments, the vote log, keys. Keep the backup key, and the member's own keys, somewhere else.
+    fragments, the vote log, keys. Keep the backup key, and the member's own keys, somewhere else. Exit code 1 when objects
+    are damaged here: they are named and left out, `consilium storage heal` mends them.
     """
 
     async def work(desk: Desk) -> Told:
@@ -34,18 +36,24 @@ def backup(where: Where, *, key: KeyFile, settings: SettingsFile = None, as_json
         vault = await asyncio.to_thread(_vault, where, key)
         with Progress(as_json=as_json) as show:
             taken = await take(desk.alliance, vault, show)
-        facts = {
-            "member": desk.settings.member_id,
-            "where": where,
-            "snapshot": taken.name,
-            "height": taken.snapshot.height,
-            "objects": taken.objects,
-            "files_added": taken.files_added,
-            "bytes_added": taken.bytes_added,
-        }
-        return Told(facts, (facts_table("Backed up", {name: str(value) for name, value in facts.items()}),))
+        return told_backup(where, taken)
 
     at_desk(Options(settings, as_json), work)
+
+
+def told_backup(where: str, taken: "Taken") -> Told:
+    """What was backed up, and the records whose objects could not be: with them it is no whole backup, but it is one."""
+    facts = {
+        "member": taken.snapshot.member_id,
+        "where": where,
+        "snapshot": taken.name,
+        "height": taken.snapshot.height,
+        "objects": taken.objects,
+        "damaged": [each.hex() for each in taken.damaged],
+        "files_added": taken.files_added,
+        "bytes_added": taken.bytes_added,
+    }
+    return Told(facts, (facts_table("Backed up", _shown(facts)),), UNTRUE if taken.damaged else DONE)
 
 
 def restore(
@@ -84,11 +92,14 @@ def restore(
             show = stack.enter_context(Progress(as_json=as_json))
             found = asyncio.run(put_back(_vault(where, key), snapshot, member, show, alone=alone))
         facts = {"member": member.ledger.member_id, "drill": drill, **_facts(found)}
-        shown = {name: ", ".join(value) if isinstance(value, list) else str(value) for name, value in facts.items()}
         title = "Would be restored" if drill else "Restored; start the services, then: consilium storage heal"
-        return Told(facts, (facts_table(title, shown),))
+        return Told(facts, (facts_table(title, _shown(facts)),))
 
     finish(Options(None, as_json), work)
+
+
+def _shown(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {name: ", ".join(value) if isinstance(value, list) else str(value) for name, value in facts.items()}
 
 
 def _facts(found: "Restored") -> dict[str, Any]:
