@@ -128,6 +128,8 @@ def test_nothing_else_passes_for_a_profile(session: Session, tmp_path: Path, dat
         Draft(Change.PARAMETERS, numbers=("colour=1",)),
         Draft(Change.PARAMETERS, numbers=("term_blocks=-1",)),
         Draft(Change.PARAMETERS, numbers=("term_blocks",)),
+        Draft(Change.PARAMETERS, numbers=("term_blocks=100,200",)),
+        Draft(Change.PARAMETERS, numbers=("term_blocks=" + "9" * 5_000,)),
     ],
 )
 def test_what_is_missing_is_named(session: Session, draft: Draft) -> None:

@@ -48,7 +48,7 @@ def noted(ahead: Outlook, voters: dict[int, list[int]], results: dict[int, list[
         for index in indexes:
             checkpoints.add(committee, index, Checkpoint(result(height), bytes(64)))
     blocks = {height: Parent(height, digest(height), 0) for height in voters}
-    attendance.harvest(log, checkpoints, 0, blocks, range(min(voters), max(voters) + 1))
+    attendance.harvest(log, checkpoints, ahead, blocks, range(min(voters), max(voters) + 1))
     return attendance
 
 
@@ -77,6 +77,14 @@ def test_who_follows_is_not_gone() -> None:
     attendance.note_result(3, result(8))
     attendance.note_result(3, replace(result(9), block_hash=bytes(32)))
     assert attendance.absences(ahead)[3] == Absence(3, 0b001)
+
+
+def test_nothing_is_noted_above_the_election_height() -> None:
+    """C6: a committee that is never relieved would note for ever what it will never report."""
+    ahead = outlook()
+    attendance = noted(ahead, {9: [0, 1, 2], 10: [0, 1, 2], 11: [0, 1, 2]})
+    longer = replace(ahead, parameters=replace(ahead.parameters, term_blocks=100))
+    assert attendance.absences(longer)[3].count == 1
 
 
 def test_a_restarted_replica_has_missed_nobody() -> None:

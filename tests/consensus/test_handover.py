@@ -20,7 +20,7 @@ from consilium.kernel.certificates import AllianceStatement, MemberSignature, Re
 from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.opening import open_batch
-from consilium.kernel.transactions import HandoverBody
+from consilium.kernel.transactions import AttendanceBody, HandoverBody
 from tests.consensus.cluster import CHAIN_ID, PARAMETERS, Cluster, Seat, make_record, signer
 from tests.consensus.promises import check_fixed_first, check_said_once
 
@@ -359,3 +359,32 @@ def test_a_proof_of_another_block_delivers_nothing() -> None:
     for tip in (None, decided, replace(decided, height=4), replace(decided, epoch=1, height=4)):
         on_decided(seat.state, tip) if tip is not None else cluster.deliver_message(PRIMARY, BACKUP, StatusReply(0, tip))
     assert (seat.height, seat.state.delivered) == (3, 3)
+
+
+# --- signs of life ---
+
+
+def signs_of_life(cluster: Cluster, name: str) -> int:
+    """How many attendances this member has had ordered."""
+    key = cluster.seats[name].state.member_signer.public_key
+    return sum(
+        isinstance(transaction.payload.body, AttendanceBody) and transaction.payload.author == key
+        for block in cluster.seats[PRIMARY].blocks
+        for data in block.batches
+        for transaction in open_batch(data, CHAIN_ID).transactions
+    )
+
+
+def test_who_was_away_half_way_shows_life_when_it_is_back() -> None:
+    """C6: a member that catches up over the middle of the term would count as silent though it is there; it says so once."""
+    cluster = Cluster(5, voters=4, parameters=replace(PARAMETERS, term_blocks=40))
+    cluster.order(18)
+    cluster.stop("member-4")
+    cluster.order(4, first=30)
+    cluster.let_pass(2 * PARAMETERS.tip_age_max_ms)
+    assert 21 < cluster.seats[PRIMARY].height < 34
+    assert signs_of_life(cluster, "member-4") == 0
+    cluster.restart("member-4")
+    cluster.catch_up("member-4", PRIMARY)
+    cluster.order(3, first=50)
+    assert signs_of_life(cluster, "member-4") == 1

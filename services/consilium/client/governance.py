@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from consilium.api.identity.v1 import identity_pb2 as pb
+from consilium.client.numbers import whole_number
 from consilium.client.remote import Alliance
 from consilium.client.session import REQUEST_ID_BYTES, Session, require
 from consilium.kernel.encoding import encode
@@ -227,10 +228,10 @@ def _numbers(draft: Draft, before: Parameters) -> ParametersAct:
     changed: dict[str, int | tuple[int, ...]] = {}
     for each in draft.numbers:
         name, _, text = each.partition("=")
-        parts = text.split(",")
-        if name not in names or not all(part.isascii() and part.isdecimal() for part in parts):
-            raise InvalidArgument("BAD_PROPOSAL", f"{each!r} is no NAME=VALUE; names: {', '.join(names)}.", "G4")
-        values = tuple(int(part) for part in parts)
+        values = tuple(number for part in text.split(",") if (number := whole_number(part)) is not None)
+        is_one = name == "seat_shares" or "," not in text
+        if name not in names or not is_one or len(values) != text.count(",") + 1:
+            raise InvalidArgument("BAD_PROPOSAL", f"{each[:80]!r} is no NAME=VALUE; names: {', '.join(names)}.", "G4")
         changed[name] = values if name == "seat_shares" else values[0]
     after = replace(before, **changed)  # type: ignore[arg-type]
     verify_parameters(after)

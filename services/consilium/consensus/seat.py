@@ -13,18 +13,17 @@ from consilium.consensus.driver import Driver, Surroundings, recovered
 from consilium.consensus.keys import ReplicaKeys
 from consilium.consensus.own_ledger import OwnLedger, Start
 from consilium.consensus.peers import Transport
+from consilium.consensus.revealing import Revealing
 from consilium.consensus.store import VoteLog
 from consilium.kernel.authoring import sign_payload
 from consilium.kernel.certificates import Committee, ResultCertificate
-from consilium.kernel.chain import Genesis, Header, Outlook
+from consilium.kernel.chain import Genesis, Header
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import ConsiliumError, NotFound, ResourceExhausted
 from consilium.kernel.executions import Execution, Standings
-from consilium.kernel.hashing import domain_hash
 from consilium.kernel.opening import OpenedTransaction, verify_author
 from consilium.kernel.recovery_reports import SignedReport, sign_report
 from consilium.kernel.signing import Signer, Verifier
-from consilium.kernel.transactions import Payload, RevealBody
 from consilium.runtime.logs import Log
 
 INLINE_SIGNATURES_MAX = 4
@@ -48,7 +47,7 @@ class Seat:
         ledger, transport, self._verifier = around
         self.identity, self.height = identity, start.height
         self.outlook, self._previous = start.outlook, (start.tip.previous_committee, start.previous_start)
-        self._keys, self._revealed_epoch = keys, -1
+        self._revealing = Revealing(identity.member_id, keys)
         self.replica = Replica(identity, start.outlook, start.tip, recovered(log, identity.chain_id))
         directory = Directory(self.replica.state.outlook, self.replica.state.previous_committee)
         surroundings = Surroundings(log, transport, ledger, self._verifier, wall_clock_ms)
@@ -89,35 +88,25 @@ class Seat:
             self._previous = (self.outlook.committee, self.outlook.epoch_start)
         self.outlook, self.height = execution.outlook, header.height
         self.driver.executed(execution.result, header, execution.commit, execution.outlook)
+        self._reveal()
 
     def certified(self, certificate: ResultCertificate) -> None:
         """A height became final; block sync may have brought it."""
         self.driver.certified(certificate)
 
     def told(self, standings: Standings) -> None:
-        """As a delegate, hand in the next preimage of the hash chain, once an epoch and before the draw (C6).
+        """The members stand otherwise; perhaps a reveal is due (C6)."""
+        self._revealing.told(standings)
+        self._reveal()
 
-        Asked when standings come, for only they tell what was revealed already: the preimage after that is next epoch's.
-        """
-        outlook, me = self.outlook, self.identity.member_id
-        own = next((each for each in standings.members if each.profile.member_id == me), None)
-        is_due = outlook.committee.index_of(me) is not None and outlook.next_committee is None
-        if own is None or not is_due or me in standings.revealed or standings.epoch != outlook.epoch:
-            return
-        if self._revealed_epoch == outlook.epoch:
-            return
+    def _reveal(self) -> None:
+        """Hand in the reveal that is due; if that fails, it is due again later."""
         try:
-            self.driver.submit([self._reveal(outlook, own.reveal_anchor)])
-            self._revealed_epoch = outlook.epoch
+            payload = self._revealing.due(self.outlook, self.height, self.member_signer)
+            if payload is not None:
+                self.driver.submit([sign_payload(payload, self.member_signer, self.identity.chain_id)])
         except ConsiliumError as error:
-            _log.write(logging.ERROR, "not_revealed", error, epoch=outlook.epoch)
-
-    def _reveal(self, outlook: Outlook, anchor: bytes) -> bytes:
-        body = RevealBody(outlook.epoch, self._keys.preimage_of(anchor))
-        request_id = domain_hash("consilium.reveal", body.preimage)[:16]
-        signer = self.member_signer
-        payload = Payload(signer.public_key, request_id, self.height + outlook.parameters.term_blocks, body)
-        return sign_payload(payload, signer, self.identity.chain_id)
+            _log.write(logging.ERROR, "not_revealed", error, epoch=self.outlook.epoch)
 
     # --- reading ---
 

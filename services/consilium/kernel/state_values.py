@@ -34,7 +34,7 @@ PROPOSALS_MAX = 64
 
 
 class MemberStatus(IntEnum):
-    """Where a member stands; only an active one endorses, registers, holds and is drawn."""
+    """Where a member stands; only an active one registers, holds and is drawn."""
 
     ACTIVE = 1
     SUSPENDED = 2

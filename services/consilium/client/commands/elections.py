@@ -8,6 +8,7 @@ import typer
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk
 from consilium.client.commands.telling import Told, examples, facts_table, styled, table, verbs
 from consilium.client.keys import read_member_key
+from consilium.client.numbers import whole_number
 from consilium.client.session import require
 from consilium.kernel.election import SCORE_MIN, TERMS_RUNNING_MAX, stratum_of
 from consilium.kernel.errors import InvalidArgument
@@ -105,7 +106,8 @@ def conduct_facts(member: MemberState, epoch: int) -> dict[str, Any]:
 
 def _points(text: str) -> Points:
     """Raises InvalidArgument: BAD_POINTS."""
-    name, _, number = text.rpartition("=")
-    if not name or not number.isascii() or not number.isdecimal():
-        raise InvalidArgument("BAD_POINTS", f"{text!r} is not MEMBER=POINTS, as in 3B=2.", "C6")
-    return Points(name, int(number))
+    name, _, digits = text.rpartition("=")
+    points = whole_number(digits)
+    if not name or points is None:
+        raise InvalidArgument("BAD_POINTS", f"{text[:80]!r} is not MEMBER=POINTS, as in 3B=2.", "C6")
+    return Points(name, points)

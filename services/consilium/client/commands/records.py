@@ -35,6 +35,7 @@ from consilium.client.commands.telling import (
 )
 from consilium.client.keys import RecipientKeys
 from consilium.client.notebook import KeptRecord
+from consilium.client.numbers import whole_number
 from consilium.client.outgoing import length_of
 from consilium.client.private_files import private_in_progress
 from consilium.client.recipient import OpenedRecord
@@ -238,10 +239,10 @@ def _request_facts(paper: Reference, opened: OpenedRecord) -> dict[str, Any]:
 
 def _range(text: str) -> tuple[int, int]:
     """The offset and the length that first-last means. Raises InvalidArgument: BAD_RANGE."""
-    first, _, last = text.partition("-")
-    if not (first.isdecimal() and last.isdecimal()) or int(first) > int(last):
-        raise InvalidArgument("BAD_RANGE", f"{text!r} is no range: first-last, as in 0-1023.")
-    return int(first), int(last) - int(first) + 1
+    first, last = [whole_number(each) for each in (text.partition("-")[0], text.partition("-")[2])]
+    if first is None or last is None or first > last:
+        raise InvalidArgument("BAD_RANGE", f"{text[:80]!r} is no range: first-last, as in 0-1023.")
+    return first, last - first + 1
 
 
 async def _fetched(

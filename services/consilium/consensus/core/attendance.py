@@ -24,6 +24,7 @@ class Attendance:
 
     def __init__(self) -> None:
         self.is_reported = False
+        """Whether this replica has said in this epoch what it has to: what it missed of all, or that it is there."""
         self.left_views: list[LeftViewBody] = []
         """Proofs of views that were left, of those this replica opened the next after; not handed in yet."""
         self._voted: dict[int, int] = {}
@@ -31,12 +32,16 @@ class Attendance:
         self._hashes: dict[int, bytes] = {}
 
     def harvest(
-        self, log: MessageLog, results: Checkpoints, epoch: int, blocks: Mapping[int, Parent], heights: range
+        self, log: MessageLog, results: Checkpoints, outlook: Outlook, blocks: Mapping[int, Parent], heights: range
     ) -> None:
-        """Note the votes and results on the executed blocks of these heights, before the logs forget them."""
+        """Note the votes and results on the executed blocks of these heights, before the logs forget them.
+
+        Nothing above the election height, which nobody asks for: without a handover an epoch may last for ever.
+        """
+        epoch = outlook.epoch
         for height in heights:
             block = blocks.get(height)
-            if block is not None:
+            if block is not None and height <= outlook.election_height:
                 self._voted[height] = log.voters(height, block.hash)
                 self._followed[height] = results.signers(height, epoch, block.hash)
                 self._hashes[height] = block.hash

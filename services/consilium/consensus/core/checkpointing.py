@@ -172,7 +172,7 @@ def adopt(state: State, certificate: ResultCertificate) -> None:
     height = certificate.result.height
     if height > state.stable_height:
         heights = range(state.low + 1, height + 1)
-        state.attendance.harvest(state.log, state.checkpoints, state.outlook.epoch, state.blocks, heights)
+        state.attendance.harvest(state.log, state.checkpoints, state.outlook, state.blocks, heights)
         state.attendance.forget(height - 2 * state.parameters.window_blocks)
         state.stable, state.stable_height = certificate, height
         state.log.truncate(height)

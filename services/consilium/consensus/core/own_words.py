@@ -32,9 +32,15 @@ def report_attendance(state: State) -> None:
 
 
 def show_life(state: State, header: Header) -> None:
-    """As a member without a vote, say half-way through the term that this one is there; not while catching up (C6)."""
-    outlook, is_fresh = state.outlook, state.now_ms - header.time_ms <= state.parameters.tip_age_max_ms
-    if state.index is None and is_fresh and header.height == outlook.epoch_start + state.parameters.term_blocks // 2:
+    """As a member without a vote, say once, from half-way through the term on, that this one is there (C6).
+
+    Not while catching up: only when that is done is it there.
+    """
+    outlook, attendance = state.outlook, state.attendance
+    is_fresh = state.now_ms - header.time_ms <= state.parameters.tip_age_max_ms
+    is_due = header.height >= outlook.epoch_start + state.parameters.term_blocks // 2
+    if state.index is None and is_fresh and is_due and not attendance.is_reported:
+        attendance.is_reported = True
         submit_own(state, AttendanceBody(outlook.epoch, ()))
 
 
