@@ -32,7 +32,7 @@ DISKS = ("sync error", "disk full")
 AMNESIA = ("lost log", "wiped disk", "bit rot", "misdirected write", "restored")
 """What makes a replica forget or contradict itself: it counts among the f until it has found its way back (C5)."""
 UNDRAWN = ("lost ledger",)
-"""Not drawn yet: a replica whose ledger alone is lost starts in an epoch below its vote log's, and forgets it (S13)."""
+"""Not drawn yet: a replica whose ledger alone is lost starts in an epoch below its vote log's, and is silent (C5, S13)."""
 CLOCKS = ("clock jump", "clock back")
 """What befalls clocks at one moment."""
 HABITS = ("half", "victim", "silent", "proposals", "selective", "slow")
