@@ -27,7 +27,7 @@ from tests.consensus.by_hand import (
     sign_new_view,
     sign_vote,
 )
-from tests.consensus.cluster import PARAMETERS, Cluster, Seat, isolated, make_record
+from tests.consensus.cluster import GENESIS_MS, PARAMETERS, Cluster, Seat, isolated, make_record
 
 PRIMARY, BACKUP, SECOND, THIRD = (f"member-{index}" for index in range(4))
 
@@ -293,6 +293,17 @@ def test_an_alarm_that_rings_early_is_set_again() -> None:
     cluster.ring(BACKUP, Timer.PROGRESS)
     assert backup.state.view == 0
     assert SetTimer(Timer.PROGRESS, 3) in backup.effects
+
+
+def test_a_clock_that_is_set_back_gives_nobody_more_time() -> None:
+    """C2: what has been waited has been waited; the view of a dead primary is left within the time-out all the same."""
+    cluster = Cluster()
+    cluster.stop(PRIMARY)
+    backup = cluster.seats[BACKUP]
+    due = backup.alarms[Timer.PROGRESS]
+    cluster.now_ms -= 600_000
+    cluster.ring(BACKUP, Timer.RESEND)
+    assert backup.alarms[Timer.PROGRESS] - cluster.now_ms <= due - GENESIS_MS
 
 
 def test_delegates_scattered_over_three_views_come_together() -> None:

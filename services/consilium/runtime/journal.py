@@ -70,6 +70,7 @@ class Journal:
             if disk.exists(path):
                 disk.rename(path, beside(path, "lost"))
             journal._replace(records, 0)
+            journal._settle_mark()
         except BaseException:
             journal.close()
             raise
@@ -203,6 +204,14 @@ class Journal:
             self._note_synced(self._length, self._chain)
         except OSError as error:
             self._fail(ResourceExhausted, "WRITE_FAILED", error)
+
+    def _settle_mark(self) -> None:
+        """Marks are not synced, as an old one is only behind. That of another journal would speak against this one."""
+        try:
+            if self._mark is not None:
+                self._mark.sync()
+        except OSError as error:
+            self._fail(DataLoss, "SYNC_FAILED", error)
 
     def _write_fresh(self, data: bytes) -> File:
         """The file that now stands at the journal's path, holding `data`, all durable."""

@@ -43,7 +43,7 @@ def on_pre_prepare(state: State, message: PrePrepare, batches: Sequence[OpenedBa
     current = state.entered and vote.view == state.view and vote.epoch == state.outlook.epoch
     if not current or not state.low < vote.height <= state.high or state.log.slot(vote.height, vote.view):
         return
-    judge_time(header, state.now_ms, state.parameters.clock_skew_max_ms)
+    judge_time(header, state.wall_ms, state.parameters.clock_skew_max_ms)
     if vote.height > state.tip.height:
         _take_along(state, message, header, batches)
     slot = Slot(vote.view, header, message.header, vote.digest, message.signed.signature, proposed_again=False)
@@ -262,7 +262,7 @@ def _pre_prepare(state: State, parent: Parent, entries: Sequence[Entry]) -> None
     """Sign and send one proposal, durable first."""
     identity, opened = state.identity, [entry.opened for entry in entries]
     commits = _parent_commits(state, parent.height)
-    header = make_header(state.outlook, parent, opened, state.now_ms, commits, identity.chain_id)
+    header = make_header(state.outlook, parent, opened, state.wall_ms, commits, identity.chain_id)
     header_bytes = encode(header, identity.chain_id)
     digest = sha256(header_bytes)
     signed = state.sign_vote(Phase.PRE_PREPARE, header.height, digest)

@@ -37,7 +37,7 @@ def show_life(state: State, header: Header) -> None:
     Not while catching up: only when that is done is it there.
     """
     outlook, attendance = state.outlook, state.attendance
-    is_fresh = state.now_ms - header.time_ms <= state.parameters.tip_age_max_ms
+    is_fresh = state.wall_ms - header.time_ms <= state.parameters.tip_age_max_ms
     is_due = header.height >= outlook.epoch_start + state.parameters.term_blocks // 2
     if state.index is None and is_fresh and is_due and not attendance.is_reported:
         attendance.is_reported = True

@@ -58,7 +58,7 @@ class Replica:
     def start(self, now_ms: int) -> list[Effect]:
         """The first effects after a start or restart: alarms, and what may have been lost with the last session."""
         state = self.state
-        state.now_ms = state.progress_at = state.view_entered_at = now_ms
+        state.now_ms = state.wall_ms = state.progress_at = state.view_entered_at = now_ms
         state.height_at_resend = state.tip.height
         checkpointing.sign_tip(state)
         resending.resend(state)
@@ -67,7 +67,8 @@ class Replica:
 
     def step(self, event: Input) -> list[Effect]:
         """Take one input. What a peer did wrong leaves no trace but `state.refusals`, for the shell to count."""
-        self.state.now_ms, self.state.refusals = event.now_ms, []
+        self.state.tell_time(event.now_ms)
+        self.state.refusals = []
         try:
             match event:
                 case Received():

@@ -47,6 +47,8 @@ class State:
     calls: ViewChanges
     turnover: Turnover
     now_ms: int = 0
+    """This replica's own time, which only goes forward: what it waits by (C2). `wall_ms` is what its clock says, for L7."""
+    wall_ms: int = 0
     view: int = 0
     entered: bool = True
     stable: ResultCertificate | None = None
@@ -151,6 +153,11 @@ class State:
         """The high watermark, always below a height whose rules this build does not know (G5)."""
         high, stops_at = self.low + self.parameters.window_blocks, self.outlook.stops_at
         return high if stops_at is None else min(high, stops_at - 1)
+
+    def tell_time(self, wall_ms: int) -> None:
+        """Go forward with the clock; one that is set back takes none of the time back that has been waited (C2)."""
+        self.now_ms += max(0, wall_ms - self.wall_ms)
+        self.wall_ms = wall_ms
 
     def timeout_ms(self) -> int:
         """How long to wait for progress: doubled at every failed view, up to the cap (C2)."""
