@@ -10,6 +10,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11
 GO ?= go
 MVN ?= mvn
 JAVA ?= java
+# Tests start Cassandra with it.
+export JAVA
 BIN := .venv/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SEEDS ?= 100
@@ -120,6 +122,8 @@ tools-there:
 	@missing=""; \
 	command -v "$(PYTHON)" >/dev/null || missing="CPython 3.11"; \
 	"$(JAVA)" -version 2>&1 | grep -q '"17\.' || missing="$${missing:+$$missing and }Java 17"; \
+	for each in setpriv unshare mount fallocate; do \
+	  command -v $$each >/dev/null || missing="$${missing:+$$missing and }$$each (util-linux)"; done; \
 	[ -d "$(CASSANDRA)" ] || command -v "$(MVN)" >/dev/null || missing="$${missing:+$$missing and }Maven 3"; \
 	[ -x "$(BUF)" ] || command -v "$(GO)" >/dev/null || missing="$${missing:+$$missing and }Go 1.26.7 or newer"; \
 	[ -z "$$missing" ] || { echo "make test needs $$missing, not found on the PATH." >&2; exit 2; }
@@ -159,13 +163,15 @@ $(BUF):
 	cd tools && $(GO) build -o "$(BUF)" github.com/bufbuild/buf/cmd/buf
 
 # The jars are resolved once for all checkouts; every file is compared with its pinned hash each time it is named here.
-$(RING): tools/cassandra/pom.xml tools/cassandra/jars.sha256
+# Who emptied the cache has them fetched again; of two checkouts that fetch at once the first one's stay.
+.PHONY: fetch-again
+$(RING): tools/cassandra/pom.xml tools/cassandra/jars.sha256 $(if $(wildcard $(CASSANDRA)/.),,fetch-again)
 	@[ -d "$(CASSANDRA)" ] || command -v "$(MVN)" >/dev/null || \
 	  { echo "Maven 3 is missing: it fetches Cassandra, which tests start; on Debian and Ubuntu install maven." >&2; exit 2; }
 	@[ -d "$(CASSANDRA)" ] || { echo "fetching Cassandra $(CASSANDRA_VERSION) into $(CASSANDRA) (once)"; \
-	  part="$(CASSANDRA).$$$$"; mkdir -p "$(CACHE)"; \
+	  part="$(CASSANDRA).$$$$"; mkdir -p "$(CACHE)"; trap 'rm -rf "$$part"' EXIT; \
 	  "$(MVN)" --quiet --batch-mode --strict-checksums --file tools/cassandra/pom.xml dependency:copy-dependencies \
-	    -DoutputDirectory="$$part"; mv -T "$$part" "$(CASSANDRA)"; }
+	    -DoutputDirectory="$$part"; mv -T "$$part" "$(CASSANDRA)" 2>/dev/null || [ -d "$(CASSANDRA)" ]; }
 	@cd "$(CASSANDRA)" && sha256sum --check --quiet --strict "$(CURDIR)/tools/cassandra/jars.sha256" || \
 	  { echo "$(CASSANDRA) is not what tools/cassandra/jars.sha256 says: remove it and try again." >&2; exit 2; }
 	@mkdir -p build && echo "$(CASSANDRA)" > $@

@@ -23,6 +23,10 @@ settings.register_profile("house", derandomize=True, deadline=None, database=Non
 settings.load_profile("house")
 
 
+RING_S = 900
+"""How many seconds a test may take that uses the ring, its start included."""
+
+
 class LeftOut:
     """Collects what a run did not run: skipped, expected to fail, or deselected tests."""
 
@@ -72,6 +76,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Watches for what is left out when the run is meant to be whole."""
     if config.getoption("--whole"):
         config.pluginmanager.register(LeftOut(), "left-out")
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Gives time to whoever may be the first to want the ring: pytest-timeout counts what fixtures take."""
+    for each in items:
+        if "ring" in getattr(each, "fixturenames", ()):
+            each.add_marker(pytest.mark.timeout(RING_S))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ waiting for a gossip that has nobody else to hear. The kernel ends the process w
 from __future__ import annotations
 
 import ipaddress
+import os
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from tests.runtime.authority import Authority
 ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / "build" / "cassandra.path"
 """Holds the folder of the jars; `make cassandra` writes it."""
+JAVA = os.environ.get("JAVA", "java")  # noqa: TID251  the Makefile's, which has looked at its version
 CQL_PORT = 9042
 START_S_MAX = 280
 HEAP_MIB = 320
@@ -64,7 +66,9 @@ LOGBACK = """<configuration>
 def jars() -> Path:
     """The folder of the jars. Fails with what to do when they were never fetched."""
     assert JARS.exists(), f"{JARS} is missing: run `make cassandra` first, which needs Maven and Java 17."
-    return Path(JARS.read_text().strip())
+    found = Path(JARS.read_text().strip())
+    assert found.is_dir(), f"{found} is gone: run `make cassandra` again."
+    return found
 
 
 @dataclass
@@ -146,7 +150,7 @@ class Instance:
         """Start the process; it does not answer yet. A start from before is told apart by nothing: look at the port."""
         out = (self.folder / "stdout").open("ab")
         command = [
-            "setpriv", "--pdeathsig", "KILL", "java", *JVM, *self.jvm,
+            "setpriv", "--pdeathsig", "KILL", JAVA, *JVM, *self.jvm,
             f"-XX:ErrorFile={self.folder}/hs_err_pid%p.log",
             f"-Dcassandra.config=file://{self.folder}/cassandra.yaml",
             f"-Dcassandra.storagedir={self.data or self.folder}",

@@ -124,7 +124,7 @@ class CassandraPlace(Place):
         self.database.run(self.database.prepare(OVERWRITE), found.written + 1, edit(row.chunk), *key)
 
 
-@pytest.fixture(params=["memory", "embedded", pytest.param("cassandra", marks=pytest.mark.slow)])
+@pytest.fixture(params=["memory", "embedded", pytest.param("cassandra", marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "cassandra":
         return CassandraPlace(request.getfixturevalue("keyspace"))
