@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
 Given = ParamSpec("Given")
@@ -46,3 +48,19 @@ async def ahead(made: Iterator[Item]) -> AsyncGenerator[Item, None]:
             yield item
     finally:
         await asyncio.wait([making])  # the thread uses files until then
+
+
+async def some_ahead(making: Iterator[Coroutine[Any, Any, Item]], count: int) -> AsyncGenerator[Item, None]:
+    """What pieces of work give, in their order, `count` of them under way or waiting to be used; raises what one raises."""
+    under_way = deque[asyncio.Future[Item]]()
+    try:
+        while True:
+            under_way.extend(asyncio.ensure_future(each) for each in islice(making, count - len(under_way)))
+            if not under_way:
+                return
+            yield await under_way[0]
+            under_way.popleft()
+    finally:
+        for each in under_way:
+            each.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)

@@ -50,7 +50,7 @@ from consilium.kernel.umbral import Sealed
 from consilium.runtime.names import PeerIdentity, Role
 from consilium.runtime.proven_ledger import LedgerReader, contradiction
 from consilium.runtime.shreddable import ShreddableRows
-from consilium.runtime.threads import run_to_end
+from consilium.runtime.threads import run_to_end, some_ahead
 from consilium.storage.core.copies import copy_order
 from consilium.storage.core.escrow import seal_escrow
 from consilium.storage.core.manifest import check_manifest, chunks_of_range, ciphertext_bytes
@@ -63,6 +63,8 @@ from consilium.storage.store import ObjectStore
 
 INTAKE_CHUNKS = 4
 """How many chunks of a stream may be on their way to the disk."""
+READ_AHEAD = 4
+"""How many chunks of a stream are read, or held, at once: from a database one after the other takes its way each time."""
 RECHECK_S = 5.0
 """How often, in seconds, a running read asks again whether its grant stands."""
 OWN_MANIFEST_S = 3.0
@@ -374,11 +376,17 @@ class Driver:
         else:
             manifest = await self._manifest_to_repair(record_id, caller)
         checked_s = time.monotonic()
-        for index in chunks_of_range(manifest, offset, length or ciphertext_bytes(manifest)):
-            if request_hash and time.monotonic() - checked_s > RECHECK_S:
-                await self.permit(record_id, request_hash, caller)
-                checked_s = time.monotonic()
-            yield index, await self.read_chunk(record_id, index, repair=bool(request_hash))
+        wanted = chunks_of_range(manifest, offset, length or ciphertext_bytes(manifest))
+        reading = (self._numbered(record_id, index, repair=bool(request_hash)) for index in wanted)
+        async with contextlib.aclosing(some_ahead(reading, READ_AHEAD)) as chunks:
+            async for numbered in chunks:
+                if request_hash and time.monotonic() - checked_s > RECHECK_S:
+                    await self.permit(record_id, request_hash, caller)
+                    checked_s = time.monotonic()
+                yield numbered
+
+    async def _numbered(self, record_id: bytes, index: int, *, repair: bool) -> tuple[int, bytes]:
+        return index, await self.read_chunk(record_id, index, repair=repair)
 
     async def read_chunk(self, record_id: bytes, index: int, *, repair: bool) -> bytes:
         """One chunk, verified; with `repair` a damaged one is healed first. Raises DataLoss."""
