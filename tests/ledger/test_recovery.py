@@ -11,7 +11,7 @@ from consilium.kernel.errors import BadSignature, Conflict, DataLoss, FailedPrec
 from consilium.kernel.hashing import sha256
 from consilium.kernel.light_client import Hop, TrustedHistory, decode_hop
 from consilium.kernel.recovery import RecoveryCertificate, RecoveryStatement
-from consilium.kernel.transactions import Grade, MemberAct, MemberAction
+from consilium.kernel.transactions import Grade, MemberAct, MemberAction, UpgradeAct
 from consilium.ledger.core.acceptance import Tip
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import Append, Appended, Blocks, BlockSync, PeerTip, SentBlock
@@ -109,6 +109,12 @@ def test_the_epoch_ends_with_the_prepared_block_and_the_next_has_the_drawn_commi
     assert not set(world.lost) & {*seated, *electors}
     assert len(electors) == 5
     assert world.chain.last_height_of(0) == 4
+
+
+def test_an_adopted_upgrade_outlives_the_recovery(world: World) -> None:
+    """C10, G5: the height from which other rules count is not forgotten with the epoch."""
+    outlook = replace(world.chain.tip.outlook, upgrade=UpgradeAct(2, 1_000))
+    assert recovered(outlook, world.statement()).stops_at == 1_000
 
 
 def test_the_epoch_that_was_opened_goes_on_and_hands_over(world: World) -> None:

@@ -152,7 +152,7 @@ class Outlook:
 
 
 def recovered(outlook: Outlook, statement: RecoveryStatement) -> Outlook:
-    """The epoch that a recovery opens, with the numbers of the one that it ends (C10)."""
+    """The epoch that a recovery opens, with the numbers of the one that it ends, and what it had adopted (C10, G5)."""
     return Outlook(
         statement.epoch + 1,
         statement.last_height + 1,
@@ -161,4 +161,5 @@ def recovered(outlook: Outlook, statement: RecoveryStatement) -> Outlook:
         statement.mix,
         statement.successors(outlook.electorate),
         outlook.parameters,
+        outlook.upgrade,
     )

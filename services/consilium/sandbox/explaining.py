@@ -81,22 +81,28 @@ def find_draw(genesis: Genesis, blocks: Iterable[CertifiedBlock], epoch: int, ve
     start = _snapshot(chain)
     if epoch == 0:
         return Draw(0, start, FIRST_MIX, (), None)
-    reveals: list[tuple[str, bytes]] = []
+    drawn, reveals = None, list[tuple[str, bytes]]()
     for block in blocks:
-        is_drawn = chain.tip.outlook.next_committee is not None
-        header = decode(Header, block.header, chain.chain_id)
-        if chain.tip.outlook.epoch == epoch - 1 and is_drawn:
+        header, recovery = decode(Header, block.header, chain.chain_id), block.recovery
+        if recovery is not None and recovery.statement.epoch == epoch - 1:
+            return _recovered(start, recovery, header)
+        if drawn is not None and header.epoch == epoch:
+            break
+        if drawn is None and chain.tip.outlook.epoch == epoch - 1 and chain.tip.outlook.next_committee is not None:
             named = (header.height, header.next_committee_hash)
             left = replace(start, candidates=chain.candidates)
-            return Draw(epoch, left, start.outlook.election_mix, tuple(reveals), named)
-        if block.recovery is not None and header.epoch == epoch:
-            return _recovered(start, block.recovery, header)
+            drawn = Draw(epoch, left, start.outlook.election_mix, tuple(reveals), named)
+        if drawn is not None:  # nothing more has to be executed; but a recovery may still come and put another in its place
+            continue
         outcome = _appended(chain, block)
-        if chain.tip.outlook.epoch != header.epoch:
+        if chain.tip.outlook.epoch != start.outlook.epoch:
             start, reveals = _snapshot(chain), []
-        else:
+        if chain.tip.outlook.epoch == header.epoch:
             reveals += _reveals(chain, block, outcome)
-    raise NotFound("NOT_DRAWN", f"The blocks end at {chain.height}, before the committee of epoch {epoch} is named.", "C6")
+    if drawn is None:
+        told = f"The blocks end at {chain.height}, before the committee of epoch {epoch} is named."
+        raise NotFound("NOT_DRAWN", told, "C6")
+    return drawn
 
 
 def _recovered(start: Snapshot, recovery: RecoveryCertificate, header: Header) -> Draw:
