@@ -7,7 +7,7 @@ its owner's name, so a test that fails once fails always. `Alliance` signs, `Scr
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from consilium.kernel.authoring import sign_payload
@@ -30,12 +30,14 @@ from consilium.kernel.chain import (
     Genesis,
     Header,
     batch_statement,
+    recovered,
 )
 from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import OpenedTransaction, open_batch, open_transaction, transaction_root
 from consilium.kernel.parameters import Parameters
+from consilium.kernel.recovery import RecoveryCertificate, RecoveryStatement
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.kernel.transactions import (
     BallotBody,
@@ -273,6 +275,24 @@ class Scribe:
         """Go on to the term's end and hand over to the next committee (C7)."""
         self.write_until(self.chain.tip.outlook.term_end)
         self.write(self.handover())
+
+    def recover(self) -> RecoveryCertificate:
+        """End the epoch at the tip because two delegates are lost, and append the first block of the next (C10)."""
+        chain, tip = self.chain, self.chain.tip
+        ahead = tip.outlook
+        lost = tuple(sorted(each.member_id for each in ahead.committee.delegates[2:4]))
+        is_empty = tip.height < ahead.epoch_start
+        ended_by, commit = (ZERO_DIGEST, None) if is_empty else (tip.block_hash, chain.block(tip.height).commit)
+        statement = RecoveryStatement(ahead.epoch, tip.height, ended_by, (), lost, *chain.draw_recovery(lost))
+        names = sorted(each.member_id for each in ahead.electorate.electors)
+        message = encode(statement, chain.chain_id)
+        signatures = tuple(MemberSignature(name, self.alliance.keys[name].member.sign(message)) for name in names)
+        recovery = RecoveryCertificate(statement, commit, (), signatures)
+        following = replace(tip, outlook=recovered(ahead, statement))
+        block = replace(make_block(self.alliance, following, []), recovery=recovery)
+        chain.append_block(block)
+        self.blocks.append(block)
+        return recovery
 
 
 def record_body(name: str, holder: str = "anshan", owner_commitment: bytes = ZERO_DIGEST) -> RecordBody:

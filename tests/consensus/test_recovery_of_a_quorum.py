@@ -6,7 +6,16 @@ from dataclasses import replace
 import pytest
 
 from consilium.consensus.core.events import RecoverySigned, StopAsked, Timer
-from consilium.consensus.core.messages import Commit, Message, NewView, Prepare, PrePrepare, SignedViewChange
+from consilium.consensus.core.messages import (
+    AllianceVote,
+    Checkpoint,
+    Commit,
+    Message,
+    NewView,
+    Prepare,
+    PrePrepare,
+    SignedViewChange,
+)
 from consilium.consensus.core.recovering import report
 from consilium.kernel.certificates import Committee, MemberSignature
 from consilium.kernel.encoding import encode
@@ -74,8 +83,8 @@ def recover(cluster: Cluster) -> RecoveryCertificate:
 
 
 def voted(seat: Seat, start: int = 0) -> list[Message]:
-    """What a replica said as a delegate, from its so-many-th message on."""
-    kinds = PrePrepare | Prepare | Commit | SignedViewChange | NewView
+    """What a replica said as a delegate or elector, from its so-many-th message on."""
+    kinds = PrePrepare | Prepare | Commit | Checkpoint | AllianceVote | SignedViewChange | NewView
     return [message for _, message in seat.sent[start:] if isinstance(message, kinds)]
 
 
@@ -175,6 +184,33 @@ def test_a_stopped_replica_says_nothing_more_in_its_epoch() -> None:
     cluster.heal(20_000)
     assert voted(again) == []
     assert cluster.seats[NAMES[0]].height >= 7, "the three others are a quorum"
+
+
+def test_a_stopped_replica_repeats_no_result() -> None:
+    """C10: a result that it said before it stopped it does not say again, by the beat or after a restart."""
+    cluster = alliance()
+    cluster.arrives = lambda _sender, _to, message: not isinstance(message, Checkpoint)
+    cluster.order(3)
+    stop(cluster, [NAMES[1]])
+    start = len(cluster.seats[NAMES[1]].sent)
+    cluster.let_pass(5_000)
+    assert voted(cluster.seats[NAMES[1]], start) == []
+    again = cluster.restart(NAMES[1])
+    cluster.let_pass(5_000)
+    assert voted(again) == []
+
+
+def test_a_stopped_replica_does_not_sign_the_end_of_the_term() -> None:
+    """C7, C10: else its epoch could end by a handover and by a recovery."""
+    cluster = Cluster(7, voters=4, parameters=replace(PARAMETERS, term_blocks=6))
+    cluster.order(3)
+    stop(cluster, [NAMES[1]])
+    start = len(cluster.seats[NAMES[1]].sent)
+    cluster.order(3, first=10)
+    cluster.heal(1_000)
+    said = cluster.seats[NAMES[1]].sent[start:]
+    assert cluster.seats[NAMES[1]].height >= 6
+    assert not [message for _, message in said if isinstance(message, AllianceVote) and message.result.epoch == 0]
 
 
 def test_once_f_plus_1_have_stopped_the_old_committee_commits_nothing() -> None:

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consilium.client import cli
-from consilium.kernel.certificates import MemberSignature
-from consilium.kernel.chain import CertifiedBlock, Header, recovered
+from consilium.kernel.chain import Header
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import NotFound
-from consilium.kernel.recovery import RecoveryCertificate, RecoveryStatement
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Grade, GradeAct, Points, VoteBody
 from consilium.sandbox.explaining import explain
 from consilium.sandbox.exporting import new_export
-from tests.alliance import GRADES, PARAMETERS, Alliance, Scribe, make_header
+from tests.alliance import GRADES, PARAMETERS, Alliance, Scribe
 from tests.kernel import recomputed_election as text
 
 if TYPE_CHECKING:
@@ -100,29 +98,12 @@ def test_an_election_that_is_not_drawn_yet(scribe: Scribe) -> None:
     assert caught.value.reason == "NOT_DRAWN"
 
 
-def opened_by_recovery(scribe: Scribe) -> CertifiedBlock:
-    """The first block of the epoch that follows when two delegates are lost at the tip (C10)."""
-    chain, alliance = scribe.chain, scribe.alliance
-    tip = chain.tip
-    lost = tuple(sorted(each.member_id for each in tip.outlook.committee.delegates[2:4]))
-    statement = RecoveryStatement(0, tip.height, tip.block_hash, (), lost, *chain.draw_recovery(lost))
-    message = encode(statement, chain.chain_id)
-    names = sorted(each.member_id for each in tip.outlook.electorate.electors)
-    signatures = tuple(MemberSignature(name, alliance.keys[name].member.sign(message)) for name in names)
-    recovery = RecoveryCertificate(statement, chain.block(tip.height).commit, (), signatures)
-    following = replace(tip, outlook=recovered(tip.outlook, statement))
-    header = make_header(alliance, following, [])
-    commit = alliance.commit(statement.next_committee, header)
-    return CertifiedBlock(encode(header, chain.chain_id), (), commit, recovery)
-
-
 @pytest.mark.parametrize("height", [4, 9, 10, 12], ids=["before-the-draw", "at-the-draw", "at-the-terms-end", "overdue"])
 def test_a_recovery_takes_the_place_of_the_draw(height: int) -> None:
     """C6, C10: the committee told is the one that sits, and so is that of the epoch after it."""
     scribe = Scribe(Alliance.founded(EIGHT, replace(PARAMETERS, committee_target=4)))
     scribe.write_until(height)
-    scribe.blocks.append(opened_by_recovery(scribe))
-    scribe.chain.append_block(scribe.blocks[-1])
+    scribe.recover()
     outlook = scribe.chain.tip.outlook
     told = explain(scribe.alliance.genesis, scribe.blocks, 1, Ed25519Verifier())
     assert (told.code, told.facts["agrees"]) == (0, True)

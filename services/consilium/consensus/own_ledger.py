@@ -138,11 +138,19 @@ class OwnLedger:
         return (await self._execution(outlook.term_end)).result
 
     async def _previous(self, outlook: Outlook) -> tuple[Committee | None, int]:
-        """The committee of the epoch before and its first height: as they stood before that epoch's last block."""
+        """The committee of the epoch before and its first height: as they stood before the block that handed over.
+
+        A recovery has no such block: the epoch before, be it without any block, is still ahead at the last one (C10).
+        """
         if outlook.epoch == 0:
             return None, 0
-        before = (await self._execution(outlook.epoch_start - 2)).outlook
+        before = await self._outlook_at(outlook.epoch_start - 1)
+        if before.epoch == outlook.epoch:
+            before = await self._outlook_at(outlook.epoch_start - 2)
         return before.committee, before.epoch_start
+
+    async def _outlook_at(self, height: int) -> Outlook:
+        return (await self._execution(height)).outlook if height else first_outlook(self._genesis)
 
     async def _execution(self, height: int) -> Execution:
         (found,) = [each async for each in self._executions(height, height)]

@@ -30,8 +30,8 @@ def replica_state(seat: Seat, links: Links, now_ms: int) -> pb.GetReplicaStateRe
 
 def doing(state: State) -> "pb.ReplicaState.ValueType":
     """What the replica is doing."""
-    if state.silence is not None:
-        return pb.REPLICA_STATE_SILENT
+    if state.has_stopped or state.silence is not None:
+        return pb.REPLICA_STATE_STOPPED if state.has_stopped else pb.REPLICA_STATE_SILENT
     if state.index is None:
         return pb.REPLICA_STATE_FOLLOWING
     if state.stable_height > state.tip.height:
@@ -65,7 +65,9 @@ def missing_votes(state: State) -> list[int]:
 
 
 def diagnosis(state: State, links: Links, missing: list[int], now_ms: int) -> str:
-    """Whom a stall is about; empty while blocks go on, or nothing waits."""
+    """Whom a stall is about, or that this replica has stopped (C10); empty while blocks go on, or nothing waits."""
+    if state.has_stopped:
+        return f"Stopped for good in epoch {state.outlook.epoch}; a recovery opens the next: `consilium recovery status`."
     waited_ms = now_ms - max(state.progress_at, state.view_entered_at)
     if waited_ms < state.parameters.view_timeout_ms or not (waiting(state) or missing or not state.entered):
         return ""

@@ -95,7 +95,7 @@ def _certify_what_was_left(state: State) -> None:
 def sign_tip(state: State) -> None:
     """After a restart, say again what the last executed block gave; the words are the same as before."""
     result = state.results.get(state.tip.height)
-    if result is None or state.silence is not None:
+    if result is None or state.silence is not None or state.has_stopped:
         return
     committee = state.committee if result.epoch == state.outlook.epoch else state.previous_committee
     index = committee.index_of(state.identity.member_id) if committee is not None else None
@@ -232,10 +232,10 @@ def enter_epoch(state: State, outlook: Outlook) -> None:
 
 
 def sign_term_end(state: State) -> None:
-    """As an elector, sign the term's last result and tell the sitting delegates (C7)."""
+    """As an elector, sign the term's last result and tell the sitting delegates (C7); not once stopped (C10)."""
     identity, own = state.identity, state.turnover.own
     electors = [each.member_id for each in state.outlook.electorate.electors]
-    if own is None or identity.member_id not in electors:
+    if own is None or state.has_stopped or identity.member_id not in electors:
         return
     statement = encode(AllianceStatement(own), identity.chain_id)
     vote = AllianceVote(own, MemberSignature(identity.member_id, state.member_signer.sign(statement)))

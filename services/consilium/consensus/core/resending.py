@@ -20,7 +20,7 @@ REPEATED_MAX = 4
 
 
 def resend(state: State) -> None:
-    """Repeat what is unfinished if nothing moved since the last beat."""
+    """Repeat what is unfinished if nothing moved since the last beat; once stopped, the member's own batches alone (C10)."""
     state.effects.append(SetTimer(Timer.RESEND, max(1, state.parameters.view_timeout_ms // 4)))
     if state.silence is not None and state.silence.signed_below is None:
         state.broadcast(StatusRequest(state.outlook.epoch))
@@ -28,7 +28,7 @@ def resend(state: State) -> None:
         sign_term_end(state)
         hand_over(state)
     state.asked_new_view, state.helped = False, {}
-    if state.height_at_resend == state.tip.height:
+    if state.height_at_resend == state.tip.height and not state.has_stopped:
         _repeat(state)
     else:
         _repeat_batches(state, state.parameters.view_timeout_ms // 2)

@@ -133,7 +133,12 @@ class State:
     @property
     def votes(self) -> bool:
         """Whether this replica may speak as a delegate now: it is one, not silenced (C5), and has not stopped (C10)."""
-        return self.index is not None and self.silence is None and self.stopped_epoch != self.outlook.epoch
+        return self.index is not None and self.silence is None and not self.has_stopped
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether this replica says nothing more in this epoch, as a delegate or as an elector (C10)."""
+        return self.stopped_epoch == self.outlook.epoch
 
     @property
     def is_primary(self) -> bool:
