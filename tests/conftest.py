@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,9 @@ configuration.set_hypothesis_home_dir("build/hypothesis")
 # Derandomised, so that `make test` on one commit always says the same; no deadlines, because machines differ.
 settings.register_profile("house", derandomize=True, deadline=None, database=None)
 settings.load_profile("house")
+# Who starts the tests in the background has them ignore Ctrl-C, and every child of theirs with them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 RING_S = 900
