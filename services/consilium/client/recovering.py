@@ -18,7 +18,7 @@ from consilium.client.remote import Alliance
 from consilium.client.session import Fault, ask_all
 from consilium.kernel.certificates import MemberSignature
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import BadSignature, Conflict, FailedPrecondition
+from consilium.kernel.errors import BadSignature, Conflict, FailedPrecondition, InvalidArgument, NotFound
 from consilium.kernel.hashing import sha256
 from consilium.kernel.recovery import RECOVERY_BYTES_MAX, RecoveryCertificate, RecoveryStatement, elector_key
 from consilium.kernel.recovery_reports import SignedReport, verify_report
@@ -93,26 +93,52 @@ async def parts(alliance: Alliance, epoch: int) -> Parts:
 async def sign(alliance: Alliance, known: Parts, lost: Sequence[str] | None) -> RecoveryCertificate:
     """Have the home member sign what others have signed, or without that what follows from all reports; the draft signed.
 
-    Raises Conflict: OTHER_LOST when others have signed another list of the lost; FailedPrecondition: NO_LOST_NAMED; what the
-    home member's ledger and identity refuse.
+    Only a statement counts that the home member's ledger works out too, so one liar that signs first leads nobody. A list of
+    the lost goes before one that fewer than a third of the electors have signed. Raises Conflict: OTHER_LOST when more have
+    signed another; FailedPrecondition: NO_LOST_NAMED; what the home member's ledger and identity refuse.
     """
-    leading = known.leading()
-    if leading is not None and leading.draft is not None:
-        agreed = leading.draft.statement.lost
-        if lost is not None and tuple(sorted(set(lost))) != agreed:
-            names = ", ".join(agreed) or "nobody"
-            told = f"{leading.member_id} has signed that {names} is lost; sign without --lost to join it."
-            raise Conflict("OTHER_LOST", told, "C10")
-        data, reports = encode(leading.draft, alliance.genesis.chain_id), leading.reports
+    sound = await _worked_out(alliance, known)
+    named = None if lost is None else tuple(sorted(set(lost)))
+    joined = next((each for each in sound if each.draft is not None and named in (None, each.draft.statement.lost)), None)
+    if joined is not None and joined.draft is not None:
+        data, reports = encode(joined.draft, alliance.genesis.chain_id), joined.reports
     elif lost is None:
         told = "Nobody has signed yet: name who is lost by --lost, or give --none-lost."
         raise FailedPrecondition("NO_LOST_NAMED", told, "C10")
     else:
+        _refuse_to_split(alliance, known, sound)
         reports = tuple([each.report for each in known.found])
         data = await _draft(alliance, lost, reports)
     with typed():
         await alliance.identity.SignRecovery(pb.SignRecoveryRequest(draft=data, reports=reports))
     return decode(RecoveryCertificate, data, alliance.genesis.chain_id, RECOVERY_BYTES_MAX)
+
+
+async def _worked_out(alliance: Alliance, known: Parts) -> list[Part]:
+    """The parts whose draft the home member's ledger works out from the same reports, those that most have signed first."""
+    signed = [each for each in known.found if each.statement is not None]
+    signed.sort(key=lambda each: -len(known.signers(each.statement)) if each.statement else 0)
+    return [each for each in signed if await _follows(alliance, each)]
+
+
+async def _follows(alliance: Alliance, part: Part) -> bool:
+    """Whether the own ledger comes to the same; reports that it refuses lead nowhere."""
+    if part.draft is None:
+        return False
+    try:
+        data = await _draft(alliance, part.draft.statement.lost, part.reports)
+    except (InvalidArgument, FailedPrecondition, Conflict, NotFound):
+        return False
+    return data == encode(part.draft, alliance.genesis.chain_id)
+
+
+def _refuse_to_split(alliance: Alliance, known: Parts, sound: Sequence[Part]) -> None:
+    """Raise Conflict OTHER_LOST where a third of the electors have signed another list: one of them at least is honest."""
+    statement = sound[0].statement if sound else None
+    if statement is not None and 3 * len(known.signers(statement)) >= len(alliance.session.electorate.electors):
+        names = ", ".join(statement.lost) or "nobody"
+        told = f"{sound[0].member_id} and others have signed that {names} is lost; sign without --lost to join them."
+        raise Conflict("OTHER_LOST", told, "C10")
 
 
 async def apply(alliance: Alliance, known: Parts) -> tuple[RecoveryStatement, list[str], list[tuple[str, Fault]]]:
