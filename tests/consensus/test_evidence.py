@@ -100,6 +100,25 @@ def test_hiding_a_commit_in_a_view_change_becomes_evidence() -> None:
     assert Amnesia(THIRD, vote, call.view_change, call.signature) in evidence_on(cluster.seats[SECOND])
 
 
+def test_proof_too_large_for_a_transaction_holds_up_neither_the_view_nor_a_smaller_one() -> None:
+    """C8, C2: the call counts all the same, and the next proof of the offence is brought."""
+    cluster = Cluster()
+    cluster.arrives = lambda _sender, _to, _message: False
+    proposal = make_pre_prepare(cluster.outlook, GENESIS)
+    cluster.deliver_message(PRIMARY, BACKUP, proposal)
+    cluster.deliver_message(THIRD, BACKUP, Commit(sign_vote(THIRD, Phase.COMMIT, 0, 1, proposal.signed.vote.digest)))
+    call, seat = make_call(cluster.outlook.committee, 3, 1), cluster.seats[BACKUP]
+    header = decode(Header, make_header_bytes(cluster.outlook, GENESIS), CHAIN_ID)
+    names = tuple(sha256(bytes([number])) for number in range(16))
+    headers = [encode(replace(header, height=height, batch_digests=names), CHAIN_ID) for height in range(2, 120)]
+    shown = [prepared(cluster.outlook.committee, 0, height, each) for height, each in enumerate(headers, 2)]
+    large = make_call(cluster.outlook.committee, 3, 1, proofs=shown)
+    cluster.deliver_message(THIRD, BACKUP, large)
+    assert (seat.state.pending, seat.state.calls.count) == ([], 1)
+    cluster.deliver_message(THIRD, BACKUP, call)
+    assert len(seat.state.pending) == 1
+
+
 def test_evidence_leaves_even_when_the_queue_is_full() -> None:
     """C8, C4: clients are refused when too much waits; a replica's own proof is not lost with them."""
     cluster = Cluster(parameters=replace(PARAMETERS, ingress_batches_max=1, batch_bytes_max=300))

@@ -11,8 +11,8 @@ def accuse(state: State, member_id: str, body: EvidenceBody) -> None:
     """Bring proof of misbehaviour to the ledger, once a member, kind and epoch: a lesser one hides no other (C8)."""
     offence = f"{member_id} {body.proof.KIND}"
     if state.blamed.get(offence) != state.outlook.epoch:
+        submit_own(state, body)  # raises for proof that no transaction holds: then a smaller one may still come
         state.blamed[offence] = state.outlook.epoch
-        submit_own(state, body)
 
 
 def report_attendance(state: State) -> None:

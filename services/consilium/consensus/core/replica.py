@@ -137,8 +137,10 @@ class Replica:
             case Checkpoint():
                 checkpointing.on_checkpoint(state, message, sender)
             case SignedViewChange():
-                self._watch_call(message)
-                view_changing.on_call(state, message, sender)
+                try:
+                    self._watch_call(message)
+                finally:  # proof that no transaction holds keeps nobody in an old view
+                    view_changing.on_call(state, message, sender)
             case NewView():
                 view_changing.on_new_view(state, message)
             case BatchOffer():
