@@ -38,11 +38,10 @@ PATIENT = replace(PARAMETERS, heartbeat_ms=200, view_timeout_ms=12_000)
 
 
 @pytest.mark.slow
-def test_strikes_in_mid_work_lose_nothing(tmp_path: Path) -> None:
+def test_kills_in_mid_work_lose_nothing(tmp_path: Path) -> None:
     """Promises 1, 2 and 5: what was acknowledged is at every member, nobody said two things, all hold one chain."""
-    plan = Plan(seed=8, strikes=5)
-    report = run(tmp_path, plan, tell=lambda _: None)
-    assert report.strikes.keys() >= {each.value for each in plan.ways}
+    report = run(tmp_path, Plan(seed=8, kills=6), tell=lambda _: None)
+    assert report.strikes["kill"] == 6
     assert {"open", "share", "write"} <= report.book.done.keys()
     assert report.proofs >= 5 * len(report.book.stored) > 0
     assert report.looked_at.envelopes > 0
