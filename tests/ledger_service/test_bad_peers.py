@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from consilium.kernel.encoding import encode
-from consilium.ledger.core.sync import REQUEST_BLOCKS_MAX
 from tests.ledger_service.played import Played
 from tests.ledger_service.serving import HOME, OTHER, Ledgers
 
@@ -46,32 +45,6 @@ def test_a_claim_that_is_repeated_is_looked_at_once(tmp_path: Path) -> None:
                 assert laggard.others._inputs.qsize() <= 1  # noqa: SLF001  nothing else shows that nothing piles up
                 seen.set()
                 await played.asked.get()
-
-    asyncio.run(scene())
-
-
-def test_an_absurd_claim_is_believed_for_one_run_of_blocks(tmp_path: Path) -> None:
-    """L8: a delegate whose consensus goes on again is not made to fetch beside it for good."""
-
-    async def scene() -> None:
-        async def tips() -> AsyncIterator[int]:
-            yield ABSURD
-            await given.wait()
-            yield ABSURD + 1
-
-        given = asyncio.Event()
-        ledgers = Ledgers(tmp_path)
-        for _ in range(3):
-            ledgers.scribe.write()
-        played = Played(ledgers, tips)  # type: ignore[abstract]
-        async with played.serve(HOME) as server, asyncio.timeout(WAIT_S):
-            peers = (f"{HOME}=127.0.0.1:{server.port}",)
-            async with ledgers.serve(OTHER, peers=peers, patience_ms=10) as delegate:
-                assert await played.asked.get() == 1
-                await ledgers.give(delegate)
-                given.set()
-                assert await played.asked.get() == 4
-                assert played.asked_to == [REQUEST_BLOCKS_MAX, REQUEST_BLOCKS_MAX]
 
     asyncio.run(scene())
 

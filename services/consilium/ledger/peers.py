@@ -115,12 +115,7 @@ class OtherLedgers:
         if not isinstance(event, str):
             return event
         self._told.discard(event)
-        return PeerTip(event, self._believed(self._shown[event]))
-
-    def _believed(self, height: int) -> int:
-        """What a claim counts for: with a delegate, whose consensus brings blocks as well, no more than the target."""
-        is_delegate = self._keeper.chain.tip.outlook.committee.index_of(self._member_id) is not None
-        return min(height, self._target) if is_delegate else height
+        return PeerTip(event, self._shown[event])
 
     async def _step(self, event: Input) -> list[Effect]:
         """In a thread where blocks are to be verified."""
