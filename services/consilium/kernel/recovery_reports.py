@@ -21,7 +21,7 @@ from consilium.kernel.certificates import (
 from consilium.kernel.chain import Header, Outlook
 from consilium.kernel.encoding import AtMost, MemberId, Signature, decode, encode
 from consilium.kernel.errors import BadSignature, FailedPrecondition
-from consilium.kernel.hashing import ZERO_DIGEST, sha256
+from consilium.kernel.prepared_chain import prepared_chain
 from consilium.kernel.recovery import committed_tip, elector_key
 from consilium.kernel.signing import Signer, Verifier
 
@@ -67,9 +67,9 @@ def sign_report(report: RecoveryReport, member: Signer, chain_id: bytes) -> Sign
 def compose(outlook: Outlook, reports: Sequence[SignedReport], chain_id: bytes, verifier: Verifier) -> Foundation:
     """What may have been committed in the epoch that these reports end.
 
-    Of one height's prepared certificates that of the highest view counts; the first gap, or a header that does not name its
-    forerunner, ends the chain (C3). Raises BadSignature for a report that does not hold; FailedPrecondition: TOO_FEW_REPORTS
-    up to two thirds of the electors, TOO_FEW_WITNESSES without f + 1 delegates that kept their vote logs.
+    Above the highest committed block stands the chain that is shown to be prepared (C3). Raises BadSignature for a report
+    that does not hold; FailedPrecondition: TOO_FEW_REPORTS up to two thirds of the electors, TOO_FEW_WITNESSES without
+    f + 1 delegates that kept their vote logs.
     """
     for each in reports:
         verify_report(outlook.committee, outlook.electorate, each, chain_id, verifier)
@@ -77,12 +77,10 @@ def compose(outlook: Outlook, reports: Sequence[SignedReport], chain_id: bytes, 
     check_enough(outlook, told)
     commits = [each.commit for each in told if each.commit is not None]
     commit = max(commits, key=lambda each: each.height, default=None)
-    height, tail = committed_tip(commit, outlook.epoch_start)
-    best, standing = _highest_views(told, chain_id), list[PreparedCertificate]()
-    while (height := height + 1) in best and tail in (best[height][0].parent_hash, ZERO_DIGEST):
-        standing.append(best[height][1])
-        tail = sha256(best[height][1].header)
-    return Foundation(commit, tuple(standing))
+    height, _ = committed_tip(commit, outlook.epoch_start)
+    prepared = (each for report in told for each in report.prepared)
+    chain = prepared_chain(prepared, height, None if commit is None else commit.digest, chain_id)
+    return Foundation(commit, tuple([each for _, each in chain]))
 
 
 def verify_report(
@@ -115,14 +113,3 @@ def check_enough(outlook: Outlook, reports: Sequence[RecoveryReport]) -> None:
             "or what the lost ones committed could be undone: bring one of those back.",
             "C10",
         )
-
-
-def _highest_views(reports: Sequence[RecoveryReport], chain_id: bytes) -> dict[int, tuple[Header, PreparedCertificate]]:
-    """For every height reported, the prepared certificate of the highest view."""
-    best: dict[int, tuple[Header, PreparedCertificate]] = {}
-    for each in (prepared for report in reports for prepared in report.prepared):
-        header = decode(Header, each.header, chain_id)
-        known = best.get(header.height)
-        if known is None or each.view > known[1].view:
-            best[header.height] = header, each
-    return best

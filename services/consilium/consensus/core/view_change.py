@@ -1,18 +1,17 @@
 """View changes, collected, and what a new view must propose (paper, sections 4.4 and 4.5.2; rules C2, C3).
 
-The prepared certificate of the highest view wins a height. Since a prepare for h+1 leaves only after h is prepared (C3),
-whatever can have been committed forms an unbroken chain above the highest stable checkpoint; the first gap, or the first
-header that does not name its forerunner as parent, ends what has to be proposed again. No empty filler blocks are needed.
+What has to be proposed again is the chain above the highest stable checkpoint that is shown to be prepared
+(`kernel.prepared_chain`). It has no gaps, so no empty filler blocks are needed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consilium.consensus.core.messages import SignedViewChange
-from consilium.kernel.certificates import Committee, PreparedCertificate, ResultCertificate
+from consilium.kernel.certificates import Committee, ResultCertificate
 from consilium.kernel.chain import Header
-from consilium.kernel.encoding import decode
 from consilium.kernel.hashing import sha256
+from consilium.kernel.prepared_chain import prepared_chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +42,9 @@ def plan_new_view(changes: Sequence[SignedViewChange], epoch_start: int, chain_i
     stable = max(stables, key=lambda each: each.result.height, default=None)
     height = stable.result.height if stable else epoch_start - 1
     tail = stable.result.block_hash if stable else None
-    best = _highest_views(changes, chain_id)
-    reproposals: list[Reproposal] = []
-    while (height := height + 1) in best:
-        header, prepared = best[height]
-        if tail is not None and header.parent_hash != tail:
-            break
-        tail = sha256(prepared.header)
-        reproposals.append(Reproposal(header, prepared.header, tail))
-    return NewViewPlan(stable, tuple(reproposals))
-
-
-def _highest_views(changes: Sequence[SignedViewChange], chain_id: bytes) -> dict[int, tuple[Header, PreparedCertificate]]:
-    """For every height shown, the prepared certificate of the highest view."""
-    best: dict[int, tuple[Header, PreparedCertificate]] = {}
-    for prepared in (each for change in changes for each in change.view_change.prepared):
-        header = decode(Header, prepared.header, chain_id)
-        known = best.get(header.height)
-        if known is None or prepared.view > known[1].view:
-            best[header.height] = (header, prepared)
-    return best
+    prepared = (each for change in changes for each in change.view_change.prepared)
+    chain = prepared_chain(prepared, height, tail, chain_id)
+    return NewViewPlan(stable, tuple([Reproposal(header, each.header, sha256(each.header)) for header, each in chain]))
 
 
 class ViewChanges:
