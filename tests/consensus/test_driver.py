@@ -21,7 +21,6 @@ from consilium.consensus.core.messages import Commit, Envelope, Prepare, PrePrep
 from consilium.consensus.core.replica import Replica
 from consilium.consensus.driver import Driver, Surroundings, _Alarm, _Alarms, recovered, together
 from consilium.consensus.inbox import BYTES_MAX, ENVELOPES_MAX, Inbox
-from consilium.consensus.seat import wall_clock_ms
 from consilium.consensus.store import MemoryVoteLog
 from consilium.kernel.chain import CertifiedBlock, Genesis, Header
 from consilium.kernel.encoding import decode, encode
@@ -29,6 +28,7 @@ from consilium.kernel.errors import DataLoss, ResourceExhausted
 from consilium.kernel.hashing import sha256
 from consilium.kernel.parameters import Parameters
 from consilium.ledger.core.chain import Chain
+from consilium.runtime.clock import wall_ms
 from consilium.sandbox.founders import FIVE, draw_keys, profile_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Room:
     def __init__(self, folder: Path) -> None:
         keys = {each.member_id: draw_keys(folder / each.member_id) for each in FIVE}
         members = tuple(profile_of(each, keys[each.member_id]) for each in FIVE)
-        self.genesis = Genesis("a room", wall_clock_ms(), PARAMETERS, members)
+        self.genesis = Genesis("a room", wall_ms(), PARAMETERS, members)
         self.drivers: dict[str, Driver] = {}
         self.logs: dict[str, WatchedLog] = {}
         self.chains: dict[str, Chain] = {}
@@ -89,7 +89,7 @@ class Room:
         identity = Identity(chain.chain_id, name, keys.consensus, keys.member, 1, sha256(name.encode())[:16])
         outlook = chain.tip.outlook
         replica = Replica(identity, outlook, Tip(self.genesis.time_ms), recovered(log, chain.chain_id))
-        around = Surroundings(log, RoomLink(self, name), RoomLedger(self, name), verifier, wall_clock_ms)
+        around = Surroundings(log, RoomLink(self, name), RoomLedger(self, name), verifier, wall_ms)
         self.drivers[name] = Driver(replica, identity, Directory(outlook, None), around)
 
     def check(self, sender: str, data: bytes) -> None:

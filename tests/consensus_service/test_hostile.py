@@ -25,13 +25,13 @@ from consilium.consensus.core.messages import (
 from consilium.consensus.core.proposals import Parent, make_header
 from consilium.consensus.inbox import BYTES_MAX, ENVELOPES_MAX
 from consilium.consensus.own_ledger import first_outlook
-from consilium.consensus.seat import wall_clock_ms
 from consilium.kernel.certificates import Committee, Phase, QuorumSignature, SignedVote, ViewChange, Vote, call_of
 from consilium.kernel.encoding import encode
 from consilium.kernel.founding import first_committee
 from consilium.kernel.hashing import sha256
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Ed25519Signer
+from consilium.runtime.clock import wall_ms
 from tests.alliance import Alliance, id_of, seed_of
 from tests.consensus_service.serving import FOUR, Alliances, Member
 from tests.consensus_service.test_links import greeting, group
@@ -121,7 +121,7 @@ def wrong_committee(hostile: Hostile) -> Message:
     genesis, chain_id = hostile.alliance.genesis, hostile.alliance.chain_id
     outlook = first_outlook(genesis)
     other = replace(outlook, committee=replace(outlook.committee, delegates=outlook.committee.delegates[::-1]))
-    header = encode(make_header(other, Parent(0, chain_id, genesis.time_ms), [], wall_clock_ms(), 0, chain_id), chain_id)
+    header = encode(make_header(other, Parent(0, chain_id, genesis.time_ms), [], wall_ms(), 0, chain_id), chain_id)
     return PrePrepare(hostile.vote(Phase.PRE_PREPARE, 1, sha256(header)), header, (), ())
 
 

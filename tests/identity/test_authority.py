@@ -21,7 +21,6 @@ from consilium.identity import founding
 from consilium.identity.__main__ import identity_of
 from consilium.identity.authority import create_authority, open_authority, read_certification_request
 from consilium.identity.core.credentials import CredentialKind, CredentialTerms, RevocationReason
-from consilium.identity.enrolment import wall_ms
 from consilium.identity.generations import ANNOUNCED_MS, Generations
 from consilium.identity.trust import TrustedAuthorities, bundle
 from consilium.kernel.attestations import BoundAuthority, bind_authority
@@ -30,6 +29,7 @@ from consilium.kernel.hashing import sha256
 from consilium.kernel.membership import SERVICES
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.runtime.authorities import verify_bound
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.names import authority_uri
 from consilium.runtime.tls import Tls
 from tests.identity.hospital import ALLIANCE, AWAY, HOME, Person, hospitals, play

@@ -7,7 +7,6 @@ service goes on meanwhile, and what comes later is the next backup's. The snapsh
 
 import asyncio
 import struct
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.manifest import Manifest, verify_chunk
 from consilium.kernel.sealing import CHUNK_BYTES
 from consilium.runtime.channels import typed
+from consilium.runtime.clock import wall_ms
 
 if TYPE_CHECKING:  # names of the generated types alone
     from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceAsyncStub
@@ -56,7 +56,7 @@ async def take(alliance: Alliance, vault: Vault, show: Show) -> Taken:
 
     Raises FailedPrecondition: NOT_FINAL for a chain with nothing certified; what the member refuses with, and the place.
     """
-    member_id, chain_id, taken_ms = alliance.settings.member_id, alliance.genesis.chain_id, time.time_ns() // 1_000_000
+    member_id, chain_id, taken_ms = alliance.settings.member_id, alliance.genesis.chain_id, wall_ms()
     before = await asyncio.to_thread(_newest, vault, member_id, chain_id)
     ledger = LedgerServiceStub(alliance.channel(member_id, "ledger"))
     with typed():

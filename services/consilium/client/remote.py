@@ -5,7 +5,6 @@ ledger proves the other members' keys from the genesis file on, its identity ser
 those are trusted that the proven key has signed. A home member can keep an authority back; it cannot put one in its place.
 """
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from consilium.kernel.errors import InvalidArgument, NotFound
 from consilium.kernel.signing import SEED_BYTES, Ed25519Signer, Ed25519Verifier
 from consilium.runtime.authorities import AUTHORITY_BYTES_MAX, verify_bound
 from consilium.runtime.channels import Channel, Limits, Peer, typed
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.tls import Tls
 
@@ -133,7 +133,7 @@ class Alliance:
         member_key = (await self.session.member(member_id)).profile.member_key
         with typed():
             response = await self.identity.GetAuthority(identity_pb2.GetAuthorityRequest(member_id=member_id))
-        chain_id, now_ms = self.genesis.chain_id, time.time_ns() // 1_000_000
+        chain_id, now_ms = self.genesis.chain_id, wall_ms()
         found = []
         for each in response.authorities:
             bound = decode(BoundAuthority, each, chain_id, AUTHORITY_BYTES_MAX)

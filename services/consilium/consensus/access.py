@@ -5,12 +5,11 @@ for which the member answers: a patient's device has to show its home's receipt 
 their consensus services alone. A recovery comes through the member's own identity service, where its people have signed it.
 """
 
-import time
-
 from consilium.kernel.errors import Unavailable
 from consilium.kernel.executions import Standings
 from consilium.kernel.membership import Admits, CallerRole, judge_caller
 from consilium.kernel.state_values import MemberState
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.names import PeerIdentity
 from consilium.runtime.revocations import Revocations
 
@@ -49,4 +48,4 @@ class Access:
             raise Unavailable("STANDING_UNKNOWN", "The ledger has not been read since this service started; call again.")
         admitted = ADMITTED.get(method.rpartition("/")[2], _HOME_WORKING)
         member = (self._members or {}).get(peer.member_id)
-        judge_caller(peer, admitted, self._home, member, self._revoked, time.time_ns() // 1_000_000)
+        judge_caller(peer, admitted, self._home, member, self._revoked, wall_ms())

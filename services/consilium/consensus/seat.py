@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 
 from consilium.consensus.core.admission import Directory
@@ -24,6 +23,7 @@ from consilium.kernel.executions import Execution, Standings
 from consilium.kernel.opening import OpenedTransaction, verify_author
 from consilium.kernel.recovery_reports import SignedReport, sign_report
 from consilium.kernel.signing import Signer, Verifier
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.logs import Log
 
 INLINE_SIGNATURES_MAX = 4
@@ -50,7 +50,7 @@ class Seat:
         self._revealing = Revealing(identity.member_id, keys)
         self.replica = Replica(identity, start.outlook, start.tip, recovered(log, identity.chain_id))
         directory = Directory(self.replica.state.outlook, self.replica.state.previous_committee)
-        surroundings = Surroundings(log, transport, ledger, self._verifier, wall_clock_ms)
+        surroundings = Surroundings(log, transport, ledger, self._verifier, wall_ms)
         self.driver = Driver(self.replica, identity, directory, surroundings)
 
     # --- taking in ---
@@ -130,8 +130,3 @@ def identity_of(genesis: Genesis, member_id: str, keys: ReplicaKeys, incarnation
     following = keys.following
     others = () if following is None else (following.consensus, following.member)
     return Identity(genesis.chain_id, member_id, keys.consensus, keys.member, incarnation, session, others)
-
-
-def wall_clock_ms() -> int:
-    """Milliseconds since 1970, which headers carry (L7)."""
-    return time.time_ns() // 1_000_000

@@ -10,7 +10,7 @@ from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceServic
 from consilium.api.consensus.v1.replica_pb2_grpc import ReplicaServiceServicer
 from consilium.consensus import wire
 from consilium.consensus.replica_state import replica_state
-from consilium.consensus.seat import Seat, wall_clock_ms
+from consilium.consensus.seat import Seat
 from consilium.consensus.streams import Links
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import Conflict
@@ -19,6 +19,7 @@ from consilium.kernel.recovery import RECOVERY_BYTES_MAX, RecoveryCertificate
 from consilium.kernel.signing import Verifier
 from consilium.kernel.transactions import RecordBody
 from consilium.runtime import calls
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.names import Role
 from consilium.runtime.threads import run_to_end
 
@@ -84,7 +85,7 @@ class ConsensusServicer(ConsensusServiceServicer):
 
     async def GetReplicaState(self, _: pb.GetReplicaStateRequest, __: Context) -> pb.GetReplicaStateResponse:
         """Tell how the replica stands."""
-        return replica_state(self._seat, self._links, wall_clock_ms())
+        return replica_state(self._seat, self._links, wall_ms())
 
     async def StopReplica(self, request: pb.StopReplicaRequest, _: Context) -> pb.StopReplicaResponse:
         """Say nothing more in this epoch."""

@@ -6,7 +6,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from consilium.identity.driver import Driver
-from consilium.identity.enrolment import wall_ms
+from consilium.runtime.clock import wall_ms
 
 
 class IdentityCounters(Collector):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from consilium.identity.core.admission import admitted
 from consilium.identity.core.proposals import Desk
-from consilium.identity.enrolment import Enrolment, wall_ms
+from consilium.identity.enrolment import Enrolment
 from consilium.identity.keeping import FileKeeper
 from consilium.identity.store import IdentityStore, Known
 from consilium.kernel.chain import Genesis
@@ -21,6 +21,7 @@ from consilium.kernel.founding import founder
 from consilium.kernel.membership import judge_caller
 from consilium.kernel.state_values import AllianceState, MemberState, MemberStatus, alliance_entry
 from consilium.runtime import standing
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity
 from consilium.runtime.own_consensus import OwnConsensus

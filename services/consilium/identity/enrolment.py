@@ -4,7 +4,6 @@ Everything here is quick and blocks (a signature, a synced write); the servicer 
 """
 
 import secrets
-import time
 
 from consilium.identity.authority import draw_tls_key
 from consilium.identity.core.credentials import (
@@ -22,6 +21,7 @@ from consilium.identity.store import IdentityStore
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import Conflict, NotFound
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
+from consilium.runtime.clock import wall_ms
 
 CREDENTIAL_ID_BYTES = 16
 PSEUDONYM_BYTES = 16
@@ -88,8 +88,3 @@ class Enrolment:
         credential_id = secrets.token_bytes(CREDENTIAL_ID_BYTES - 1) + b"\1"
         ends_ms = self.generations.issuing(now_ms).not_after_ms
         return Occasion(credential_id, secrets.token_hex(PSEUDONYM_BYTES), now_ms, ends_ms)
-
-
-def wall_ms() -> int:
-    """Milliseconds since 1970-01-01 UTC, by the wall clock, as certificates count."""
-    return time.time_ns() // 1_000_000

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from consilium.identity.authority import private_pem, read_certification_request, to_pem
 from consilium.identity.core.credentials import ADMINISTRATOR, CredentialKind, CredentialRequest
-from consilium.identity.enrolment import Enrolment, wall_ms
+from consilium.identity.enrolment import Enrolment
 from consilium.identity.files import read_member_key, write_atomically
 from consilium.identity.generations import Generations
 from consilium.identity.keeping import FileKeeper
@@ -27,6 +27,7 @@ from consilium.identity.trust import TrustedAuthorities
 from consilium.kernel.chain import Genesis
 from consilium.kernel.errors import Conflict, InvalidArgument
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
 

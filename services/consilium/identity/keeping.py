@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from consilium.identity.enrolment import Enrolment, wall_ms
+from consilium.identity.enrolment import Enrolment
 from consilium.identity.tls_folders import TlsFolders, revocations
 from consilium.identity.trust import TrustedAuthorities, bundle
 from consilium.kernel.attestations import BoundAuthority
+from consilium.runtime.clock import wall_ms
 
 
 @dataclass(slots=True)

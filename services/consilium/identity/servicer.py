@@ -20,7 +20,6 @@ from consilium.identity.core.credentials import (
 from consilium.identity.core.evidence import add_rank_evidence
 from consilium.identity.core.proposals import cast_ballot, propose_change
 from consilium.identity.driver import Driver
-from consilium.identity.enrolment import wall_ms
 from consilium.identity.recovering import Recoveries
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import NotFound, PermissionDenied
@@ -37,6 +36,7 @@ from consilium.kernel.state_values import (
     proposals_entry,
 )
 from consilium.runtime import calls
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.threads import run_to_end
 
 Context = grpc.aio.ServicerContext[object, object]

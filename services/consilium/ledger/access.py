@@ -5,10 +5,9 @@ Blocks and events in bulk are for those who work for a member. Executing is for 
 recovery for its own identity service.
 """
 
-import time
-
 from consilium.kernel.membership import Admits, CallerRole, judge_caller
 from consilium.ledger.keeper import Keeper
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.names import PeerIdentity
 from consilium.runtime.revocations import Revocations
 
@@ -49,4 +48,4 @@ class Access:
         """Raise PermissionDenied unless the caller may call the method now."""
         admitted = ADMITTED.get(method.rpartition("/")[2], _HOME_WORKING)
         member = self._keeper.chain.member(peer.member_id)
-        judge_caller(peer, admitted, self._home, member, self._revoked, time.time_ns() // 1_000_000)
+        judge_caller(peer, admitted, self._home, member, self._revoked, wall_ms())

@@ -30,6 +30,7 @@ from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX, SentBlock
 from consilium.ledger.store import BlockStore
 from consilium.ledger.waiting import Waiting
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.logs import Log
 from consilium.runtime.threads import run_to_end, to_end
 
@@ -187,7 +188,7 @@ class Keeper:
             return since_came
         header = decode(Header, self.chain.block(self.chain.certified_height).header, self.chain.chain_id)
         differ_ms = self.chain.tip.outlook.parameters.clock_skew_max_ms
-        return max(since_came, time.time_ns() // 1_000_000 - header.time_ms - differ_ms)
+        return max(since_came, wall_ms() - header.time_ms - differ_ms)
 
     async def read(self, question: Callable[[Chain], Answer]) -> Answer:
         """Ask the chain, in a thread, while it stands still; raises what the question raises."""

@@ -8,7 +8,6 @@ beside the TLS files.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from consilium.kernel.errors import ConsiliumError, DeadlineExceeded, Unavailabl
 from consilium.kernel.membership import Admits, judge_caller
 from consilium.kernel.state_values import REVISIONS_MAX, MemberState, Registry, member_entry, registry_entry
 from consilium.kernel.transactions import Kind
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity
 from consilium.runtime.proven_ledger import LedgerEvent, LedgerReader
@@ -101,4 +101,4 @@ class Standing(Members):
     def authorise(self, method: str, peer: PeerIdentity) -> None:
         """Raise unless the caller may call the method now (`kernel.membership`). Raises Unavailable: STANDING_UNKNOWN."""
         member = None if peer.member_id == self._member_id else self.member(peer.member_id)
-        judge_caller(peer, self._admitted(method), self._member_id, member, self._revoked, int(time.time() * 1_000))
+        judge_caller(peer, self._admitted(method), self._member_id, member, self._revoked, wall_ms())

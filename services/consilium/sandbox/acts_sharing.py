@@ -20,6 +20,7 @@ from consilium.client.sharing import Permission, PreparedGrant
 from consilium.kernel.hashing import sha256
 from consilium.kernel.transactions import Purpose
 from consilium.runtime.channels import typed
+from consilium.runtime.clock import wall_ms
 from consilium.sandbox.medical import dicom_study, fhir_bundle, large_object, read_bundle, read_study
 from consilium.sandbox.stage import HOME, REASON, RECIPIENT, SCOPE, STRANGER, Institution, Stage, StoredFile
 from consilium.sandbox.teller import Act
@@ -104,7 +105,7 @@ async def _store_file(stage: Stage, act: Act, name: str, data: bytes, describe: 
 
 async def grant(stage: Stage, act: Act) -> None:
     """The patient lets one hospital in, for one purpose and a day (S3, S4)."""
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = wall_ms()
     permission = Permission(Purpose.TREATMENT, sha256(b"cardiology"), now_ms - HOUR_MS, now_ms + 24 * HOUR_MS)
     sharing = stage.patient.share(stage.recipient.address, permission)
     stage.grant = prepared = await stage.wait(sharing, "the grant to be final")

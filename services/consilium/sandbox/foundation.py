@@ -5,7 +5,6 @@ services start with all authorities. What is written last makes it a sandbox; a 
 and so is one whose genesis file is of another chain than the state beside it.
 """
 
-import time
 from pathlib import Path
 
 from consilium.consensus.settings import ConsensusSettings
@@ -16,6 +15,7 @@ from consilium.identity.settings import IdentitySettings
 from consilium.kernel.errors import Conflict, FailedPrecondition
 from consilium.kernel.membership import SERVICES
 from consilium.kernel.parameters import Parameters
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.settings import FILE_VARIABLE, load
@@ -44,7 +44,7 @@ def open_sandbox(folder: Path, founders: tuple[Founder, ...], parameters: Parame
 
 
 def _found(folder: Path, founders: tuple[Founder, ...], parameters: Parameters, changed: Tables) -> Layout:
-    genesis = found(folder, parameters, time.time_ns() // 1_000_000, founders)
+    genesis = found(folder, parameters, wall_ms(), founders)
     layout = Layout(folder, genesis, free_ports(ports_for(len(founders))))
     layout.authorities.mkdir(mode=0o700)
     write_settings(layout, changed)

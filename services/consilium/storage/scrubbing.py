@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, NotFound
 from consilium.kernel.manifest import Manifest, verify_manifest
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.logs import Log
 from consilium.storage.driver import Driver
 from consilium.storage.erasing import Erasing
@@ -78,7 +79,7 @@ class Scrub:
             state.chunks_total += len(manifest.chunk_hashes)
             orphans += not await self._is_registered(manifest)
             await self._read_back(manifest)
-        state.orphans, state.last_round_ms = orphans, int(time.time() * 1_000)
+        state.orphans, state.last_round_ms = orphans, wall_ms()
         if state.chunks_damaged > state.chunks_healed:
             _log.write(logging.ERROR, "chunks_damaged", count=state.chunks_damaged - state.chunks_healed)
 

@@ -5,7 +5,6 @@ under the next epoch, so that whoever read under the old key learns nothing of t
 """
 
 import secrets
-import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +37,7 @@ from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.state_values import GrantState
 from consilium.kernel.transactions import GrantBody, Purpose
+from consilium.runtime.clock import wall_ms
 
 app = verbs("share", "Grants: who may read what, until when, and whom that trusts.")
 
@@ -112,7 +112,7 @@ def grant(  # noqa: PLR0913  what a grant says
     async def work(desk: PersonDesk) -> Told:
         desk.person.notebook.check(lambda notes: notes.at_epoch(scope, 0))
         recipient, patient = read_address(address), await open_patient(desk, scope, epoch)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = wall_ms()
         permission = Permission(purpose.purpose, ZERO_DIGEST, now_ms - SKEW_MS, now_ms + days * DAY_MS)
         made = await patient.grant(recipient, permission, allow_weaker=allow_weaker)
         kept = _noted(made, scope, patient.owner.epoch)
@@ -233,7 +233,7 @@ async def _close(desk: PersonDesk, patient: PatientClient, kept: KeptGrant, *, a
     for each in desk.person.notebook.read().grants:
         if each != kept and (each.scope, each.epoch) == (kept.scope, kept.epoch):
             state = await desk.alliance.session.grant(each.grant_id)
-            if state.revoked_height is None and state.terms.not_after_ms > time.time_ns() // 1_000_000:
+            if state.revoked_height is None and state.terms.not_after_ms > wall_ms():
                 others.append(_same_permission(state))
     before = len(patient.grants)
     try:
@@ -337,7 +337,7 @@ def _terms_facts(made: PreparedGrant, kept: KeptGrant) -> dict[str, Any]:
 
 def _state_facts(kept: KeptGrant, state: GrantState) -> dict[str, Any]:
     """A grant as the ledger knows it; `state` says what became of it, `expired` by this machine's own clock."""
-    words = "active" if state.terms.not_after_ms > time.time_ns() // 1_000_000 else "expired"
+    words = "active" if state.terms.not_after_ms > wall_ms() else "expired"
     if state.revoked_height is not None:
         words = "revoked" if state.dead_height is None else "dead"
     return {
