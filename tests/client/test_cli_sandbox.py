@@ -336,6 +336,23 @@ def test_member_is_shown_with_its_proof(home: Terminal) -> None:
     assert (said.code, said.facts["error"]["reason"]) == (1, "UNKNOWN_MEMBER")
 
 
+def open_at(machine: Terminal) -> set[str]:
+    """The proposals that are open as this machine's member has it."""
+    return {each["proposal"] for each in machine.run("member", "proposals", "--json").facts["proposals"]}
+
+
+def until_open(machine: Terminal, proposal: str) -> None:
+    """Wait until a member knows what was proposed at another: its ledger may be a block behind; pytest's limit ends it."""
+    while proposal not in open_at(machine):
+        pass
+
+
+def until_closed(machine: Terminal, proposal: str) -> None:
+    """Wait until a member knows what was decided at another, likewise."""
+    while proposal in open_at(machine):
+        pass
+
+
 def test_members_propose_and_vote_and_everybody_sees_it(alliance: SandboxAlliance, tmp_path: Path) -> None:
     """G1: four of five say yes, each at its own member; what is shown is proven, whoever looks."""
     machines = {each: Terminal(tmp_path / each, alliance.member(each).client_settings) for each in alliance.members}
@@ -345,6 +362,8 @@ def test_members_propose_and_vote_and_everybody_sees_it(alliance: SandboxAllianc
     assert (said.code, said.facts["error"]["reason"]) == (2, "BAD_PROPOSAL")
     opened = machines[HOME].run(*words, "--evidence", tmp_path / "letter").facts
     assert (opened["state"], opened["yes"], opened["yes_needed"], opened["active"]) == ("OPEN", 1, 4, 5)
+    for each in machines.values():
+        until_open(each, opened["proposal"])
     [shown] = machines[AWAY].run("member", "proposals", "--json").facts["proposals"]
     assert (shown["says"], shown["evidence"]) == ("grade 2B B1 until height 900000", sha256(b"the authority's letter").hex())
     assert shown["act"] == {"member": "2B", "grade": "B1", "expires_height": 900_000}
@@ -353,10 +372,12 @@ def test_members_propose_and_vote_and_everybody_sees_it(alliance: SandboxAllianc
     said = machines[AWAY].run("member", "vote", name, "yes", "--json")
     assert (said.code, said.facts["error"]["reason"]) == (2, "BALLOT_REPEATED")
     for each in (STRANGER, "1A", "2B"):
-        told = machines[each].run("member", "vote", name, "yes", "--json").facts
+        said = machines[each].run("member", "vote", name, "yes", "--json")
+        assert said.code == 0, said
+        told = said.facts
     assert (told["state"], told["outcome"], told["yes"], told["no"]) == ("ADOPTED", "APPLIED", 4, 1)
     assert told["ballots"][:2] == [{"member": HOME, "yes": True}, {"member": AWAY, "yes": False}]
-    assert machines[AWAY].run("member", "proposals", "--json").facts["proposals"] == []
+    until_closed(machines[AWAY], opened["proposal"])
     [closed] = machines[AWAY].run("member", "proposals", "--closed", "--json").facts["proposals"]
     assert closed["proposal"] == opened["proposal"]
     assert machines[AWAY].run("member", "show", "2B", "--json").facts["grade"] == "B1"
@@ -383,7 +404,9 @@ def test_an_upgrade_is_announced_before_its_height(home: Terminal, alliance: San
     opened = home.run("member", "propose", "upgrade", "--version", "2", "--height", "900000", "--json").facts
     for each in (AWAY, STRANGER, "1A"):
         machine = Terminal(tmp_path / each, alliance.member(each).client_settings)
+        until_open(machine, opened["proposal"])
         said = machine.run("member", "vote", opened["proposal"], "yes", "--json")
+        assert said.code == 0, said
     assert said.facts["state"] == "ADOPTED"
     # The home's own ledger may be a block behind the one that was told; pytest's limit ends it.
     while (facts := home.run("status", "--json").facts)["upgrade"] is None:

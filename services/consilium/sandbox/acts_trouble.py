@@ -105,6 +105,7 @@ async def kill_primary(stage: Stage, act: Act) -> None:
     act.say(f"{name}, the primary of view {leading.view} of epoch {leading.epoch}, is killed: kill -9 {numbers}.")
     act.check(not any(each.is_up for each in processes), f"nothing of {name} runs, at height {height}")
     started = time.monotonic()
+    height = await stage.wait(_until_led_by_another(stage, leading), "a block of another primary")
     with act.bar("blocks meanwhile", BLOCKS_ON, "blocks") as done:
         for each in range(1, BLOCKS_ON + 1):
             await stage.wait(chain.until_final(height + each), "a block")
@@ -134,6 +135,15 @@ async def _primary(stage: Stage, act: Act) -> consensus_pb2.GetReplicaStateRespo
         )
         await _next_epoch(stage, act)
     raise StoryFailed(f"In {EPOCHS_MAX} epochs only {HOME} and {RECIPIENT} led.")
+
+
+async def _until_led_by_another(stage: Stage, leading: consensus_pb2.GetReplicaStateResponse) -> int:
+    """The first height ordered in a later view: what was under way at the kill may still become final in the old one."""
+    height = stage.chain.height
+    while (stage.chain.block(height).header.epoch, stage.chain.block(height).view) <= (leading.epoch, leading.view):
+        height += 1
+        await stage.chain.until_final(height)
+    return height
 
 
 async def _open_without(stage: Stage, act: Act, name: str) -> None:
