@@ -362,8 +362,8 @@ def test_members_propose_and_vote_and_everybody_sees_it(alliance: SandboxAllianc
     assert (said.code, said.facts["error"]["reason"]) == (2, "BAD_PROPOSAL")
     opened = machines[HOME].run(*words, "--evidence", tmp_path / "letter").facts
     assert (opened["state"], opened["yes"], opened["yes_needed"], opened["active"]) == ("OPEN", 1, 4, 5)
-    for each in machines.values():
-        until_open(each, opened["proposal"])
+    for machine in machines.values():
+        until_open(machine, opened["proposal"])
     [shown] = machines[AWAY].run("member", "proposals", "--json").facts["proposals"]
     assert (shown["says"], shown["evidence"]) == ("grade 2B B1 until height 900000", sha256(b"the authority's letter").hex())
     assert shown["act"] == {"member": "2B", "grade": "B1", "expires_height": 900_000}
