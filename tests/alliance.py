@@ -38,6 +38,7 @@ from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import OpenedTransaction, open_batch, open_transaction, transaction_root
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.recovery import RecoveryCertificate, RecoveryStatement
+from consilium.kernel.signed_genesis import SignedGenesis, sign_genesis
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.kernel.transactions import (
     BallotBody,
@@ -123,6 +124,18 @@ class Alliance:
     genesis: Genesis
     keys: Mapping[str, MemberKeys]
     chain_id: bytes
+
+    @property
+    def signed_genesis(self) -> SignedGenesis:
+        """The genesis as all founders have signed it."""
+        return SignedGenesis(
+            self.genesis, tuple(sign_genesis(self.genesis, name, each.member) for name, each in self.keys.items())
+        )
+
+    @property
+    def genesis_file(self) -> bytes:
+        """What the file of it holds."""
+        return encode(self.signed_genesis, ZERO_DIGEST)
 
     @classmethod
     def founded(

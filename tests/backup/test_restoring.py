@@ -52,7 +52,7 @@ class Kept:
         self.records = [self._written(sharing, bytes([number]) * 300_000) for number in range(RECORDS)]
         self.name = self._keep()
         self._written(sharing, b"younger")
-        (folder / "genesis").write_bytes(encode(self.local.scribe.alliance.genesis, ZERO_DIGEST))
+        (folder / "genesis").write_bytes(self.local.scribe.alliance.genesis_file)
         authority = Authority(HOME)
         tls = authority.service("ledger").write(folder / "tls", authority)
         usual = {"alliance": ALLIANCE, "member_id": HOME, "tls_directory": tls}

@@ -20,9 +20,7 @@ from consilium.client.commands.telling import EXIT_CODES, INTERRUPTED, READER_GO
 from consilium.client.custody import Custody, Seed, create_keystore, open_keystore
 from consilium.client.settings import client_settings
 from consilium.kernel import errors
-from consilium.kernel.encoding import encode
 from consilium.kernel.errors import ConsiliumError, DataLoss, FailedPrecondition
-from consilium.kernel.hashing import ZERO_DIGEST
 from tests.alliance import Alliance
 from tests.client.terminal import MANUAL, PASSPHRASE, Terminal
 
@@ -33,7 +31,7 @@ CONSILIUM = Path(sys.executable).with_name("consilium")
 def terminal(tmp_path: Path) -> Terminal:
     """A machine of a client of anshan, where no member can be reached."""
     genesis = tmp_path / "genesis"
-    genesis.write_bytes(encode(Alliance.founded().genesis, ZERO_DIGEST))
+    genesis.write_bytes(Alliance.founded().genesis_file)
     settings = tmp_path / "client.toml"
     settings.write_text(f'[client]\ngenesis = "{genesis}"\nmember_id = "anshan"\ncredential = "{tmp_path}/none"\n')
     return Terminal(tmp_path / "machine", settings)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consilium.ceremony.keys import draw_keys, profile_of
 from consilium.consensus.core.admission import Directory
 from consilium.consensus.core.events import (
     BatchRecord,
@@ -29,15 +30,15 @@ from consilium.kernel.hashing import sha256
 from consilium.kernel.parameters import Parameters
 from consilium.ledger.core.chain import Chain
 from consilium.runtime.clock import wall_ms
-from consilium.sandbox.founders import FIVE, draw_keys, profile_of
+from consilium.sandbox.founders import FIVE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from consilium.ceremony.keys import MemberKeys
     from consilium.kernel.certificates import ResultCertificate
     from consilium.kernel.signing import Verifier
-    from consilium.sandbox.founders import MemberKeys
 
 from consilium.kernel.signing import Ed25519Verifier
 

@@ -23,8 +23,6 @@ from consilium.consensus.__main__ import RunningService
 from consilium.consensus.__main__ import service as consensus_service
 from consilium.consensus.settings import ConsensusSettings
 from consilium.consensus.store import FileVoteLog
-from consilium.kernel.encoding import encode
-from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.transactions import Grade
 from consilium.ledger.__main__ import RunningService as RunningLedger
@@ -69,7 +67,7 @@ class Alliances:
         self.alliance = Alliance.founded(self.grades, self.parameters)
         self.authorities = {name: Authority(name) for name in self.grades}
         self.ports = {(name, service): free_port() for name in self.grades for service in ("ledger", "consensus")}
-        (self.path / "genesis").write_bytes(encode(self.alliance.genesis, ZERO_DIGEST))
+        (self.path / "genesis").write_bytes(self.alliance.genesis_file)
         for name in self.grades:
             folder = self.path / name / "keys"
             folder.mkdir(parents=True)

@@ -24,7 +24,7 @@ from consilium.identity.authority import open_authority, private_pem, to_pem
 from consilium.identity.settings import IdentitySettings
 from consilium.kernel.attestations import KeyPossession
 from consilium.kernel.encoding import encode
-from consilium.kernel.hashing import ZERO_DIGEST, sha256
+from consilium.kernel.hashing import sha256
 from consilium.kernel.membership import SERVICES
 from consilium.kernel.signing import Ed25519Signer
 from consilium.runtime.background import background
@@ -139,7 +139,7 @@ class Hospital:
     def found(self) -> None:
         """Its beginning."""
         self.home.mkdir(parents=True)
-        (self.path / "genesis").write_bytes(encode(self.alliance.genesis, ZERO_DIGEST))
+        (self.path / "genesis").write_bytes(self.alliance.genesis_file)
         (self.home / "member").write_bytes(self.alliance.keys[self.member_id].member.to_secret_bytes())  # type: ignore[attr-defined]
         founding.found(self.settings())
 

@@ -18,7 +18,6 @@ from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import ConsiliumError
-from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.ledger.__main__ import RunningService, service
 from consilium.ledger.settings import LedgerSettings
 from consilium.runtime.channels import Channel, Limits, Peer
@@ -46,7 +45,7 @@ class Ledgers:
     def __post_init__(self) -> None:
         """Every member's authority, and the genesis file."""
         self.authorities = {name: Authority(name) for name in self.scribe.alliance.keys}
-        (self.path / "genesis").write_bytes(encode(self.scribe.alliance.genesis, ZERO_DIGEST))
+        (self.path / "genesis").write_bytes(self.scribe.alliance.genesis_file)
 
     def tls_folder(self, name: str, issued: Issued) -> Path:
         """A folder of TLS files that trusts all members."""

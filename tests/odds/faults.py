@@ -18,7 +18,7 @@ from consilium.sandbox.founders import founders_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from consilium.sandbox.founders import Founder
+    from consilium.ceremony.keys import Founder
 
 
 class Rates(NamedTuple):

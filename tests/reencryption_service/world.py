@@ -14,9 +14,8 @@ from consilium.client.patient import PatientClient
 from consilium.client.recipient import RecipientClient
 from consilium.client.session import Session
 from consilium.client.sharing import Permission, Recipient
-from consilium.kernel.encoding import encode
 from consilium.kernel.errors import Unavailable
-from consilium.kernel.hashing import ZERO_DIGEST, sha256
+from consilium.kernel.hashing import sha256
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Purpose
 from consilium.reencryption.__main__ import described, open_stores
@@ -125,7 +124,7 @@ class World:
         files = {
             "member_key": seed_of(f"{member_id} member"),
             "sealing_key": b"s" * 32,
-            "genesis": encode(self.local.scribe.alliance.genesis, ZERO_DIGEST),
+            "genesis": self.local.scribe.alliance.genesis_file,
         }
         for name, data in files.items():
             (self.path / name).write_bytes(data)

@@ -10,23 +10,20 @@ from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, FailedPr
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.disk import OsDisk
 from consilium.sandbox.audit import audit, compare
-from consilium.sandbox.founders import write_genesis
 from tests.alliance import Alliance, Scribe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from consilium.kernel.chain import Genesis
 
-
-def chain_left_in(folder: Path, genesis: Genesis | None = None) -> Scribe:
+def chain_left_in(folder: Path, founders: Alliance | None = None) -> Scribe:
     """What an alliance leaves: a genesis file, this one or its own, and each member's blocks, an epoch change within."""
     alliance = Alliance.founded()
     scribe = Scribe(alliance)
     scribe.write(scribe.record("a letter"))
     scribe.cross_epoch()
     scribe.write()
-    write_genesis(folder / "genesis", genesis or alliance.genesis)
+    (folder / "genesis").write_bytes((founders or alliance).genesis_file)
     for name in alliance.keys:
         (folder / name / "ledger").mkdir(parents=True)
         _keep(folder / name / "ledger" / "blocks", scribe)
@@ -81,7 +78,7 @@ def test_a_running_alliance_is_not_judged(tmp_path: Path) -> None:
 
 def test_a_chain_of_another_alliance_is_refused(tmp_path: Path) -> None:
     """L1: another alliance's blocks, whole and signed, do not replay from this genesis."""
-    chain_left_in(tmp_path, Alliance.founded(owner_groups={"anshan": "iron"}).genesis)
+    chain_left_in(tmp_path, Alliance.founded(owner_groups={"anshan": "iron"}))
     with pytest.raises(ConsiliumError, match="FOREIGN_CHAIN"):
         list(audit(tmp_path))
 

@@ -27,7 +27,8 @@ from consilium.kernel.errors import ConsiliumError, PermissionDenied, Unauthenti
 from consilium.kernel.state_values import ProposalStatus
 from consilium.runtime.channels import Channel, Limits, Peer, typed
 from consilium.runtime.tls import Tls
-from consilium.sandbox.local import ALLIANCE, SandboxAlliance, sandbox
+from consilium.sandbox.founders import ALLIANCE
+from consilium.sandbox.local import SandboxAlliance, sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -118,7 +118,7 @@ def test_a_recovery_takes_the_place_of_the_draw(height: int) -> None:
 
 def test_explain_reads_an_export(scribe: Scribe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Promise 8: the command needs the folder and nothing else; `verify` reads the same."""
-    store = new_export(tmp_path / "chain", scribe.alliance.genesis)
+    store = new_export(tmp_path / "chain", scribe.alliance.signed_genesis)
     for height, block in enumerate(scribe.blocks, 1):
         store.append_block(height, encode(block, scribe.alliance.chain_id))
     store.sync()

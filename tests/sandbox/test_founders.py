@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consilium.ceremony.keys import FILES, SECRETS, draw_keys, read_keys
 from consilium.consensus.keys import read_keys as replica_keys
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import sha256
 from consilium.kernel.parameters import Parameters
 from consilium.runtime.genesis_file import read_genesis
-from consilium.sandbox.founders import FIVE, SECRETS, draw_keys, found, read_keys
+from consilium.sandbox.founders import FIVE, found
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +24,8 @@ def test_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
         folder = tmp_path / founder.member_id
         assert stat.filemode(folder.stat().st_mode) == "drwx------"
         assert stat.filemode((folder / "keys").stat().st_mode) == "drwx------"
-        modes = [stat.filemode((folder / "keys" / name).stat().st_mode) for name in SECRETS]
-        assert modes == ["-rw-------"] * len(SECRETS)
+        modes = [stat.filemode((folder / "keys" / name).stat().st_mode) for name in FILES]
+        assert modes == ["-rw-------"] * len(FILES)
 
 
 def test_the_genesis_file_names_the_chain(tmp_path: Path) -> None:

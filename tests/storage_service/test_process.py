@@ -11,8 +11,6 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from consilium.kernel.encoding import encode
-from consilium.kernel.hashing import ZERO_DIGEST
 from tests.alliance import seed_of
 from tests.runtime.authority import ALLIANCE
 from tests.storage_service.chain_ledger import serving_chain
@@ -59,7 +57,7 @@ def test_it_serves_once_the_ledger_is_read_and_ends_when_told(tmp_path: Path, se
     async def scene() -> None:
         async with World(tmp_path) as world:
             scribe, authority = world.local.scribe, world.authorities[HOME]
-            (tmp_path / "genesis").write_bytes(encode(scribe.alliance.genesis, ZERO_DIGEST))
+            (tmp_path / "genesis").write_bytes(scribe.alliance.genesis_file)
             (tmp_path / "member").write_bytes(seed_of(f"{HOME} member"))
             (tmp_path / "sealing").write_bytes(b"s" * 32)
             directory = world.directory(authority.service(service))

@@ -14,7 +14,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from consilium.client.commands import elections, members, patients, recipients, records, recoveries, shares, stores
+from consilium.client.commands import (
+    elections,
+    foundings,
+    members,
+    patients,
+    recipients,
+    records,
+    recoveries,
+    shares,
+    stores,
+)
 from consilium.client.commands.audits import audit
 from consilium.client.commands.backups import backup, restore
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home, finish
@@ -23,7 +33,7 @@ from consilium.client.commands.status import status
 from consilium.client.commands.telling import EXIT_CODES, REFUSED, UNTRUE, Told, complain, examples, refusals
 from consilium.client.commands.verifying import FinalityName, verify_transaction
 from consilium.kernel.errors import InvalidArgument
-from consilium.runtime.genesis_file import read_genesis
+from consilium.runtime.genesis_file import read_signed_genesis
 
 app = typer.Typer(
     name="consilium",
@@ -36,7 +46,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (elections, members, patients, recipients, records, recoveries, shares, stores):
+for group in (elections, foundings, members, patients, recipients, records, recoveries, shares, stores):
     app.add_typer(group.app)
 app.command(epilog=examples("consilium audit", "consilium audit --json", "consilium audit --member"))(audit)
 app.command(
@@ -149,8 +159,8 @@ def export(
 
     async def work(desk: Desk) -> Told:
         ledger = desk.alliance.channel(desk.settings.member_id, "ledger")
-        genesis = read_genesis(desk.settings.genesis)
-        blocks = await export_chain(ledger, genesis, new_export(folder, genesis))
+        signed = read_signed_genesis(desk.settings.genesis)
+        blocks = await export_chain(ledger, signed.genesis, new_export(folder, signed))
         return Told({"folder": str(folder), "blocks": blocks}, (f"{blocks} blocks in {folder}",))
 
     at_home(Options(settings, as_json), work)

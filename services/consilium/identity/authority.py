@@ -107,8 +107,44 @@ def create_authority(
     folder: Path, alliance: str, member_id: str, member: Signer, chain_id: bytes, now_ms: int, validity_ms: int
 ) -> Authority:
     """Make an authority in `folder`, bound to the ledger by the member key. What the folder held is overwritten."""
+    key, certificate = draw_authority(alliance, member_id, now_ms, validity_ms)
+    return keep_authority(folder, alliance, member_id, (key, certificate), member, chain_id)
+
+
+def draw_authority(
+    alliance: str, member_id: str, now_ms: int, validity_ms: int
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """A fresh authority's key and certificate. Raises InvalidArgument: BAD_NAME."""
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _self_signed(key, alliance, member_id, now_ms, now_ms + validity_ms)
+    return key, _self_signed(key, alliance, member_id, now_ms, now_ms + validity_ms)
+
+
+def read_drawn(
+    key: Path, certificate: Path, alliance: str, member_id: str
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """An authority that was drawn before there was a chain. Raises DataLoss: BAD_AUTHORITY."""
+    try:
+        secret, public = (
+            load_pem_private_key(key.read_bytes(), None),
+            x509.load_pem_x509_certificate(certificate.read_bytes()),
+        )
+        names = public.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound) as error:
+        raise DataLoss("BAD_AUTHORITY", f"The authority in {key.parent} cannot be read; restore it: {error}") from error
+    named = names.get_values_for_type(x509.UniformResourceIdentifier) == [authority_uri(alliance, member_id)]
+    if not isinstance(secret, ec.EllipticCurvePrivateKey) or public.public_key() != secret.public_key() or not named:
+        raise DataLoss(
+            "BAD_AUTHORITY", f"{certificate} is not the authority of {member_id} in {alliance} that {key} signs for."
+        )
+    return secret, public
+
+
+def keep_authority(
+    folder: Path, alliance: str, member_id: str, drawn: tuple[ec.EllipticCurvePrivateKey, x509.Certificate], member: Signer,
+    chain_id: bytes,
+) -> Authority:  # fmt: skip
+    """Put a drawn authority into `folder`, bound to the ledger by the member key. What the folder held is overwritten."""
+    key, certificate = drawn
     der = certificate.public_bytes(Encoding.DER)
     bound = bind_authority(member_id, der, _to_ms(certificate.not_valid_after_utc), member, chain_id)
     for each in (folder.parent, folder):  # `parents` would give those above the mode of the umask

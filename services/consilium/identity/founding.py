@@ -37,20 +37,25 @@ SIGNING_KEY = "signing.key"
 """The file of a person's Ed25519 key, 32 bytes, beside the TLS files."""
 NEXT = "next"
 """The folder beside the member key that holds the one it goes over to."""
+FIRST_KEY, FIRST_CERTIFICATE = "authority.key", "authority.crt"
+"""The files, beside the member key, of a first authority that was drawn with it (ADR 22)."""
 DAY_MS = 86_400_000
 
 
 def found(settings: IdentitySettings) -> None:
     """Make a member's authority and store, its services' certificates, and the first administrator's credential.
 
-    Raises Conflict: STORE_EXISTS; DataLoss: BAD_MEMBER_KEY; InvalidArgument: BAD_GENESIS or BAD_SETTING.
+    The authority is the one drawn with the member key, where that lies beside it. Raises Conflict: STORE_EXISTS; DataLoss:
+    BAD_MEMBER_KEY or BAD_AUTHORITY; InvalidArgument: BAD_GENESIS or BAD_SETTING.
     """
     if (settings.state_directory / STORE).exists():
         raise Conflict("STORE_EXISTS", f"{settings.state_directory} holds a member's identity already.")
     settings.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     genesis = read_genesis(settings.genesis)
     _check_founder(settings, genesis)
-    _generations(settings, genesis).renew(wall_ms(), settings.authority_validity_days * DAY_MS)
+    generations, drawn = _generations(settings, genesis), settings.member_key.parent
+    generations.begin(drawn / FIRST_KEY, drawn / FIRST_CERTIFICATE)
+    generations.renew(wall_ms(), settings.authority_validity_days * DAY_MS)
     DatabaseRows.create(settings.state_directory / STORE).close()
     administer(settings)
     publish(settings)

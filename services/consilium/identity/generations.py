@@ -7,7 +7,7 @@ only once the other members have had time to take up its file, so that nobody me
 from collections.abc import Sequence
 from pathlib import Path
 
-from consilium.identity.authority import BOUND, Authority, create_authority, open_authority
+from consilium.identity.authority import BOUND, Authority, create_authority, keep_authority, open_authority, read_drawn
 from consilium.identity.core.credentials import needs_renewal
 from consilium.identity.files import write_changed
 from consilium.identity.trust import SUFFIX
@@ -18,6 +18,11 @@ from consilium.kernel.signing import Signer
 
 ANNOUNCED_MS = 7 * 86_400_000
 """How long a fresh authority is announced before it issues, in milliseconds."""
+
+
+def authority_file(bound: BoundAuthority, kept: str = "") -> str:
+    """The name of the file in which members exchange a bound authority."""
+    return f"{bound.binding.member_id}-{bound.binding.certificate_digest.hex()[:16]}{kept}{SUFFIX}"
 
 
 class Generations:
@@ -54,14 +59,26 @@ class Generations:
             self._last += 1
             self._authorities.append(made)
 
+    def begin(self, key: Path, certificate: Path) -> None:
+        """Take up the first authority, drawn before there was a chain, if it lies there and none was made yet.
+
+        Raises DataLoss: BAD_AUTHORITY.
+        """
+        if self._last == 0 and key.exists():
+            drawn = read_drawn(key, certificate, self._alliance, self._member_id)
+            folder = self._folder / "1"
+            self._authorities.append(
+                keep_authority(folder, self._alliance, self._member_id, drawn, self.signers[0], self._chain_id)
+            )
+            self._last = 1
+
     def announce(self, exchange: Path, now_ms: int) -> None:
         """Put the bound authorities where the members exchange them."""
         exchange.mkdir(parents=True, exist_ok=True)
         for each in self.valid(now_ms):
             for bound in self._bound(each):
-                name = f"{self._member_id}-{bound.binding.certificate_digest.hex()[:16]}"
                 kept = "" if bound == each.bound else f"-{bound.signature.hex()[:8]}"
-                write_changed(exchange / f"{name}{kept}{SUFFIX}", encode(bound, self._chain_id), mode=0o644)
+                write_changed(exchange / authority_file(bound, kept), encode(bound, self._chain_id), mode=0o644)
 
     def _bound(self, authority: Authority) -> list[BoundAuthority]:
         """As it was bound, and under every key at hand: so whichever the ledger names stands behind one of them (G3)."""

@@ -13,13 +13,14 @@ from consilium.kernel.chain import Genesis
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import FailedPrecondition
 from consilium.kernel.hashing import ZERO_DIGEST
+from consilium.kernel.signed_genesis import SignedGenesis
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.channels import Channel, typed
 from consilium.runtime.disk import OsDisk
 from consilium.sandbox.audit import BLOCKS, GENESIS_FILE
 
 
-def new_export(folder: Path, genesis: Genesis) -> JournalBlockStore:
+def new_export(folder: Path, genesis: SignedGenesis) -> JournalBlockStore:
     """An export without blocks. Raises FailedPrecondition: FOLDER_EXISTS."""
     if folder.exists() and any(folder.iterdir()):
         raise FailedPrecondition("FOLDER_EXISTS", f"{folder} holds something already; name an empty folder.")

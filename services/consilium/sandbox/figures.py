@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from consilium.runtime.names import server_name
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
-from consilium.sandbox.local import ALLIANCE, SandboxAlliance, SandboxMember
+from consilium.sandbox.founders import ALLIANCE
+from consilium.sandbox.local import SandboxAlliance, SandboxMember
 from consilium.sandbox.processes import SandboxService
 from consilium.sandbox.stage import HOME, Stage
 

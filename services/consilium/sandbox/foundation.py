@@ -7,6 +7,7 @@ and so is one whose genesis file is of another chain than the state beside it.
 
 from pathlib import Path
 
+from consilium.ceremony.keys import Founder
 from consilium.consensus.settings import ConsensusSettings
 from consilium.consensus.store import FileVoteLog
 from consilium.identity import founding
@@ -19,7 +20,7 @@ from consilium.runtime.clock import wall_ms
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.settings import FILE_VARIABLE, load
-from consilium.sandbox.founders import Founder, found
+from consilium.sandbox.founders import found
 from consilium.sandbox.layout import Layout, Tables, ports_for, to_toml
 from consilium.sandbox.ports import free_ports
 from consilium.sandbox.settings import SandboxSettings
@@ -46,7 +47,6 @@ def open_sandbox(folder: Path, founders: tuple[Founder, ...], parameters: Parame
 def _found(folder: Path, founders: tuple[Founder, ...], parameters: Parameters, changed: Tables) -> Layout:
     genesis = found(folder, parameters, wall_ms(), founders)
     layout = Layout(folder, genesis, free_ports(ports_for(len(founders))))
-    layout.authorities.mkdir(mode=0o700)
     write_settings(layout, changed)
     identities = [_identity(layout, each) for each in layout.member_ids]
     for make in (founding.found, founding.publish):

@@ -1,36 +1,20 @@
-"""Founding an alliance: every member draws its keys, the genesis file names them all (rules L5, C6).
+"""The hospitals of the sandbox, founded as any alliance is, by one hand (rules L5, C6).
 
-Secrets lie in the member's own folder, one file each, mode 0600 in a folder of mode 0700. The genesis file
-is public; it alone is what a light client starts from.
+Secrets lie in the member's own folder. The genesis file is public; it alone is what a light client starts from.
 """
 
-import os
-import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
-from consilium.consensus.keys import REVEALS_MAX
-from consilium.identity.files import write_atomically
+from consilium.ceremony import founding
+from consilium.ceremony.keys import Founder
 from consilium.kernel.chain import Genesis
-from consilium.kernel.encoding import encode
 from consilium.kernel.errors import InvalidArgument
-from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.parameters import Parameters
-from consilium.kernel.signing import Ed25519Signer
-from consilium.kernel.transactions import Grade, MemberProfile
+from consilium.kernel.signed_genesis import fingerprint
+from consilium.kernel.transactions import Grade
 
-SECRETS = ("member", "consensus", "reveals", "sealing")
-"""The files a member's keys folder holds: 32 random bytes each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Founder:
-    """A founding member: its name, its grade, and the owner it belongs to."""
-
-    member_id: str
-    grade: Grade
-    owner_group: str
-
+ALLIANCE = "consilium"
+"""The alliance's name in certificates, which is every service's default."""
 
 FIVE = (
     Founder("1A", Grade.A1, "community"),
@@ -62,69 +46,15 @@ def founders_of(count: int) -> tuple[Founder, ...]:
     return tuple(sorted(chosen, key=lambda each: each.member_id))
 
 
-@dataclass(frozen=True, slots=True)
-class MemberKeys:
-    """What a member signs with, the secret its reveals come from, and the key its fragments are sealed under."""
-
-    member: Ed25519Signer
-    consensus: Ed25519Signer
-    reveals: bytes
-    sealing: bytes
-
-    def __repr__(self) -> str:
-        """Without the secrets, so that no log line shows them."""
-        return f"MemberKeys({self.member!r}, {self.consensus!r})"
-
-    @property
-    def reveal_anchor(self) -> bytes:
-        """The end of the hash chain, which the genesis publishes; the preimages are revealed backwards."""
-        value = self.reveals
-        for _ in range(REVEALS_MAX):
-            value = sha256(value)
-        return value
-
-
-def draw_keys(folder: Path) -> MemberKeys:
-    """Draw a member's secrets and write them; `folder` must not exist."""
-    folder.mkdir(mode=0o700)
-    for name in SECRETS:
-        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    return read_keys(folder)
-
-
-def read_keys(folder: Path) -> MemberKeys:
-    """A member's keys, from its folder."""
-    member, consensus, reveals, sealing = [(folder / name).read_bytes() for name in SECRETS]
-    return MemberKeys(Ed25519Signer.from_seed(member), Ed25519Signer.from_seed(consensus), reveals, sealing)
-
-
-def profile_of(founder: Founder, keys: MemberKeys) -> MemberProfile:
-    """What the genesis says about a founder: public keys only."""
-    return MemberProfile(
-        founder.member_id,
-        founder.owner_group,
-        founder.grade,
-        keys.member.public_key,
-        keys.consensus.public_key,
-        keys.reveal_anchor,
-    )
-
-
-def write_genesis(path: Path, genesis: Genesis) -> None:
-    """Write the genesis file; its hash is the chain id."""
-    write_atomically(path, encode(genesis, ZERO_DIGEST))
-
-
 def found(folder: Path, parameters: Parameters, time_ms: int, founders: tuple[Founder, ...] = FIVE) -> Genesis:
-    """Draw every founder's keys into `folder`/NAME/keys and write `folder`/genesis; `time_ms` is the chain's first.
+    """Found an alliance in `folder`: NAME/keys, genesis and authorities; `time_ms` is the chain's first.
 
     `folder` is there and empty.
     """
+    cards = [founding.prepare(folder / each.member_id, each, ALLIANCE, time_ms) for each in founders]
+    drafted = founding.draft(cards, parameters, time_ms)
+    shown = fingerprint(drafted.genesis.chain_id)
+    consents = [founding.sign(folder / each.member_id, drafted, shown, time_ms) for each in founders]
     for each in founders:
-        (folder / each.member_id).mkdir(mode=0o700)
-    profiles = tuple(profile_of(each, draw_keys(folder / each.member_id / "keys")) for each in founders)
-    genesis = Genesis("Consilium demo", time_ms, parameters, profiles)
-    write_genesis(folder / "genesis", genesis)
-    return genesis
+        (folder / each.member_id / f"{each.member_id}{founding.CARD}").unlink()
+    return founding.seal(folder, drafted, consents, time_ms).genesis

@@ -20,6 +20,7 @@ from types import MappingProxyType
 
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
+from consilium.ceremony.keys import Founder, MemberKeys, read_keys
 from consilium.kernel.chain import Genesis
 from consilium.kernel.errors import NotFound
 from consilium.kernel.membership import SERVICES
@@ -28,7 +29,7 @@ from consilium.runtime.channels import Channel, Limits, Peer, typed
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.tls import Tls
 from consilium.sandbox.foundation import LOCK, open_sandbox
-from consilium.sandbox.founders import FIVE, Founder, MemberKeys, read_keys
+from consilium.sandbox.founders import ALLIANCE, FIVE
 from consilium.sandbox.layout import Layout, Tables
 from consilium.sandbox.processes import SandboxService
 
@@ -36,8 +37,6 @@ SANDBOX_PARAMETERS = Parameters(
     term_blocks=200, heartbeat_ms=1_000, view_timeout_ms=1_500, view_timeout_max_ms=12_000, tip_age_max_ms=10_000
 )
 """A heartbeat a second, and a term of a few minutes: something happens while one watches, and it can run for days."""
-ALLIANCE = "consilium"
-"""The alliance's name in certificates, which is every service's default."""
 NOTHING: Tables = MappingProxyType({})
 """No settings that differ."""
 START_ORDER = ("ledger", "consensus", "identity", "storage", "reencryption")
