@@ -76,6 +76,7 @@ def test_help_teaches(terminal: Terminal, words: tuple[str, ...]) -> None:
 def test_all_verbs_are_there() -> None:
     wanted = {
         "election": {"explain", "export", "show", "vote"},
+        "founding": {"draft", "kubernetes", "prepare", "seal", "show", "sign", "verify"},
         "member": {"list", "proposals", "propose", "show", "vote"},
         "patient": {"enrol", "renew", "show"},
         "recipient": {"enrol", "renew", "show"},
