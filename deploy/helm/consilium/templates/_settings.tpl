@@ -1,0 +1,107 @@
+{{/* A value as the environment writes it. */}}
+{{- define "consilium.written" -}}
+{{- if kindIs "slice" . }}{{ join "," . }}{{ else if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- end }}
+
+{{/* The settings of a service that the chart decides, as YAML: (list $ "ledger"). Whatever else there is, people set under
+     `<service>.settings`; tests/helm compares the two with the services' own declarations. */}}
+{{- define "consilium.settings" -}}
+{{- $root := first . -}}{{- $service := last . -}}
+{{- $v := $root.Values -}}
+alliance: {{ $v.alliance.name | quote }}
+member_id: {{ $v.member.id | quote }}
+host: 0.0.0.0
+port: 8443
+health_port: 8080
+metrics_port: 9090
+genesis: /etc/consilium/genesis/genesis
+{{- if ne $service "identity" }}
+tls_directory: /etc/consilium/tls
+{{- end }}
+{{- if ne $service "ledger" }}
+ledger_address: {{ include "consilium.own" (list $root "ledger") }}
+{{- end }}
+{{- if has $service (list "identity" "reencryption") }}
+consensus_address: {{ include "consilium.own" (list $root "consensus") }}
+{{- end }}
+{{- if has $service (list "consensus" "ledger" "storage") }}
+peers: {{ include "consilium.peers" . | quote }}
+{{- end }}
+{{- if has $service (list "identity" "storage" "reencryption") }}
+member_key: /etc/consilium/keys/member
+state_directory: /var/lib/consilium/{{ $service }}
+{{- end }}
+{{- if eq $service "identity" }}
+tls_directory: /var/lib/consilium/tls/identity
+services_directory: /var/lib/consilium/tls
+services: identity
+kubernetes_secrets: {{ include "consilium.fullname" $root }}
+authorities_directory: /var/lib/consilium/authorities
+{{- else if eq $service "consensus" }}
+keys_directory: /etc/consilium/keys
+votes: /var/lib/consilium/consensus/votes
+{{- else if eq $service "ledger" }}
+blocks: /var/lib/consilium/ledger/blocks
+{{- else if eq $service "reencryption" }}
+sealing_key: /etc/consilium/keys/sealing
+{{- else if eq $v.storage.objects "cassandra" }}
+{{- include "consilium.cassandra" $root | nindent 0 }}
+{{- end }}
+{{- end }}
+
+{{/* How storage reaches its database. */}}
+{{- define "consilium.cassandra" -}}
+{{- $c := .Values.storage.cassandra -}}
+objects: cassandra
+cassandra_hosts: {{ include "consilium.hosts" . | quote }}
+cassandra_port: {{ int $c.port }}
+cassandra_datacenter: {{ $c.datacenter | quote }}
+cassandra_keyspace: {{ $c.keyspace | quote }}
+cassandra_replication: {{ int $c.replication }}
+cassandra_consistency: {{ $c.consistency }}
+cassandra_user: {{ $c.auth.user | quote }}
+cassandra_password_file: /etc/consilium/cassandra/password
+cassandra_tls_directory: /etc/consilium/cassandra
+cassandra_check_names: {{ $c.checkNames }}
+{{- end }}
+
+{{- define "consilium.hosts" -}}
+{{- $c := .Values.storage.cassandra -}}
+{{- if $c.hosts }}{{ join "," $c.hosts }}
+{{- else }}{{ printf "%s-%s-service.%s.svc" .Values.storage.k8ssandra.name $c.datacenter .Release.Namespace }}{{ end -}}
+{{- end }}
+
+{{/* The environment of a service: (list $ "ledger"). */}}
+{{- define "consilium.environment" -}}
+{{- $root := first . -}}{{- $service := last . -}}
+{{- $all := merge (include "consilium.settings" . | fromYaml) (index $root.Values $service).settings -}}
+{{- range $name := keys $all | sortAlpha }}
+- name: {{ printf "CONSILIUM_%s_%s" $service $name | upper }}
+  value: {{ include "consilium.written" (index $all $name) | quote }}
+{{- end }}
+{{- end }}
+
+{{/* The environment of the command line, for pods that are clients. */}}
+{{- define "consilium.client" -}}
+{{- $root := . -}}{{- $all := list -}}
+{{- range $service := include "consilium.services" . | splitList " " -}}
+{{- $all = append $all (printf "%s/%s=%s" $root.Values.member.id $service (include "consilium.own" (list $root $service))) -}}
+{{- range $root.Values.alliance.peers -}}
+{{- $all = append $all (printf "%s/%s=%s" .member $service (include "consilium.address" (list $root . $service))) -}}
+{{- end -}}
+{{- end }}
+- name: CONSILIUM_CLIENT_GENESIS
+  value: /etc/consilium/genesis/genesis
+- name: CONSILIUM_CLIENT_ALLIANCE
+  value: {{ .Values.alliance.name | quote }}
+- name: CONSILIUM_CLIENT_MEMBER_ID
+  value: {{ .Values.member.id | quote }}
+- name: CONSILIUM_CLIENT_CREDENTIAL
+  value: /etc/consilium/credential
+- name: CONSILIUM_CLIENT_KEYSTORE
+  value: /tmp/keystore
+- name: CONSILIUM_CLIENT_SERVICES
+  value: {{ join "," $all | quote }}
+- name: HOME
+  value: /tmp
+{{- end }}
