@@ -56,6 +56,18 @@ reencryption: {own: [ledger, consensus]}
 {{- end }}
 {{- end }}
 
+{{/* Towards the Kubernetes API, whose address is no pod's. */}}
+{{- define "consilium.apiEgress" -}}
+- ports:
+    {{- range .Values.networkPolicy.apiServer.ports }}
+    - {port: {{ . }}}
+    {{- end }}
+  to:
+    {{- range .Values.networkPolicy.apiServer.cidrs }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+{{- end }}
+
 {{/* Towards the database. */}}
 {{- define "consilium.databaseEgress" -}}
 {{- $c := .Values.storage.cassandra -}}

@@ -218,12 +218,3 @@ consilium.io/client: "true"
     secretName: {{ include "consilium.fullname" . }}-administrator
     defaultMode: 0440
 {{- end }}
-
-{{/* Which pod this is, for the Lease of rule C5. */}}
-{{- define "consilium.downward" -}}
-{{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" "POD_UID" "metadata.uid" }}
-- name: {{ $name }}
-  valueFrom:
-    fieldRef: {fieldPath: {{ $path }}}
-{{- end }}
-{{- end }}

@@ -1,0 +1,66 @@
+"""The combinations of values that people install with: every one is rendered, linted and held to the same rules."""
+
+from __future__ import annotations
+
+from tests.helm.rendering import Object, least
+
+PEERS: Object = {
+    "alliance": {
+        "peers": [
+            {"member": "2A", "namespace": "hospital-2a"},
+            {"member": "3A", "host": "{service}.3a.example", "cidrs": ["203.0.113.0/24"]},
+            {"member": "3B", "host": "gate.3b.example", "port": 443},
+        ]
+    }
+}
+CASSANDRA: Object = {
+    "storage": {
+        "objects": "cassandra",
+        "cassandra": {"hosts": ["cassandra"], "auth": {"existingSecret": "password"}, "tls": {"existingSecret": "database"}},
+    }
+}
+DRILL: Object = {"backup": {"drill": {"enabled": True, "place": "s3://store:9000/bucket/1A", "existingSecret": "backup"}}}
+ROUTED: Object = {"defaults": {"expose": {"type": "TLSRoute", "parentRefs": [{"name": "gate"}]}}}
+EVERYTHING: Object = least(
+    PEERS,
+    CASSANDRA,
+    DRILL,
+    {
+        "member": {"keys": {"nextSecret": "next-keys"}},
+        "tls": {"mode": "certManager", "certManager": {"issuerRef": {"name": "authority"}}},
+        "defaults": {"expose": {"type": "LoadBalancer", "sourceRanges": ["198.51.100.0/24"]}, "tolerations": [{"key": "a"}]},
+        "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+        "desk": {"enabled": True},
+        "imagePullSecrets": [{"name": "pull"}],
+    },
+)
+MATRIX: dict[str, tuple[Object, tuple[str, ...]]] = {
+    "least": (least(), ()),
+    "peers": (least(PEERS), ()),
+    "dev": (least(PEERS), ("values-dev.yaml",)),
+    "production, Cassandra": (least(PEERS), ("values-production.yaml", "values-existing-cassandra.yaml")),
+    "production, K8ssandra": (least(PEERS), ("values-production.yaml", "values-k8ssandra.yaml")),
+    "migration by a hook": (least(CASSANDRA, {"storage": {"cassandra": {"migration": {"hook": True}}}}), ()),
+    "inline genesis": (
+        {**least(), "genesis": {"inline": "AAAA", "authorities": {"1A.authority": "AAAA"}}},
+        (),
+    ),
+    "routes": (least(PEERS, ROUTED), ()),
+    "existing certificates": (
+        least(
+            {
+                "tls": {
+                    "mode": "existingSecret",
+                    "existingSecrets": {each: each for each in ("consensus", "ledger", "storage", "reencryption")},
+                }
+            }
+        ),
+        (),
+    ),
+    "drill on a claim": (
+        least({"backup": {"drill": {"enabled": True, "place": "/backup", "existingSecret": "b", "existingClaim": "c"}}}),
+        (),
+    ),
+    "bare": (least({"networkPolicy": {"enabled": False}, "tests": {"enabled": False}, "topologySpread": False}), ()),
+    "everything": (EVERYTHING, ()),
+}

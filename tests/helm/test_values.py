@@ -1,0 +1,97 @@
+"""What the chart says in two places is the same in both, and what it sets the services know (issue 7.1)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from consilium.client.settings import ClientSettings, services_of
+from consilium.runtime.settings import load
+from tests.helm.make import CHART, DECIDED, PLACES, README, SCHEMA, SETTINGS, VALUES, readme, schema, values
+from tests.helm.matrix import EVERYTHING, PEERS
+from tests.helm.rendering import Object, containers, least, of_kind, pods, rendered
+
+
+def environment(pod: Object) -> dict[str, str]:
+    """What the last container of a pod is told."""
+    return {each["name"]: each["value"] for each in containers(pod)[-1]["env"] if "value" in each}
+
+
+def told(objects: list[Object], service: str) -> dict[str, str]:
+    return environment(of_kind(objects, "StatefulSet")[f"consilium-{service}"]["spec"]["template"])
+
+
+def test_the_readme_has_every_value() -> None:
+    assert README.read_text() == readme(), "run make chart"
+
+
+def test_the_schema_has_every_setting() -> None:
+    assert SCHEMA.read_text() == schema(), "run make chart"
+
+
+def test_every_value_has_a_comment_and_a_place_in_the_schema() -> None:
+    documented = {name for name, _, _ in values()}
+    properties = json.loads(SCHEMA.read_text())["properties"]
+    for name in documented:
+        assert name.split(".")[0] in properties
+    defaults = YAML(typ="safe").load(VALUES.read_text())
+    assert [each for each in leaves(defaults) if not _is_told(each, documented)] == []
+
+
+def leaves(value: Any, path: str = "") -> list[str]:
+    """The dotted names of all values that hold no others."""
+    if not isinstance(value, dict) or not value:
+        return [path]
+    return [each for name, inner in value.items() for each in leaves(inner, f"{path}.{name}" if path else name)]
+
+
+def _is_told(name: str, documented: set[str]) -> bool:
+    """By its own comment, or by that of the value it is a default of."""
+    parts = name.split(".")
+    return any(".".join(parts[:length]) in documented for length in range(1, len(parts) + 1))
+
+
+def test_services_understand_what_they_are_told() -> None:
+    """The services' own reader takes every variable; a wrong name or value would be refused here."""
+    for objects in (rendered(EVERYTHING), rendered(least(PEERS))):
+        for service, kind in SETTINGS.items():
+            loaded: Any = load(kind, told(objects, service))
+            assert (loaded.member_id, loaded.port, loaded.health_port, loaded.metrics_port) == ("1A", 8443, 8080, 9090)
+
+
+def test_the_chart_decides_what_it_says_it_does() -> None:
+    objects = rendered(EVERYTHING)
+    for service, kind in SETTINGS.items():
+        names = {each.removeprefix(f"CONSILIUM_{service}_".upper()).lower() for each in told(objects, service)}
+        decided = (PLACES - {"commit"}) | DECIDED[service]
+        assert names & {each.name for each in fields(kind)} == decided
+
+
+def test_settings_reach_the_service_as_they_were_written() -> None:
+    objects = rendered(least({"storage": {"settings": {"object_bytes_max": 17_179_869_184, "residency": ["2A", "3A"]}}}))
+    loaded: Any = load(SETTINGS["storage"], told(objects, "storage"))
+    assert (loaded.object_bytes_max, loaded.residency) == (17_179_869_184, ("2A", "3A"))
+
+
+def test_peers_are_named_at_every_service() -> None:
+    objects = rendered(least(PEERS))
+    loaded: Any = load(SETTINGS["consensus"], told(objects, "consensus"))
+    assert loaded.peers == (
+        "2A=consilium-consensus.hospital-2a.svc:8443",
+        "3A=consensus.3a.example:8443",
+        "3B=gate.3b.example:443",
+    )
+
+
+def test_clients_know_all_services_of_all_members() -> None:
+    pod = dict(pods(rendered(least(PEERS))))["Pod consilium-test-roundtrip"]
+    known = {name: value for name, value in environment(pod).items() if name.startswith("CONSILIUM_CLIENT_")}
+    found = services_of(load(ClientSettings, known).services)
+    assert {member: len(services) for member, services in found.items()} == {"1A": 5, "2A": 5, "3A": 5, "3B": 5}
+
+
+def test_files_of_values_are_named_in_the_readme() -> None:
+    assert sorted(each.name for each in CHART.glob("values-*.yaml") if f"`{each.name}`" not in README.read_text()) == []
