@@ -60,7 +60,13 @@ def rendered(values: Object, *files: str, namespace: str = "hospital-1a") -> lis
     """The objects that come of it, which must be some."""
     run = template(values, *files, namespace=namespace)
     assert run.code == 0, run.error
-    return [each for each in YAML(typ="safe").load_all(run.out) if each]
+    return _read(run.out)
+
+
+@cache
+def _read(text: str) -> list[Object]:
+    """The documents of a rendered chart; tests leave them as they are."""
+    return [each for each in YAML(typ="safe").load_all(text) if each]
 
 
 def least(*changes: Object) -> Object:
