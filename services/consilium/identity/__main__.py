@@ -6,7 +6,7 @@
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 
 from consilium.api.identity.v1 import identity_pb2
 from consilium.api.identity.v1.identity_pb2_grpc import add_IdentityServiceServicer_to_server
@@ -31,11 +31,33 @@ async def serve(settings: IdentitySettings) -> None:
     """Serve until told to stop; ready once the ledger has been read. Raises as `identity_of`."""
     async with (
         identity_of(settings) as (driver, running),
+        in_cluster(settings, driver, running) as tending,
         background(
-            driver.members.follow(), driver.tend(settings.interval_s), running.ready_after(driver.members.loaded.wait())
+            driver.members.follow(),
+            driver.tend(settings.interval_s),
+            running.ready_after(driver.members.loaded.wait()),
+            *tending,
         ) as ended,
     ):
         await until_stopped(ended)
+
+
+@contextlib.asynccontextmanager
+async def in_cluster(
+    settings: IdentitySettings, driver: Driver, running: Running
+) -> AsyncIterator[list[Coroutine[None, None, None]]]:
+    """What is to be kept in Kubernetes, where the settings name a release. Raises InvalidArgument: NO_KUBERNETES."""
+    if not settings.kubernetes_secrets:
+        yield []
+        return
+    from consilium.identity.cluster.counters import ClusterCounters
+    from consilium.identity.cluster.keeping import ClusterKeeper
+    from consilium.runtime.cluster import Cluster
+
+    with contextlib.closing(Cluster.found()) as cluster:
+        keeper = ClusterKeeper(cluster, settings, driver)
+        running.metrics.registry.register(ClusterCounters(keeper))
+        yield [keeper.tend()]
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,7 @@ from consilium.identity.generations import Generations
 from consilium.identity.keeping import FileKeeper
 from consilium.identity.settings import IdentitySettings, policy_of
 from consilium.identity.store import DatabaseRows, IdentityStore
-from consilium.identity.tls_folders import TlsFolders
+from consilium.identity.tls_folders import TlsFolders, is_due
 from consilium.identity.trust import TrustedAuthorities
 from consilium.kernel.chain import Genesis
 from consilium.kernel.errors import Conflict, InvalidArgument
@@ -103,6 +103,12 @@ def file_keeper(settings: IdentitySettings, genesis: Genesis, store: IdentitySto
         settings.authorities_directory,
         settings.authority_validity_days * DAY_MS,
     )
+
+
+def renew_administrator(settings: IdentitySettings, enrolment: Enrolment) -> None:
+    """Replace the administrator's credential that lies here when it is missing, revoked, or near its end."""
+    if is_due(settings.state_directory / ADMINISTRATOR_FOLDER / CERTIFICATE, enrolment, wall_ms()):
+        _administer(settings, enrolment)
 
 
 def _administer(settings: IdentitySettings, enrolment: Enrolment) -> None:

@@ -42,6 +42,9 @@ class IdentitySettings(ServerSettings):
     application_validity_s_max: int = setting(
         VALIDITY_S_MAX, "Of an application's.", least=VALIDITY_S_MIN, most=VALIDITY_S_MAX
     )
+    kubernetes_secrets: str = setting(
+        "", "The release whose Secrets, Lease and conditions are kept in this pod's namespace; empty outside Kubernetes."
+    )
     interval_s: int = setting(10, "How often, in seconds, files and proposals are looked after.", least=1, most=3_600)
 
 

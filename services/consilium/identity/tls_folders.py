@@ -41,7 +41,7 @@ class TlsFolders:
         """Replace the certificates that are missing, revoked, or near their end."""
         for service in self.services:
             folder = self._folder(service)
-            if _is_due(folder / CERTIFICATE, enrolment, now_ms) or not (folder / KEY).exists():
+            if is_due(folder / CERTIFICATE, enrolment, now_ms) or not (folder / KEY).exists():
                 credential, secret = enrolment.issue_service(service, self.validity_s)
                 write_atomically(folder / KEY, secret)
                 write_atomically(folder / CERTIFICATE, to_pem(credential.certificate))
@@ -58,7 +58,8 @@ def revocations(enrolment: Enrolment) -> bytes:
     return revocation_list(enrolment.revoked)
 
 
-def _is_due(path: Path, enrolment: Enrolment, now_ms: int) -> bool:
+def is_due(path: Path, enrolment: Enrolment, now_ms: int) -> bool:
+    """Whether a certificate is missing, unreadable, revoked, or near its end."""
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):

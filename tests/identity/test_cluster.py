@@ -1,0 +1,181 @@
+"""What identity keeps in Kubernetes: Secrets made, renewed, made again; an API server that is away ends nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consilium.identity.cluster.keeping import ClusterKeeper
+from consilium.identity.cluster.secrets import put_secrets, secrets_of
+from consilium.kernel.errors import Conflict, PermissionDenied, Unavailable
+from consilium.kernel.membership import SERVICES
+from consilium.runtime.cluster import Lease
+from consilium.runtime.tls import read_material
+from tests.identity.api_server import ApiServer, serving_api
+from tests.identity.hospital import ALLIANCE, DEADLINE_S, HOME, hospitals, play
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+RELEASE = "consilium"
+NAMES = sorted([*(f"{RELEASE}-tls-{each}" for each in SERVICES), f"{RELEASE}-administrator"])
+
+
+@pytest.fixture
+def api() -> Iterator[ApiServer]:
+    yield from serving_api()
+
+
+def test_a_secret_is_made_patched_when_it_differs_and_made_again(api: ApiServer) -> None:
+    with closing(api.cluster()) as cluster:
+        assert cluster.secret("a") is None
+        assert cluster.put_secret("a", {"tls.key": b"\0\1", "revoked": b""})
+        assert cluster.secret("a") == {"tls.key": b"\0\1", "revoked": b""}
+        assert not cluster.put_secret("a", {"tls.key": b"\0\1", "revoked": b""})
+        api.objects["secrets", "a"]["metadata"]["labels"]["somebody's"] = "label"
+        assert cluster.put_secret("a", {"tls.key": b"\2"})
+        assert (cluster.secret("a"), api.objects["secrets", "a"]["metadata"]["labels"]["somebody's"]) == (
+            {"tls.key": b"\2"},
+            "label",
+        )
+        del api.objects["secrets", "a"]
+        assert cluster.put_secret("a", {"tls.key": b"\2"})
+    assert [verb for verb, _, _ in api.asked if verb != "get"] == ["create", "patch", "create"]
+
+
+def test_a_lease_changes_hands_only_as_it_was_read(api: ApiServer) -> None:
+    with closing(api.cluster()) as cluster:
+        assert cluster.lease("seat") is None
+        cluster.put_lease("seat", Lease("one", 1_015_000, 0), 1_000_000)
+        found = cluster.lease("seat")
+        assert found is not None
+        assert (found.holder, found.until_ms, found.transitions) == ("one", 1_015_000, 0)
+        cluster.put_lease("seat", Lease("two", 1_030_000, 1, found.version), 1_015_000)
+        with pytest.raises(Conflict, match="KUBERNETES_CONFLICT"):
+            cluster.put_lease("seat", Lease("three", 1_030_000, 1, found.version), 1_015_000)
+
+
+def test_pods_and_events(api: ApiServer) -> None:
+    uid = api.put_pod("consilium-consensus-0", "consensus")
+    waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}, "restartCount": 3}
+    whole = {"name": "ledger", "image": "", "imageID": "", "ready": False}
+    api.put_pod("consilium-ledger-0", "ledger", phase="Pending", conditions=[], containerStatuses=[whole | waiting])
+    with closing(api.cluster()) as cluster:
+        (consensus,) = cluster.pods("app.kubernetes.io/component=consensus")
+        assert (consensus.uid, consensus.is_ready, consensus.is_leaving, consensus.reason) == (uid, True, False, "")
+        (ledger,) = cluster.pods("app.kubernetes.io/component=ledger")
+        assert (ledger.is_ready, ledger.restarts, ledger.reason) == (False, 3, "ImagePullBackOff: no such image")
+        cluster.tell(cluster.about("Pod", consensus.name), "Missing", "A sentence.", is_warning=True)
+    assert api.events() == [("Warning", "Missing", "A sentence.")]
+
+
+def test_refusals_are_told_in_our_words(api: ApiServer) -> None:
+    api.forbidden.add(("create", "secrets"))
+    with closing(api.cluster()) as cluster:
+        with pytest.raises(PermissionDenied, match="may not write Secret a; give it the Role"):
+            cluster.put_secret("a", {})
+        with closing(api.cluster("elsewhere")) as elsewhere, pytest.raises(Unavailable, match="KUBERNETES_REFUSED"):
+            elsewhere.pods("")
+        api.stop()
+        with pytest.raises(Unavailable, match="KUBERNETES_UNREACHABLE"):
+            cluster.secret("a")
+
+
+def test_secrets_are_what_the_folders_hold(tmp_path: Path, api: ApiServer) -> None:
+    (home,) = hospitals(tmp_path, HOME)
+    settings = home.settings(kubernetes_secrets=RELEASE)
+    with closing(api.cluster()) as cluster:
+        assert sorted(put_secrets(cluster, secrets_of(settings))) == NAMES == api.names("secrets")
+        assert put_secrets(cluster, secrets_of(settings)) == []
+        for service in SERVICES:
+            folder = settings.services_directory / service
+            assert api.data(f"{RELEASE}-tls-{service}") == {each.name: each.read_bytes() for each in folder.iterdir()}
+        assert set(api.data(f"{RELEASE}-administrator")) == {"tls.crt", "tls.key", "authorities.pem", "signing.key"}
+        # A folder that no service could start from is not handed out; what was stays.
+        (home.home / "tls" / "ledger" / "authorities.pem").unlink()
+        (home.home / "tls" / "storage" / "revoked").write_bytes(b"0" * 32 + b"\n")
+        assert put_secrets(cluster, secrets_of(settings)) == [f"{RELEASE}-tls-storage"]
+        assert len(api.data(f"{RELEASE}-tls-ledger")) == 4
+
+
+def test_rotation_reaches_the_secrets_and_an_api_server_that_is_away_ends_nothing(tmp_path: Path, api: ApiServer) -> None:
+    async def scene() -> None:
+        (home,) = hospitals(tmp_path, HOME)
+        async with home.serving() as served:
+            settings = home.settings(kubernetes_secrets=RELEASE, interval_s=1)
+            keeper = ClusterKeeper(api.cluster(), settings, served.driver)
+            await keeper.keep_secrets()
+            before = api.data(f"{RELEASE}-tls-ledger")
+            (home.home / "tls" / "ledger" / "tls.crt").unlink()
+            (home.home / "identity" / "administrator" / "tls.crt").unlink()
+            old = api.data(f"{RELEASE}-administrator")
+            await served.driver.keep_files()
+            await keeper.keep_secrets()
+            after = api.data(f"{RELEASE}-tls-ledger")
+            assert before["tls.crt"] != after["tls.crt"]
+            assert old["signing.key"] != api.data(f"{RELEASE}-administrator")["signing.key"]
+            _fits(tmp_path / "mounted", after)
+            api.stop()
+            tending = asyncio.create_task(keeper.tend())
+            async with asyncio.timeout(DEADLINE_S):
+                await soon(lambda: keeper.failures["secrets"] >= 2)
+                assert not tending.done()
+                del api.objects["secrets", f"{RELEASE}-tls-ledger"]
+                api.start()
+                await soon(lambda: ("secrets", f"{RELEASE}-tls-ledger") in api.objects and keeper.reached_ms > 0)
+            tending.cancel()
+            await asyncio.wait([tending])
+
+    play(scene)
+
+
+def _fits(folder: Path, files: dict[str, bytes]) -> None:
+    """A service can start from what a Secret holds."""
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    assert read_material(folder, ALLIANCE).member_id == HOME
+
+
+@pytest.mark.slow
+def test_the_process_keeps_secrets_and_serves_on_without_the_api_server(tmp_path: Path, api: ApiServer) -> None:
+    async def scene() -> None:
+        (home,) = hospitals(tmp_path, HOME)
+        async with home.own_services():
+            wanted = "alliance member_id genesis member_key state_directory services_directory tls_directory "
+            wanted += "authorities_directory drain_s grace_s ledger_address consensus_address kubernetes_secrets interval_s"
+            settings = home.settings(kubernetes_secrets=RELEASE, interval_s=1)
+            environment = {name: each for name, each in os.environ.items() if not name.startswith("CONSILIUM_")}  # noqa: TID251
+            environment |= {f"CONSILIUM_IDENTITY_{name.upper()}": str(getattr(settings, name)) for name in wanted.split()}
+            environment["KUBECONFIG"] = str(api.kubeconfig(tmp_path / "kubeconfig"))
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "consilium.identity", env=environment, stderr=asyncio.subprocess.PIPE
+            )
+            assert process.stderr is not None
+            seen: set[str] = set()
+            async with asyncio.timeout(DEADLINE_S):
+                while len(seen) < len(NAMES):
+                    entry = json.loads(await process.stderr.readline())
+                    seen |= {entry["kind"]} if entry["event"] == "secret_written" else set()
+                assert api.names("secrets") == NAMES
+                api.stop()
+                while json.loads(await process.stderr.readline())["event"] != "kubernetes_failed":
+                    pass
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), DEADLINE_S) == 0
+
+    play(scene)
+
+
+async def soon(holds: Callable[[], bool]) -> None:
+    """Waits for it; the caller has a limit."""
+    while not holds():  # noqa: ASYNC110  a thread makes it true
+        await asyncio.sleep(0.05)
