@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,6 +76,32 @@ def test_oversized_file_is_not_read(tmp_path: Path) -> None:
         file.truncate(FILE_BYTES_MAX + 10)
     with pytest.raises(DataLoss, match="DAMAGED_KEYSTORE"):
         open_keystore(path, "correct horse")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can lay a file before another user")
+def test_a_secrets_mount_is_read_and_nothing_wider(tmp_path: Path) -> None:
+    """Root's own file, readable by the pod's group alone: so the kubelet mounts a Secret."""
+    path = tmp_path / "key"
+    path.write_bytes(bytes(32))
+    path.parent.chmod(0o711)
+    for mode, group, said in (
+        (0o440, 10_001, b"read"),
+        (0o440, 10_002, b"OPEN_TO_OTHERS"),
+        (0o444, 10_001, b"OPEN_TO_OTHERS"),
+        (0o460, 10_001, b"OPEN_TO_OTHERS"),
+        (0o640, 10_001, b"OPEN_TO_OTHERS"),
+    ):
+        os.chown(path, 0, group)
+        path.chmod(mode)
+        script = "import sys; from consilium.client.private_files import read_private as read; from pathlib import Path\n"
+        script += (
+            "import os; os.chdir(os.open(sys.argv[1], os.O_PATH)); os.setgroups([]); os.setgid(10001); os.setuid(10001)\n"
+        )
+        script += "assert read(Path('key'), 32) == bytes(32); print('read')"
+        done = subprocess.run(  # noqa: S603  our own words
+            [sys.executable, "-c", script, path.parent], capture_output=True, check=False
+        )
+        assert said in done.stdout + done.stderr, (oct(mode), done.stderr)
 
 
 def test_file_open_to_others_is_refused(tmp_path: Path) -> None:
