@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -159,3 +160,70 @@ def test_a_stall_names_everybody_who_is_missing(alliance: SandboxAlliance, tmp_p
     assert facts.facts["advice"][-1].endswith("no block can be decided until 1 more is back.")
     for each in gone:
         assert f"{each} has not been heard of since" in told.out
+
+
+@contextmanager
+def draining(alliance: SandboxAlliance, member_id: str) -> Iterator[subprocess.Popen[str]]:
+    """`consilium drain --json` at work at a member."""
+    command = [
+        sys.executable,
+        "-c",
+        "from consilium.start import main; main()",
+        "drain",
+        "--wait",
+        "90",
+        "--hold",
+        "90",
+        "--json",
+    ]
+    environment = environment_for(alliance.member(member_id).client_settings)
+    with subprocess.Popen(  # noqa: S603  ours
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_two_members_drain_at_once_and_one_waits(alliance: SandboxAlliance) -> None:
+    """ADR 23: one goes; the other is let go only once the first is back and votes."""
+    members = [each.member_id for each in first_committee(alliance.genesis).delegates[:2]]
+    with watching(alliance, members[0]) as until:
+        until(lambda look: not look["missing"] and not look["stall"])
+    with draining(alliance, members[0]) as one, draining(alliance, members[1]) as other:
+        while (one.poll(), other.poll()) == (None, None):
+            time.sleep(0.05)
+        first, second = (0, 1) if one.poll() is not None else (1, 0)
+        gone, waiting = (one, other)[first], (one, other)[second]
+        assert gone.stdout is not None
+        assert waiting.stderr is not None
+        said = json.loads(gone.stdout.read())
+        assert (gone.returncode, said["granted"], said["needed"]) == (0, True, 3)
+        assert len([each for each in said["answers"] if each["granted"]]) >= 3
+        assert any(f"{members[first]} goes first" in line for line in waiting.stderr)
+        alliance.kill(members[first], "consensus")
+        assert waiting.poll() is None
+        asyncio.run(alliance.start(members[first], "consensus"))
+        out, _ = waiting.communicate(timeout=90)
+        assert (waiting.returncode, json.loads(out)["granted"]) == (0, True)
+
+
+@pytest.mark.slow
+def test_a_member_does_not_drain_while_another_is_missing(alliance: SandboxAlliance, tmp_path: Path) -> None:
+    """ADR 23: three of four decide, so nobody goes while one is down; who is missing is named; --force goes."""
+    home, gone = (each.member_id for each in first_committee(alliance.genesis).delegates[:2])
+    terminal = Terminal(tmp_path / "home", alliance.member(home).client_settings)
+    for each in (home, gone):
+        Terminal(tmp_path / each, alliance.member(each).client_settings).run("drain", "--stay")
+    alliance.kill(gone, "consensus")
+    try:
+        with watching(alliance, home) as until:
+            until(lambda look: look["missing"] == [gone])
+        refused, forced = terminal.run("drain", "--wait", "0"), terminal.run("drain", "--force")
+    finally:
+        asyncio.run(alliance.start(gone, "consensus"))
+    assert (refused.code, forced.code) == (1, 0)
+    assert f"{gone} does not vote, and without it too few would be left" in refused.out
+    assert "blocks may stop until one of them is back" in forced.out

@@ -48,6 +48,9 @@ ADMITTED = {
     "SignRecovery": Admitted(DESK),
     "GetRecovery": Admitted(WORKING, WORKING),
     "ApplyRecovery": Admitted(WORKING, WORKING),
+    # Leaving by permission: asked at home, by people or by the services that are about to stop; answered between consensus.
+    "AskLeave": Admitted("consensus identity ledger staff"),
+    "MayLeave": Admitted("consensus", "consensus"),
     "StopReplica": Admitted("identity"),
     "EndEpoch": Admitted("identity"),
     "GetRecoveryComposition": Admitted("identity"),
@@ -102,6 +105,8 @@ WRITES = frozenset(
         "StopEpoch",
         "SignRecovery",
         "ApplyRecovery",
+        "AskLeave",
+        "MayLeave",
         "StopReplica",
         "EndEpoch",
         "SubmitTransaction",
@@ -122,7 +127,7 @@ WRITES = frozenset(
 FIRST_FRAMES = frozenset(("PutObject", "ReplicateObject", "Exchange"))
 """Streams of requests: what comes later depends on what came first."""
 FOR_OTHERS = frozenset(
-    ["Exchange", "GetObject", "GetManifest", "ReplicateObject", "ListCopies", "GetCopy", "ReencryptCapsule"]
+    ["Exchange", "MayLeave", "GetObject", "GetManifest", "ReplicateObject", "ListCopies", "GetCopy", "ReencryptCapsule"]
 )
 """Methods that are useful to other members' callers only."""
 
@@ -135,6 +140,9 @@ REPEATED = {
     "StopEpoch": "same",
     "SignRecovery": "same",
     "ApplyRecovery": "same",
+    # The time of a permission runs anew.
+    "AskLeave": "done",
+    "MayLeave": "done",
     "StopReplica": "same",
     "EndEpoch": "same",
     "SubmitTransaction": "same",

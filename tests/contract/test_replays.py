@@ -177,6 +177,14 @@ async def stopping_the_replica(world: World) -> Frames:
     return (consensus_pb2.StopReplicaRequest(epoch=world.home.scribe.chain.tip.outlook.epoch),)
 
 
+async def asking(_: World) -> Frames:
+    return (consensus_pb2.AskLeaveRequest(hold_seconds=60),)
+
+
+async def leave(_: World) -> Frames:
+    return (consensus_pb2.MayLeaveRequest(hold_seconds=60),)
+
+
 async def recovery(world: World) -> Frames:
     """The home's own report, and such as the other electors would give."""
     chain, keys, chain_id = world.home.scribe.chain, world.home.alliance.keys, world.home.alliance.chain_id
@@ -234,6 +242,8 @@ REQUESTS: dict[str, Callable[[World], Awaitable[Any]]] = {
     "ListGrantHistory": report,
     "Exchange": greeting,
     "StopEpoch": stopping,
+    "AskLeave": asking,
+    "MayLeave": leave,
     "StopReplica": stopping_the_replica,
     "SignRecovery": recovery,
     "ApplyRecovery": recovered,

@@ -17,6 +17,7 @@ from consilium.consensus.core.recovery import waiting_since
 from consilium.consensus.counters import ConsensusCounters
 from consilium.consensus.driver import recovered
 from consilium.consensus.keys import read_keys
+from consilium.consensus.leaving import Leaving
 from consilium.consensus.own_ledger import OwnLedger
 from consilium.consensus.seat import Seat, identity_of
 from consilium.consensus.servicer import ConsensusServicer, ReplicaServicer
@@ -159,7 +160,9 @@ def described(seat: Seat, links: Links, verifier: Verifier) -> list[Service]:
     consensus = consensus_pb2.DESCRIPTOR.services_by_name["ConsensusService"]
     replica = replica_pb2.DESCRIPTOR.services_by_name["ReplicaService"]
     return [
-        Service(consensus, add_ConsensusServiceServicer_to_server, ConsensusServicer(seat, links, verifier)),
+        Service(
+            consensus, add_ConsensusServiceServicer_to_server, ConsensusServicer(seat, links, Leaving(seat, links), verifier)
+        ),
         Service(replica, add_ReplicaServiceServicer_to_server, ReplicaServicer(links), frozenset({"Exchange"})),
     ]
 

@@ -24,6 +24,8 @@ ADMITTED = {
     "SubmitRegistrations": _HOME,
     "GetCommittee": tuple(Admits(role, foreign=True, suspended=True) for role in CallerRole),
     "GetReplicaState": tuple(Admits(role, foreign=True) for role in _WORKING),
+    "AskLeave": (Admits(CallerRole.SERVICE, names=("consensus", "identity", "ledger")), Admits(CallerRole.STAFF)),
+    "MayLeave": (Admits(CallerRole.SERVICE, foreign=True, names=("consensus",)),),
     "StopReplica": _OWN_IDENTITY,
     "EndEpoch": _OWN_IDENTITY,
     "Exchange": (Admits(CallerRole.SERVICE, foreign=True, names=("consensus",)),),

@@ -38,9 +38,11 @@ from consilium.consensus.core.events import (
 from consilium.consensus.core.identity import Identity, Recovered
 from consilium.consensus.core.messages import (
     BatchOffer,
+    Commit,
     Envelope,
     Message,
     NewView,
+    Prepare,
     PrePrepare,
     ResultProof,
     SignedViewChange,
@@ -168,6 +170,8 @@ class Driver:
         """What was dropped, by the member it came from and the reason."""
         self.said: Counter[str] = Counter()
         """Messages handed to the links, one for each receiver, by kind (C8)."""
+        self.last_votes: dict[str, int] = {}
+        """The height of the last vote that each member's link brought, whether or not it still counted."""
 
     async def run(self) -> None:
         """Serve until cancelled.
@@ -355,6 +359,7 @@ class Driver:
             envelope = decode(Envelope, data, self._identity.chain_id)
             if envelope.sender != peer:
                 raise BadSignature("FOREIGN_SENDER", f"{peer} speaks in the name of {envelope.sender}.", "C5")
+            self._note_vote(peer, envelope.message)
             screen(self._replica.state, envelope.message)
             if _takes_long(envelope.message):
                 received = await asyncio.to_thread(self._judge, envelope)
@@ -364,6 +369,11 @@ class Driver:
             self.refused[peer, error.reason] += 1
         else:
             self._inputs.put_nowait(received)
+
+    def _note_vote(self, peer: str, message: Message) -> None:
+        """Who votes, attends (`leaving`); one who lies about it does so about itself alone."""
+        if isinstance(message, PrePrepare | Prepare | Commit):
+            self.last_votes[peer] = max(message.signed.vote.height, self.last_votes.get(peer, 0))
 
     def _judge(self, envelope: Envelope) -> Received:
         around = self._around

@@ -9,6 +9,7 @@ from consilium.api.consensus.v1 import replica_pb2
 from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceServicer
 from consilium.api.consensus.v1.replica_pb2_grpc import ReplicaServiceServicer
 from consilium.consensus import wire
+from consilium.consensus.leaving import Leaving, word_message
 from consilium.consensus.replica_state import replica_state
 from consilium.consensus.seat import Seat
 from consilium.consensus.streams import Links
@@ -31,8 +32,8 @@ VOUCHED_MAX = 16_384
 class ConsensusServicer(ConsensusServiceServicer):
     """The consensus service of one member."""
 
-    def __init__(self, seat: Seat, links: Links, verifier: Verifier) -> None:
-        self._seat, self._links, self._verifier = seat, links, verifier
+    def __init__(self, seat: Seat, links: Links, leaving: Leaving, verifier: Verifier) -> None:
+        self._seat, self._links, self._leaving, self._verifier = seat, links, leaving, verifier
         self._chain_id = seat.identity.chain_id
         self._vouched: dict[bytes, bytes] = {}
         """The registration that the member vouches for, by the record id of a patient's."""
@@ -86,6 +87,14 @@ class ConsensusServicer(ConsensusServiceServicer):
     async def GetReplicaState(self, _: pb.GetReplicaStateRequest, __: Context) -> pb.GetReplicaStateResponse:
         """Tell how the replica stands."""
         return replica_state(self._seat, self._links, wall_ms())
+
+    async def AskLeave(self, request: pb.AskLeaveRequest, _: Context) -> pb.AskLeaveResponse:
+        """Ask the other delegates whether this member may go."""
+        return await self._leaving.ask(request.hold_seconds)
+
+    async def MayLeave(self, request: pb.MayLeaveRequest, _: Context) -> pb.MayLeaveResponse:
+        """Say whether another member may go."""
+        return word_message(self._leaving.answer(calls.peer().member_id, request.hold_seconds))
 
     async def StopReplica(self, request: pb.StopReplicaRequest, _: Context) -> pb.StopReplicaResponse:
         """Say nothing more in this epoch."""

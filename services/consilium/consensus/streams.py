@@ -270,6 +270,16 @@ class Links:
         link = self._links.get(name)
         return link is not None and link.connected
 
+    def channel_to(self, name: str) -> Channel | None:
+        """The connection to a member, for other calls than the stream; None before the first was tried."""
+        link = self._links.get(name)
+        return None if link is None else link.channel
+
+    def session_of(self, name: str) -> bytes:
+        """The session that a member greeted with last, empty for none."""
+        heard = self._heard.get(name)
+        return b"" if heard is None else heard.greeting.session
+
     def silent_ms(self, name: str) -> int | None:
         """How long nothing has come from a member; None when nothing ever did."""
         heard = self._heard.get(name)

@@ -46,6 +46,10 @@ class TlsFolders:
                 write_atomically(folder / KEY, secret)
                 write_atomically(folder / CERTIFICATE, to_pem(credential.certificate))
 
+    def stale(self, enrolment: Enrolment, now_ms: int) -> tuple[str, ...]:
+        """The services whose certificate ought to have been replaced and was not."""
+        return tuple(each for each in self.services if is_due(self.root / each / CERTIFICATE, enrolment, now_ms))
+
     def _folder(self, service: str) -> Path:
         folder = self.root / service
         for each in (self.root, folder):  # `parents` would give the root the mode of the umask

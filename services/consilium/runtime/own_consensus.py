@@ -20,6 +20,11 @@ class OwnConsensus:
         with typed():
             await self._stub.SubmitTransaction(consensus_pb2.SubmitTransactionRequest(transaction=carried))
 
+    async def replica_state(self) -> consensus_pb2.GetReplicaStateResponse:
+        """How the member's replica stands. Raises Unavailable while it cannot be reached."""
+        with typed():
+            return await self._stub.GetReplicaState(consensus_pb2.GetReplicaStateRequest())
+
     async def stop_epoch(self, epoch: int) -> bytes:
         """Have the member's replica say nothing more in an epoch; its encoded report (C10). Raises what it refuses."""
         with typed():

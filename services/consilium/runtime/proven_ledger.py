@@ -53,12 +53,16 @@ class LedgerEvent:
 class LedgerTip:
     """How far the own ledger is: the height executed, the height certified (0 for none), and the age of that in ms.
 
-    The age is on monotonic clocks alone: the ledger's own, and this process's for the time the answer took (S5).
+    The age is on monotonic clocks alone: the ledger's own, and this process's for the time the answer took (S5). Versions
+    are what this build knows, and what the alliance goes over to at which height; 0 where no upgrade is adopted (G5).
     """
 
     executed_height: int
     certified_height: int
     age_ms: int
+    known_version: int = 0
+    upgrade_version: int = 0
+    upgrade_height: int = 0
 
 
 class LedgerReader(Protocol):
@@ -106,7 +110,8 @@ class ProvenLedger:
             response = await self._stub.GetTip(pb.GetTipRequest())
         certified = await self._certified(response.result_certificate)
         took_ms = int((time.monotonic() - asked_s) * 1_000) + 1
-        return LedgerTip(response.executed_height, certified, response.age_ms + took_ms)
+        versions = response.known_version, response.upgrade_version, response.upgrade_height
+        return LedgerTip(response.executed_height, certified, response.age_ms + took_ms, *versions)
 
     async def draft_recovery(self, lost: Sequence[str], reports: Sequence[bytes]) -> bytes:
         """What the electors may sign after these reports (C10). Raises what the ledger refuses."""

@@ -7,11 +7,12 @@ from prometheus_client.registry import Collector
 
 from consilium.identity.cluster.keeping import ClusterKeeper
 
+_HELD = "Whether the Lease of the consensus seat is held for the pod that runs; without it everything runs on (C5)."
 _REACHED = "When the Kubernetes API last did what identity asked; 0 for never."
 
 
 class ClusterCounters(Collector):
-    """Failed turns by kind, and when one last went well."""
+    """Failed turns by kind, when one last went well, and whether the Lease is held."""
 
     def __init__(self, keeper: ClusterKeeper) -> None:
         self._keeper = keeper

@@ -9,8 +9,12 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
 
 from consilium.identity import founding
+from consilium.identity.cluster.conditions import Observed, carried, conditions, status_data
+from consilium.identity.cluster.lease import SeatSeen, keep_lease
 from consilium.identity.cluster.secrets import put_secrets, secrets_of
 from consilium.identity.driver import Driver
 from consilium.identity.settings import IdentitySettings
@@ -20,6 +24,9 @@ from consilium.runtime.cluster import Cluster
 from consilium.runtime.logs import Log
 from consilium.runtime.threads import run_to_end
 
+PODS = "app.kubernetes.io/name=consilium"
+"""The labels of all the member's pods."""
+Answer = TypeVar("Answer")
 _log = Log("consilium.identity.cluster")
 
 
@@ -34,11 +41,18 @@ class ClusterKeeper:
     """Failed turns, by the kind of object."""
     reached_ms: int = 0
     """When the API server last did what it was asked, in milliseconds since 1970-01-01 UTC."""
+    seat: SeatSeen = field(default_factory=SeatSeen)
+    """How the seat of consensus looked last."""
     _said: dict[str, str] = field(default_factory=dict)
+    _warned: dict[str, str] = field(default_factory=dict)
 
     async def tend(self) -> None:
         """Take turns for ever."""
-        turns: dict[str, Callable[[], Awaitable[None]]] = {"secrets": self.keep_secrets}
+        turns: dict[str, Callable[[], Awaitable[None]]] = {
+            "secrets": self.keep_secrets,
+            "lease": self.keep_lease,
+            "conditions": self.keep_conditions,
+        }
         while True:
             for kind, turn in turns.items():
                 await self._take(kind, turn)
@@ -51,6 +65,40 @@ class ClusterKeeper:
             wanted = await run_to_end(secrets_of, self.settings)
         for name in await asyncio.to_thread(put_secrets, self.cluster, wanted):
             _log.write(logging.INFO, "secret_written", kind=name)
+
+    async def keep_lease(self) -> None:
+        """Renew the Lease for the consensus pod that runs, and warn when there may be two."""
+        name = f"{self.settings.kubernetes_secrets}-consensus"
+        self.seat = await asyncio.to_thread(keep_lease, self.cluster, name, self.seat, wall_ms())
+        await self._warn("Lease", name, "Seat", self.seat.warning, self.seat.note)
+
+    async def keep_conditions(self) -> None:
+        """Write how the member stands; a condition that went bad becomes an event as well."""
+        name, seen = f"{self.settings.kubernetes_secrets}-status", await self._observed()
+        before = await asyncio.to_thread(self.cluster.config_map, name)
+        found = carried(conditions(seen), before, datetime.now(UTC))
+        await asyncio.to_thread(self.cluster.put_config_map, name, status_data(found))
+        for each in found:
+            bad = "" if each.is_well else each.reason
+            await self._warn("ConfigMap", name, each.type, bad, f"{each.type}: {each.message}")
+
+    async def _observed(self) -> Observed:
+        """What can be seen of the member now."""
+        driver, now_ms = self.driver, wall_ms()
+        pods = await _answer(asyncio.to_thread(self.cluster.pods, PODS))
+        tip, replica = await _answer(driver.ledger.read_tip()), await _answer(driver.consensus.replica_state())
+        stale = await run_to_end(driver.keeper.folders.stale, driver.enrolment, now_ms)
+        return Observed(driver.member_id, pods, tip, driver.genesis.parameters.tip_age_max_ms, replica, stale)
+
+    async def _warn(self, kind: str, name: str, what: str, reason: str, note: str) -> None:
+        """Write a warning once, when it begins; and one normal event when it is over."""
+        before = self._warned.get(what, "")
+        if reason == before:
+            return
+        self._warned[what] = reason
+        _log.write(logging.WARNING if reason else logging.INFO, "condition_changed", kind=what, reason=reason or before)
+        about = self.cluster.about(kind, name)
+        await asyncio.to_thread(self.cluster.tell, about, reason or f"{before}Over", note or what, is_warning=bool(reason))
 
     async def _take(self, kind: str, turn: Callable[[], Awaitable[None]]) -> None:
         """One turn; its failure is told and forgotten."""
@@ -66,3 +114,11 @@ class ClusterKeeper:
             self.reached_ms = wall_ms()
             if self._said.pop(kind, ""):
                 _log.write(logging.INFO, "kubernetes_answers_again", kind=kind)
+
+
+async def _answer(question: Awaitable[Answer]) -> Answer | None:
+    """What was answered, None where there was no answer."""
+    try:
+        return await question
+    except ConsiliumError:
+        return None
