@@ -94,7 +94,7 @@ def test_votes_far_from_the_watermarks_are_refused(low: int, height: int, reason
 def test_results_far_from_the_tip_are_refused(height: int, reason: str) -> None:
     """L3: results are kept for two windows; the slowest delegate's ordinary lateness is nobody's fault."""
     cluster = Cluster()
-    cluster.seats[BACKUP].state.stable_height = WINDOW if height == 0 else 0
+    cluster.seats[BACKUP].state.stable_height = 2 * WINDOW if height == 0 else 0
     message = make_checkpoint(THIRD, make_result(height, sha256(b"any")))
     cluster.deliver_message(THIRD, BACKUP, message)
     assert last_refusal(cluster) == (THIRD, reason)

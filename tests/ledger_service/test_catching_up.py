@@ -10,6 +10,7 @@ import pytest
 from tests.ledger_service.serving import HOME, OTHER, Ledgers
 
 WAIT_S = 30
+FOR_EVER_S = 3_600
 STREAM_BLOCKS = {
     "grpc_type": "server_stream",
     "grpc_service": "consilium.api.ledger.v1.LedgerService",
@@ -82,3 +83,44 @@ def test_a_delegate_fetches_only_what_its_consensus_does_not_bring(
             return home.server.metrics.registry.get_sample_value("grpc_server_started_total", STREAM_BLOCKS)
 
     assert (asyncio.run(scene()) == 0) is by_consensus
+
+
+def test_a_delegate_has_decided_blocks_that_lack_its_own_result(tmp_path: Path) -> None:
+    """L8: where the others stand still because one result is missing, block sync brings that delegate the block."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        for _ in range(3):
+            ledgers.scribe.write()
+        async with ledgers.serve(HOME) as home:
+            await ledgers.give(home, [1])
+            await ledgers.give(home, [2, 3], certified=False)
+            peers = (f"{HOME}=127.0.0.1:{home.server.port}",)
+            async with ledgers.serve(OTHER, peers=peers, patience_ms=10) as other, asyncio.timeout(WAIT_S):
+                await other.keeper.until_executed(3)
+                assert other.keeper.chain.certified_height == 1
+
+    asyncio.run(scene())
+
+
+def test_a_delegate_that_fell_behind_is_not_patient_until_its_consensus_brings_blocks_again(tmp_path: Path) -> None:
+    """L8: coming level now and then only, it would lie more than a window behind at each vote, and never vote again."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        ledgers.scribe.write()
+        async with ledgers.serve(HOME) as home:
+            await ledgers.give(home)
+            peers = (f"{HOME}=127.0.0.1:{home.server.port}",)
+            async with ledgers.serve(OTHER, peers=peers, patience_ms=10) as other, asyncio.timeout(WAIT_S):
+                await other.keeper.until_executed(1)
+                other.others._patience_s = FOR_EVER_S  # noqa: SLF001  from now on it has to go without
+                ledgers.scribe.write()
+                await ledgers.give(home)
+                await other.keeper.until_executed(2)
+                assert other.others._lags  # noqa: SLF001
+                ledgers.scribe.write()
+                await ledgers.give(other)
+                await other.keeper.until(lambda: not other.others._lags)  # noqa: SLF001  it is patient again
+
+    asyncio.run(scene())

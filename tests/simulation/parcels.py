@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
 
 class TipSaid(NamedTuple):
-    """How far the sender's ledger is."""
+    """How far the sender's ledger is, and how far it is final there."""
 
     height: int
+    certified: int
 
 
 class BlocksAsked(NamedTuple):

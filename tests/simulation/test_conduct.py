@@ -42,7 +42,7 @@ def served(options: Options, lossy: str = "", permille: int = 0) -> dict[str, Me
     return {each.profile.member_id: each for each in chain.members()}
 
 
-@pytest.mark.parametrize("seed", [1, 2, 4])
+@pytest.mark.parametrize("seed", range(1, 7))
 def test_an_honest_delegate_that_loses_a_tenth_is_not_jailed(seed: int) -> None:
     """C6, election.md section 6: late votes and results count; nobody is jailed, and nobody's score bars it."""
     conduct = served(Options(seed=seed, term_blocks=60, blocks_least=BLOCKS), "m0", 100)

@@ -55,6 +55,8 @@ class Keeper:
         """Executed heights without a result certificate here, in order."""
         self.blocks_kept = 0
         """How many blocks were made durable since the start."""
+        self.fetched_height = 0
+        """The last height whose block came from another member's ledger and not from the own consensus."""
         self._store, self._verifier = store, verifier
         self._growing, self._still = asyncio.Lock(), asyncio.Lock()
         self._changed = asyncio.Event()
@@ -106,8 +108,10 @@ class Keeper:
 
     async def append(self, verified: VerifiedBlock) -> Tip:
         """Take a block that block sync has verified, unless it is here already; the tip after it."""
+        height = verified.opened.header.height
         async with self._growing:
-            if verified.opened.header.height > self.chain.height:
+            if height > self.chain.height:
+                self.fetched_height = height
                 await to_end(self._append(verified))
         return self.chain.tip
 

@@ -2,7 +2,8 @@
 
 Each of them is followed on a stream of tips that is opened again whenever it ends. What to ask for, and whom, is decided in
 `core.sync`, which hears of an answer that stands still as slow, and of one that takes too long as failed. Whatever members
-claim, there is one alarm for all of them and one word waiting of each.
+claim, there is one alarm for all of them and one word waiting of each. A delegate is content with blocks that have no result
+certificate yet: its own result may be what that lacks, and nothing else would bring it the block.
 Certificates that were passed over, because a later height became final first, are asked for in the background: a proof
 stands under the certificate of its own height.
 """
@@ -21,7 +22,6 @@ from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.signing import Verifier
 from consilium.ledger.core.sync import (
     CERTIFICATE_BYTES_MAX,
-    REQUEST_BLOCKS_MAX,
     Append,
     Appended,
     Ban,
@@ -78,9 +78,12 @@ class OtherLedgers:
         """Members whose blocks are asked for no more, and why."""
         self._member_id, self._keeper, self._peers, self._patience_s = member_id, keeper, peers, patience_s
         self._tls, self._limits, self._chain_id = tls, limits, keeper.chain.chain_id
-        self._target = 0
+        self._lags = False
+        """Whether this delegate's consensus has left it to this to bring blocks, and has brought none since."""
         self._shown: dict[str, int] = {}
-        """The greatest height each member has shown."""
+        """The greatest height each member has shown a certificate of."""
+        self._executed: dict[str, int] = {}
+        """The greatest height each member has executed."""
         self._told: set[str] = set()
         """Whose height is on its way to `core.sync`."""
         self._alarm: asyncio.TimerHandle | None = None
@@ -115,7 +118,7 @@ class OtherLedgers:
         if not isinstance(event, str):
             return event
         self._told.discard(event)
-        return PeerTip(event, self._shown[event])
+        return PeerTip(event, self._claims[event])
 
     async def _step(self, event: Input) -> list[Effect]:
         """In a thread where blocks are to be verified."""
@@ -139,7 +142,7 @@ class OtherLedgers:
                     first = True
                     async for each in self._stub(name).StreamTips(pb.StreamTipsRequest()):
                         pause_s = RETRY_S_MIN
-                        if self._shows(name, each.certified_height) or first:
+                        if self._shows(name, each) or first:
                             self._heard(name)
                         first = False
             except ConsiliumError as error:
@@ -147,38 +150,48 @@ class OtherLedgers:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_S_MAX)
 
-    def _shows(self, name: str, height: int) -> bool:
+    def _shows(self, name: str, tip: pb.StreamTipsResponse) -> bool:
         """Whether a member shows more than it ever did."""
-        before = self._shown.get(name, -1)
-        self._shown[name] = max(before, height)
-        return height > before
+        before = self._shown.get(name, -1), self._executed.get(name, -1)
+        self._shown[name] = max(before[0], tip.certified_height)
+        self._executed[name] = max(before[1], tip.executed_height, tip.certified_height)
+        return (self._shown[name], self._executed[name]) != before
+
+    @property
+    def _is_delegate(self) -> bool:
+        return self._keeper.chain.tip.outlook.committee.index_of(self._member_id) is not None
+
+    @property
+    def _claims(self) -> dict[str, int]:
+        """The height that counts of each member: a delegate is needed for blocks that are not certified yet."""
+        return self._executed if self._is_delegate else self._shown
 
     def _heard(self, name: str) -> None:
         """Have blocks fetched from a member that is ahead; as a delegate, once the own tip has stood still for a while."""
-        tip = self._keeper.chain.tip
         if name not in self._ahead():
             return
-        if tip.height < self._target or tip.outlook.committee.index_of(self._member_id) is None:
+        if self._lags or not self._is_delegate:
             self._tell(name)
         elif self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(self._patience_s, self._look_again, tip.height)
+            height = self._keeper.chain.height
+            self._alarm = asyncio.get_running_loop().call_later(self._patience_s, self._look_again, height)
 
     def _look_again(self, stood_at: int) -> None:
         """As a delegate, ask for blocks if the tip has not moved: a block fetched beside consensus is work done twice.
 
-        Until they are here, what more a member shows counts at once; a claim is believed for a bounded run of blocks.
+        From then on what members show counts at once, until consensus brings a block itself. It votes on nothing more than a
+        window above the tip, so whoever came level once in a while only would never have a vote again.
         """
         self._alarm = None
-        ahead, height = self._ahead(), self._keeper.chain.height
-        if ahead and height == stood_at:
-            self._target = min(max(self._shown[name] for name in ahead), height + REQUEST_BLOCKS_MAX)
+        ahead = self._ahead()
+        self._lags = self._lags or (bool(ahead) and self._keeper.chain.height == stood_at)
         for name in ahead:
             self._heard(name)
 
     def _ahead(self) -> list[str]:
         """The members that show more than is here, and are believed."""
         height = self._keeper.chain.height
-        return [name for name, shown in self._shown.items() if shown > height and name not in self.banned]
+        return [name for name, claimed in self._claims.items() if claimed > height and name not in self.banned]
 
     def _tell(self, name: str) -> None:
         if name not in self._told:
@@ -190,6 +203,7 @@ class OtherLedgers:
         chain = self._keeper.chain
         while True:
             tip = chain.tip
+            self._lags = self._lags and tip.height == self._keeper.fetched_height
             self._inputs.put_nowait(Appended(tip))
             await self._keeper.until_executed(tip.height + 1)
 
@@ -241,7 +255,7 @@ class OtherLedgers:
     async def _blocks(self, wanted: RequestBlocks) -> AsyncGenerator[SentBlock, None]:
         """The blocks as they come, no more than were asked for. Raises what ended the call."""
         last = wanted.from_height + wanted.count - 1
-        request = pb.StreamBlocksRequest(first_height=wanted.from_height, last_height=last)
+        request = pb.StreamBlocksRequest(first_height=wanted.from_height, last_height=last, decided=True)
         count = taken = 0
         with typed():
             call = self._stub(wanted.peer).StreamBlocks(request, timeout=self._limits.unary_s)

@@ -45,6 +45,8 @@ STEP_BLOCKS = 1_024
 """How many blocks without events are passed over before others have their turn."""
 PAGE_BYTES_MAX = 2 * 1024 * 1024
 """A page of proofs ends when it has so many bytes."""
+LATE_S = 1.0
+"""After how long without a new certificate what was executed is told by itself, in seconds."""
 ANSWERING_S = 0.1
 """How long before the caller's deadline waiting ends, so that it gets an answer, in seconds."""
 
@@ -80,14 +82,23 @@ class LedgerServicer(LedgerServiceServicer):
         return response
 
     async def StreamTips(self, _: pb.StreamTipsRequest, __: Context) -> AsyncIterator[pb.StreamTipsResponse]:
-        """Tell the certified height, and again when it has grown."""
-        told = -1
+        """Tell the certified height, and again when it has grown; what is executed and stays uncertified is told as well (L8)."""
+        told, certified = None, -1
         with self._stream():
             while True:
-                await self._keeper.until_certified(told + 1)
-                told = self._keeper.chain.certified_height
-                yield pb.StreamTipsResponse(certified_height=told)
+                await self._certified_or_late(certified + 1)
+                certified = self._keeper.chain.certified_height
+                tip = pb.StreamTipsResponse(certified_height=certified, executed_height=self._keeper.chain.height)
+                if tip != told:
+                    yield tip
+                told = tip
                 await asyncio.sleep(self._tips_interval_s)
+
+    async def _certified_or_late(self, height: int) -> None:
+        """Until a height is certified, or should have been long ago."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LATE_S):
+                await self._keeper.until_certified(height)
 
     async def GetBlock(self, request: pb.GetBlockRequest, _: Context) -> pb.GetBlockResponse:
         """Read a block."""
@@ -96,12 +107,13 @@ class LedgerServicer(LedgerServiceServicer):
         return pb.GetBlockResponse(certified_block=wire.block_message(sent), finality=self._finality(height))
 
     async def StreamBlocks(self, request: pb.StreamBlocksRequest, _: Context) -> AsyncIterator[pb.StreamBlocksResponse]:
-        """Send certified blocks, and new ones unless there is a last."""
+        """Send certified blocks, or decided ones if they are asked for; and new ones unless there is a last."""
+        keeper = self._keeper
         height, last = wire.span(request.first_height, request.last_height if request.HasField("last_height") else None)
         with self._stream():
             while last is None or height <= last:
-                await self._keeper.until_certified(height)
-                sent = await self._keeper.sent_block(height)
+                await (keeper.until_executed if request.decided else keeper.until_certified)(height)
+                sent = await keeper.sent_block(height)
                 yield pb.StreamBlocksResponse(certified_block=wire.block_message(sent))
                 height += 1
 

@@ -44,11 +44,11 @@ def screen_vote(state: State, vote: Vote) -> None:
 def screen_result(state: State, result: Result) -> None:
     """A result counts up to two windows above the tip, for the same reason.
 
-    Below the stable checkpoint it changes nothing; the slowest delegate's always comes there, so only old ones are refused.
+    Below the stable checkpoint it makes no certificate any more, but shows that its delegate was there, as a vote does.
     """
-    window = state.parameters.window_blocks
-    bound = state.tip.height + 2 * window
-    if result.height <= state.stable_height - window:
+    windows = 2 * state.parameters.window_blocks
+    bound = state.tip.height + windows
+    if result.height <= state.stable_height - windows:
         raise FailedPrecondition("LATE_RESULT", f"Height {result.height} is long stable.", "L3")
     if result.height > bound:
         raise FailedPrecondition("FUTURE_RESULT", f"Height {result.height} is above {bound}; results are kept so far.", "L3")
