@@ -151,6 +151,21 @@ def test_the_longest_waiting_batch_counts() -> None:
     assert pool.eligible_since() == 20
 
 
+def test_what_another_primary_left_ages_from_when_this_one_was_told() -> None:
+    """C2: what comes in its own time ages at once; what is told twice ages from the first time."""
+    pool = filled(batch(1), batch(2), now_ms=10)
+    assert pool.ages_since() == 10
+    pool.begin_view()
+    assert (pool.ages_since(), pool.eligible_since()) == (None, 10)
+    pool.add(batch(3), 40, ingress=False)
+    assert pool.ages_since() == 40
+    told = pool.get(batch(2).digest)
+    assert told is not None
+    pool.told_primary(told, 30)
+    pool.told_primary(told, 50)
+    assert pool.ages_since() == 30
+
+
 def test_a_new_epoch_forgets_answers_and_strangers() -> None:
     """C4, L2: the old committee's answers prove nothing to the new one; nor are batches of former members taken any more."""
     large, small, gone = batch(1, size=1_001), batch(2), batch(3, member="member-9")

@@ -36,6 +36,8 @@ from tests.consensus.cluster import CHAIN_ID, GENESIS_MS, PARAMETERS, Cluster, S
 from tests.consensus.promises import check_fixed_first, check_said_once
 
 PRIMARY, BACKUP, SECOND, THIRD = (f"member-{index}" for index in range(4))
+BACKLOG = 40
+"""Batches of one member: more than one time-out of beats passes on."""
 
 
 def digests(seat: Seat) -> list[bytes]:
@@ -210,6 +212,24 @@ def test_an_honest_primary_is_told_again_before_it_is_blamed() -> None:
         cluster.submit(SECOND, make_record(SECOND, number))
         cluster.let_pass(PARAMETERS.view_timeout_ms // 20)
     assert [cluster.seats[name].state.view for name in cluster.names] == [0, 0, 0, 0]
+    assert cluster.seats[THIRD].state.pool.eligible_since() is None
+
+
+def test_a_new_primary_is_not_blamed_for_a_backlog_it_has_still_to_hear_of() -> None:
+    """C2: a batch from before the view ages from when its primary was told of it; four a beat are, beside other blocks."""
+    cluster = Cluster()
+    cluster.stop(PRIMARY)
+    cluster.arrives = lambda _sender, to, message: not (to == BACKUP and isinstance(message, BatchOffer))
+    for number in range(1, BACKLOG + 1):
+        cluster.submit(THIRD, make_record(THIRD, number))
+        cluster.let_pass(PARAMETERS.batch_wait_ms)
+    while cluster.seats[BACKUP].state.view == 0:
+        cluster.let_pass(1)
+    cluster.arrives = lambda _sender, _to, _message: True
+    for number in range(1, 81):
+        cluster.submit(SECOND, make_record(SECOND, number))
+        cluster.let_pass(PARAMETERS.view_timeout_ms // 20)
+    assert [cluster.seats[name].state.view for name in (BACKUP, SECOND, THIRD)] == [1, 1, 1]
     assert cluster.seats[THIRD].state.pool.eligible_since() is None
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.simulation.run import Report, run_options
-from tests.simulation.schedule import AMNESIA, Options, draw_options
+from tests.simulation.schedule import AMNESIA, LOST_LEDGER, Options, draw_options
 from tests.simulation.shrinking import Shrinker
 from tests.simulation.summary import Summary
 
@@ -62,7 +62,7 @@ def _options(seed: int, twins: int | None, silent: int | None) -> Options:
     drawn = draw_options(seed)
     if twins is None and silent is None:
         return drawn
-    faults = tuple(each for each in drawn.faults if each not in AMNESIA)
+    faults = tuple(each for each in drawn.faults if each not in (*AMNESIA, LOST_LEDGER))
     alone = replace(drawn, droppers=0, lies=False, floods=False, kinds_least=0)
     return replace(alone, twins=twins or 0, silent=silent or 0, faults=faults)
 

@@ -63,8 +63,8 @@ class Liveness(Checker):
         views = self._views.setdefault(epoch, {})
         views[view] = None
         faults_max = self._world.options.faults_max
-        silent = any(each.log.lost for each in self._members.values())
-        if epoch in self._steady and len(views) > 1 and not self._world.faulty and not silent:
+        silent = any(each.is_silent for each in self._members.values())
+        if epoch in self._steady and not self._world.faulty and not silent:
             raise Violation("L3 storm", f"View {view} of epoch {epoch}, and nobody is faulty or silent.")
         if len(views) > faults_max + 1:
             raise Violation("L2 view changes", f"{len(views)} new views in epoch {epoch} after the faults have ended.")

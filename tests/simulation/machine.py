@@ -30,8 +30,8 @@ class PowerCut(Exception):
     """The machine stopped here."""
 
 
-class DiskFailed(Exception):
-    """The disk refused a write, and the process ends: nobody knows what is durable (C5)."""
+class ProcessEnds(Exception):
+    """The process ends by itself: the disk refused a write and nobody knows what is durable (C5), or it broke its word."""
 
 
 class Machine:
@@ -106,7 +106,7 @@ class Machine:
         except (PowerCut, PowerCutError):
             self._world.hits["cut between effects"] += 1
             self.crash()
-        except DiskFailed:
+        except ProcessEnds:
             self.crash(power=False)
         if self.slow_until > self._world.clock.now_ms:
             self.pause(self._chance.randint(*SLOW_MS))

@@ -40,7 +40,7 @@ from tests.simulation.block_exchange import BlockExchange
 from tests.simulation.disk import BlockStore, VoteLog
 from tests.simulation.liar import Liar
 from tests.simulation.local_ledger import LocalLedger
-from tests.simulation.machine import DiskFailed, Machine
+from tests.simulation.machine import Machine, ProcessEnds
 from tests.simulation.observed import Execution, Speech, Violation
 from tests.simulation.twin import member_of
 
@@ -158,6 +158,11 @@ class Member(Machine):
             self.log.kill()
         self.ledger.crash(self._chance, power=power)
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has forgotten something, or is about to find out, and so counts among the f (C5)."""
+        return self.log.lost or self.damaged or self.replica.state.silence is not None
+
     def clone(self, endpoint: str) -> Member:
         """A second instance that starts from a copy of this one's disk."""
         other = Member(endpoint, self.founder, self._world)
@@ -188,13 +193,23 @@ class Member(Machine):
 
     def step(self, event: Input) -> None:
         """Let the replica take an input, and obey what it asks for."""
-        effects = self.replica.step(event)
+        effects = self._stepped(event)
         state = self.replica.state
         if state.outlook.epoch > self._directory.outlook.epoch:
             self._directory = Directory(state.outlook, state.previous_committee)
         if self.replica.refused is not None:
             self._world.hits[f"refused {self.replica.refused.reason}"] += 1
         self._obey(effects)
+
+    def _stepped(self, event: Input) -> list[Effect]:
+        """What the replica asks for. One whose actor lies may find that it has broken its word, and ends."""
+        try:
+            return self.replica.step(event)
+        except AssertionError as error:
+            if not isinstance(self._dropper, Liar):
+                raise
+            self._world.hits["liar caught itself"] += 1
+            raise ProcessEnds from error
 
     def _obey(self, effects: Iterable[Effect]) -> None:
         """Set alarms at once; everything else happens in order, and waits for the disk."""
@@ -231,7 +246,7 @@ class Member(Machine):
         try:
             self.log.write(records, replace=replace)
         except (DataLoss, ResourceExhausted) as error:
-            raise DiskFailed from error
+            raise ProcessEnds from error
         if at_leisure:
             return
         if self._world.options.disk_ms and not self._world.calm:
@@ -253,7 +268,7 @@ class Member(Machine):
         try:
             self.log.sync()
         except (DataLoss, ResourceExhausted) as error:
-            raise DiskFailed from error
+            raise ProcessEnds from error
         for hear in self._world.watchers.persisted:
             hear(self, records, replace)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from consilium.consensus.core.forming import own_transaction
 from consilium.consensus.core.messages import Commit, NewView, Prepare, ResultProof, SignedViewChange
-from consilium.kernel.certificates import Phase, SignedVote, ViewChange, Vote
+from consilium.kernel.certificates import Phase, SignedVote, ViewChange, Vote, call_of
 from consilium.kernel.encoding import encode
 from consilium.kernel.transactions import Equivocation, EvidenceBody
 from tests.simulation.schedule import stream
@@ -57,7 +57,7 @@ class Mischief:
         state = self._member.replica.state
         for _ in range(FLOOD if state.index is not None else 0):
             change = ViewChange(state.outlook.epoch, state.view + self._chance.randrange(1, FAR), None, ())
-            signature = self._sign(encode(change, state.identity.chain_id))
+            signature = self._sign(call_of(change, state.identity.chain_id))
             self._say("flood of views", SignedViewChange(change, state.index or 0, signature))
 
     def _flood_heights(self) -> None:

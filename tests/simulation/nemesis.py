@@ -242,7 +242,7 @@ class Nemesis:
     def _has_room(self, member: Member) -> bool:
         """At most f members may have forgotten something at once: more could never speak again (C5)."""
         others = [each for each in self._members.values() if each is not member]
-        return sum(each.log.lost or each.damaged or not each.honest for each in others) < self._world.options.faults_max
+        return sum(each.is_silent or not each.honest for each in others) < self._world.options.faults_max
 
     def _restore(self, fault: Fault) -> bool:
         """Take a copy of a member's disk, and put it back later: an old backup that speaks again (R11)."""

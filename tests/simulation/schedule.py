@@ -20,6 +20,8 @@ BLOCKS_LEAST = 100
 """The height every seed must reach."""
 KINDS_LEAST = 5
 """How many kinds of faults must really happen in every drawn seed."""
+LIKELY = 0.35
+"""How likely a kind of planned faults is on in a seed."""
 LYING = 0.6
 """How likely delegates that keep messages to themselves in a seed lie instead."""
 
@@ -31,8 +33,8 @@ DISKS = ("sync error", "disk full")
 """What a disk may do without forgetting what it has acknowledged."""
 AMNESIA = ("lost log", "wiped disk", "bit rot", "misdirected write", "restored")
 """What makes a replica forget or contradict itself: it counts among the f until it has found its way back (C5)."""
-UNDRAWN = ("lost ledger",)
-"""Not drawn yet: a replica whose ledger alone is lost starts in an epoch below its vote log's, and is silent (C5, S13)."""
+LOST_LEDGER = "lost ledger"
+"""Drawn from a stream of its own: a replica whose ledger alone is lost finds its vote log ahead of it, and is silent (C5)."""
 CLOCKS = ("clock jump", "clock back")
 """What befalls clocks at one moment."""
 HABITS = ("half", "victim", "silent", "proposals", "selective", "slow")
@@ -119,7 +121,7 @@ def draw_options(seed: int) -> Options:
         skew_max=_on(chance, chance.randrange(1, 401), 0.5),
         drift=_on(chance, chance.randrange(1, 21), 0.3),
         disk_ms=_on(chance, chance.choice((10, 100, 1_000)), 0.3),
-        faults=_kinds(chance, byzantine),
+        faults=_kinds(chance, byzantine) + _alone(seed, byzantine),
         fault_gap=chance.randrange(300, 2_000),
         twins=twins,
         droppers=byzantine - twins,
@@ -139,10 +141,16 @@ def draw_options(seed: int) -> Options:
 def _kinds(chance: random.Random, byzantine: int) -> tuple[str, ...]:
     """The kinds of planned faults that are on: never too few; no amnesia on top of delegates that are faulty already."""
     menu = LINKS + MACHINES + DISKS + CLOCKS + (() if byzantine else AMNESIA)
-    drawn = [each for each in menu if chance.random() < 0.35]
+    drawn = [each for each in menu if chance.random() < LIKELY]
     rest = [each for each in menu if each not in drawn]
     lacking = max(0, KINDS_LEAST + 1 - len(drawn))
     return tuple(drawn + chance.sample(rest, lacking))
+
+
+def _alone(seed: int, byzantine: int) -> tuple[str, ...]:
+    """Whether ledgers are lost alone in this seed."""
+    happens = not byzantine and stream(seed, LOST_LEDGER).random() < LIKELY
+    return (LOST_LEDGER,) if happens else ()
 
 
 def _on(chance: random.Random, rate: int, likelihood: float) -> int:

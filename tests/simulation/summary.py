@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.simulation.coverage import MARKS, RARE_MARKS
-from tests.simulation.schedule import AMNESIA, CLOCKS, DISKS, LINKS, MACHINES
+from tests.simulation.schedule import AMNESIA, CLOCKS, DISKS, LINKS, LOST_LEDGER, MACHINES
 
 if TYPE_CHECKING:
     from tests.simulation.run import Report
@@ -24,6 +24,7 @@ FAULTS = (
     *DISKS,
     "slow disk",
     *AMNESIA,
+    LOST_LEDGER,
     "old copy speaks",
     *CLOCKS,
     "refused CLOCK_SKEW",

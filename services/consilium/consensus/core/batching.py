@@ -216,6 +216,7 @@ def _relay(state: State, entry: Entry) -> None:
     to_all = _is_overdue(state, entry) and (by_turns or not entry.is_told)
     if to_all or (state.entered and primary != state.identity.member_id):
         entry.is_told = entry.is_told or to_all
+        state.pool.told_primary(entry, state.now_ms)
         message = BatchReady(entry.certificate) if entry.certificate is not None else BatchOffer(entry.opened.data)
         state.broadcast(message, state.peers() if to_all else (primary,))
 

@@ -2,7 +2,8 @@
 
 A batch is *eligible* once it may be named in a proposal: a small one at once, since it travels inline; a large one when 2f+1
 delegates have answered "stored". Every replica remembers since when a batch is eligible, so that a primary that leaves one
-lying is replaced. Ordered batches are kept until a stable checkpoint plus a margin lies above them.
+lying is replaced. What is left from another primary's time *ages* only from when this one was told of it: after a stall there
+may be more of it than one time-out brings across. Ordered batches are kept until a stable checkpoint plus a margin lies above them.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -25,6 +26,7 @@ BLOCK_BYTES_MAX = 32 * 1024 * 1024
 class Entry:
     """One batch: since when (milliseconds) it may be ordered, when it was last spoken of, and what was stored of it.
 
+    `ages_since`: since when the present primary lets it lie, None before it may be ordered or this primary was told of it.
     `ingress`: this replica brings it to the others, as its member or for a member without a vote. `relays` counts how often
     it was passed on in the view `relayed_in`, `is_told` whether to all delegates.
     """
@@ -33,6 +35,7 @@ class Entry:
     ingress: bool
     eligible_since: int | None
     said_at: int
+    ages_since: int | None = None
     relayed_in: int = -1
     relays: int = 0
     is_told: bool = False
@@ -49,8 +52,10 @@ class Pool:
         self._waiting: dict[bytes, Entry] = {}
         self._ordered: dict[bytes, int] = {}
         self._load: dict[str, int] = {}
-        # The answer of `eligible_since`, which is asked for at every input; stale once the batches waiting have changed.
+        # The answers of `eligible_since` and `ages_since`, which are asked for at every input; stale once the batches waiting
+        # have changed.
         self._oldest: int | None = None
+        self._aged: int | None = None
         self._is_stale = False
 
     def set_bounds(self, parameters: Parameters) -> None:
@@ -66,7 +71,8 @@ class Pool:
         if limited:
             self.check_room(opened)
         self._load[member] = self._load.get(member, 0) + 1
-        entry = Entry(opened, ingress, now_ms if self.is_small(opened) else None, now_ms)
+        eligible_since = now_ms if self.is_small(opened) else None
+        entry = Entry(opened, ingress, eligible_since, now_ms, eligible_since)
         self._entries[opened.digest] = self._waiting[opened.digest] = entry
         self._is_stale = True
         return True
@@ -118,7 +124,8 @@ class Pool:
         entry = self._waiting.get(certificate.digest)
         if entry is not None and entry.certificate is None:
             entry.certificate = certificate
-            entry.eligible_since = now_ms if entry.eligible_since is None else entry.eligible_since
+            if entry.eligible_since is None:
+                entry.eligible_since = entry.ages_since = now_ms
             self._is_stale = True
 
     def choose(self, excluded: dict[bytes, int]) -> list[Entry]:
@@ -144,10 +151,31 @@ class Pool:
 
     def eligible_since(self) -> int | None:
         """Since when the longest-waiting eligible batch waits, in milliseconds (C2)."""
-        if self._is_stale:
-            times = [entry.eligible_since for entry in self._waiting.values() if entry.eligible_since is not None]
-            self._oldest, self._is_stale = min(times, default=None), False
+        self._look()
         return self._oldest
+
+    def ages_since(self) -> int | None:
+        """Since when the present primary has let the batch lie that it has known of for longest, in milliseconds (C2)."""
+        self._look()
+        return self._aged
+
+    def _look(self) -> None:
+        if self._is_stale:
+            waiting = self._waiting.values()
+            self._oldest = min((each.eligible_since for each in waiting if each.eligible_since is not None), default=None)
+            self._aged = min((each.ages_since for each in waiting if each.ages_since is not None), default=None)
+            self._is_stale = False
+
+    def begin_view(self) -> None:
+        """Another primary: it may not know of what waits, until it is told."""
+        self._is_stale = True
+        for entry in self._waiting.values():
+            entry.ages_since = None
+
+    def told_primary(self, entry: Entry, now_ms: int) -> None:
+        """The present primary was told of a batch that may be ordered."""
+        if entry.ages_since is None and entry.eligible_since is not None:
+            entry.ages_since, self._is_stale = now_ms, True
 
     def waits_since(self, digests: Sequence[bytes]) -> int | None:
         """Since when the first of these that may be ordered and are not has waited, in milliseconds."""
@@ -176,7 +204,7 @@ class Pool:
         """A new epoch: "stored" answers and certificates of the old committee count no longer (C4)."""
         self._is_stale = True
         for entry in self._waiting.values():
-            entry.answers, entry.certificate, entry.relayed_in = {}, None, -1
+            entry.answers, entry.certificate, entry.relayed_in, entry.ages_since = {}, None, -1, None
             if not self.is_small(entry.opened):
                 entry.eligible_since = None
             elif entry.eligible_since is None:  # it is small by the bound that is new

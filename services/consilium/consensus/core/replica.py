@@ -60,6 +60,7 @@ class Replica:
         state = self.state
         state.now_ms = state.wall_ms = state.progress_at = state.view_entered_at = now_ms
         state.height_at_resend = state.tip.height
+        state.pool.begin_view()
         checkpointing.sign_tip(state)
         resending.resend(state)
         normal_case.arm_heartbeat(state)

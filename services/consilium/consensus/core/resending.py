@@ -93,7 +93,7 @@ def _repeat_slot(state: State, height: int) -> None:
 def arm_progress(state: State) -> None:
     """Set the alarm by which something must have moved, or this view is left (C2).
 
-    The longest-waiting batch counts from when it could be ordered, so a primary that orders all but one is replaced too.
+    The longest-waiting batch counts from when the primary could have ordered it, so one that orders all but one is replaced too.
     """
     deadline = _deadline(state) if state.votes else None
     if deadline is not None and deadline != state.deadline:
@@ -105,9 +105,9 @@ def _deadline(state: State) -> int | None:
     timeout = state.timeout_ms()
     if not state.entered:
         return None if state.calls_complete_at is None else state.calls_complete_at + timeout
-    waiting_since = state.pool.eligible_since()
-    unfinished = state.log.top(state.view) > state.tip.height
-    if waiting_since is not None:
-        return max(waiting_since, state.view_entered_at) + timeout
-    idle = 0 if unfinished else state.parameters.heartbeat_ms
-    return max(state.progress_at, state.view_entered_at) + idle + timeout
+    waiting_since, ages_since = state.pool.eligible_since(), state.pool.ages_since()
+    has_work = waiting_since is not None or state.log.top(state.view) > state.tip.height
+    idle = 0 if has_work else state.parameters.heartbeat_ms
+    moved_at = max(state.progress_at, state.view_entered_at, waiting_since or 0)
+    lies_since = moved_at + idle if ages_since is None else min(moved_at, max(ages_since, state.view_entered_at))
+    return lies_since + timeout

@@ -158,6 +158,7 @@ def work_in(state: State, message: NewView, plan: NewViewPlan) -> None:
     state.view, state.entered, state.new_view = message.view, True, message
     state.log.slots = {}
     state.pace.begin_view()
+    state.pool.begin_view()
     for again, signed in zip(plan.reproposals, message.proposals, strict=True):
         if again.header.height <= state.low:
             continue
