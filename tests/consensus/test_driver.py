@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,10 +34,11 @@ from consilium.runtime.clock import wall_ms
 from consilium.sandbox.founders import FIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from consilium.ceremony.keys import MemberKeys
+    from consilium.consensus.core.events import Effect, Input
     from consilium.kernel.certificates import ResultCertificate
     from consilium.kernel.signing import Verifier
 
@@ -71,7 +73,10 @@ class WatchedLog(MemoryVoteLog):
 class Room:
     """Four drivers over real replicas, logs in memory, links of bytes, and real chains as their ledgers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, now_ms: Callable[[], int] = wall_ms, replica_class: Callable[..., Replica] = Replica
+    ) -> None:
+        self.now_ms, self.replica_class = now_ms, replica_class
         keys = {each.member_id: draw_keys(folder / each.member_id) for each in FIVE}
         members = tuple(profile_of(each, keys[each.member_id]) for each in FIVE)
         self.genesis = Genesis("a room", wall_ms(), PARAMETERS, members)
@@ -89,8 +94,8 @@ class Room:
         log = self.logs[name] = WatchedLog(chain.chain_id)
         identity = Identity(chain.chain_id, name, keys.consensus, keys.member, 1, sha256(name.encode())[:16])
         outlook = chain.tip.outlook
-        replica = Replica(identity, outlook, Tip(self.genesis.time_ms), recovered(log, chain.chain_id))
-        around = Surroundings(log, RoomLink(self, name), RoomLedger(self, name), verifier, wall_ms)
+        replica = self.replica_class(identity, outlook, Tip(self.genesis.time_ms), recovered(log, chain.chain_id))
+        around = Surroundings(log, RoomLink(self, name), RoomLedger(self, name), verifier, self.now_ms)
         self.drivers[name] = Driver(replica, identity, Directory(outlook, None), around)
 
     def check(self, sender: str, data: bytes) -> None:
@@ -166,6 +171,29 @@ def test_no_vote_leaves_before_its_record_is_durable(tmp_path: Path) -> None:
         assert room.too_early == []
 
     asyncio.run(story())
+
+
+def test_time_goes_on_in_the_order_of_the_inputs(tmp_path: Path) -> None:
+    """C2: whoever waits in a queue ages no batch twice; what was stamped late and stepped early would set the clock back."""
+    times = itertools.count(wall_ms())
+    seen: dict[str, list[int]] = {}
+
+    class Watched(Replica):
+        def step(self, event: Input) -> list[Effect]:
+            seen.setdefault(self.state.identity.member_id, []).append(event.now_ms)
+            return super().step(event)
+
+    async def story() -> None:
+        room = Room(tmp_path, lambda: next(times), Watched)
+        for each in room.drivers.values():
+            each._alarms.set(Timer.BATCH, 0)  # noqa: SLF001  a timer rings, and something else happens before it is heard
+            while each._inputs.empty():  # noqa: ASYNC110, SLF001  the event loop's own timer
+                await asyncio.sleep(0)
+            each.submit(())
+        await run_until(room, 8)
+
+    asyncio.run(story())
+    assert all(len(each) > 1 and each == sorted(each) for each in seen.values())
 
 
 def test_a_replica_whose_disk_fails_falls_silent(tmp_path: Path) -> None:
@@ -279,7 +307,7 @@ def test_a_timer_that_was_moved_rings_once() -> None:
     async def story() -> None:
         rings: asyncio.Queue[_Alarm] = asyncio.Queue()
         heard: list[_Alarm] = []
-        alarms = _Alarms(rings.put_nowait)
+        alarms = _Alarms(rings.put_nowait, wall_ms)
         alarms.set(Timer.PROGRESS, 0)
         heard.append(await rings.get())
         alarms.set(Timer.PROGRESS, 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from consilium.ledger.core.sync import REQUEST_BLOCKS_MAX
 from tests.ledger_service.serving import HOME, OTHER, Ledgers
 
 WAIT_S = 30
@@ -99,6 +100,22 @@ def test_a_delegate_has_decided_blocks_that_lack_its_own_result(tmp_path: Path) 
             async with ledgers.serve(OTHER, peers=peers, patience_ms=10) as other, asyncio.timeout(WAIT_S):
                 await other.keeper.until_executed(3)
                 assert other.keeper.chain.certified_height == 1
+
+    asyncio.run(scene())
+
+
+def test_a_delegate_far_below_others_that_stand_still_comes_level(tmp_path: Path) -> None:
+    """L8: they wait for it, so they show nothing new; what they have shown once has to do."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        for _ in range(REQUEST_BLOCKS_MAX + 2):
+            ledgers.scribe.write()
+        async with ledgers.serve(HOME) as home:
+            await ledgers.give(home)
+            peers = (f"{HOME}=127.0.0.1:{home.server.port}",)
+            async with ledgers.serve(OTHER, peers=peers, patience_ms=10) as other, asyncio.timeout(WAIT_S):
+                await other.keeper.until_certified(ledgers.scribe.chain.height)
 
     asyncio.run(scene())
 

@@ -16,10 +16,11 @@ from consilium.kernel.membership import SERVICES
 from consilium.kernel.transactions import ReceiptKind
 from tests.nemesis.book import Book, Fragment
 from tests.nemesis.kills import draw_kills
+from tests.nemesis.linearizable import Act
 from tests.nemesis.recorded import recorded
 from tests.nemesis.recording import FORGETFUL
 from tests.nemesis.replay import judge
-from tests.nemesis.run import PARAMETERS
+from tests.nemesis.run import PARAMETERS, Plan, run
 from tests.nemesis.strikes import Way, between, draw_strikes
 from tests.simulation.observed import Violation
 
@@ -34,6 +35,18 @@ POLL_S = 0.1
 STALL_S = 5
 PATIENT = replace(PARAMETERS, heartbeat_ms=200, view_timeout_ms=12_000)
 """Long views: a proposal that waits is said again, every few seconds, before anybody gives the primary up."""
+
+
+@pytest.mark.slow
+def test_kills_in_mid_work_lose_nothing(tmp_path: Path) -> None:
+    """Promises 1, 2 and 5: what was acknowledged is at every member, nobody said two things, all hold one chain."""
+    report = run(tmp_path, Plan(seed=8, kills=6), tell=lambda _: None)
+    assert report.strikes["kill"] == 6
+    assert {"open", "share", "write"} <= report.book.done.keys()
+    assert report.proofs >= 5 * len(report.book.stored) > 0
+    assert report.looked_at.envelopes > 0
+    assert report.book.reads
+    assert {each.act for calls in report.book.calls.values() for each in calls} == set(Act)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ DISKS = ("sync error", "disk full")
 AMNESIA = ("lost log", "wiped disk", "bit rot", "misdirected write", "restored")
 """What makes a replica forget or contradict itself: it counts among the f until it has found its way back (C5)."""
 LOST_LEDGER = "lost ledger"
-"""Drawn from a stream of its own: a replica whose ledger alone is lost finds its vote log ahead of it, and is silent (C5)."""
+"""From a stream of its own: a replica whose ledger alone is lost finds its vote log ahead of it, and is silent (C5)."""
 CLOCKS = ("clock jump", "clock back")
 """What befalls clocks at one moment."""
 HABITS = ("half", "victim", "silent", "proposals", "selective", "slow")

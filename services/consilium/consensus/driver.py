@@ -5,13 +5,14 @@ asked; steps that were waiting together share one sync of the vote log, which on
 never a message ahead of its record. Blocks go to the ledger in a task of their own, so that deciding h+1
 does not wait for executing h.
 
-Every envelope goes through `admission.admit` first; what is refused there is counted and dropped.
+Every envelope goes through `admission.admit` first; what is refused there is counted and dropped. Whatever waits for the
+replica has the time at which it began to wait, so that time goes on in the order of the inputs (C2).
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from consilium.consensus.core.admission import Directory, admit
@@ -93,10 +94,11 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class _Alarm:
-    """A timer rang; `setting` tells which of its settings, so that one moved since counts no more."""
+    """A timer rang, and when; `setting` tells which of its settings, so that one moved since counts no more."""
 
     timer: Timer
     setting: int
+    now_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +112,19 @@ class _Asked:
 class _Alarms:
     """The replica's timers on the event loop's clock."""
 
-    def __init__(self, ring: Callable[[_Alarm], None]) -> None:
-        self._ring = ring
+    def __init__(self, ring: Callable[[_Alarm], None], now_ms: Callable[[], int]) -> None:
+        self._ring, self._now_ms = ring, now_ms
         self._settings: Counter[Timer] = Counter()
         self._handles: dict[Timer, asyncio.TimerHandle] = {}
 
     def set(self, timer: Timer, delay_ms: int) -> None:
         """Ring after so many milliseconds, instead of any earlier setting."""
         self.cancel(timer)
-        alarm = _Alarm(timer, self._settings[timer])
-        self._handles[timer] = asyncio.get_running_loop().call_later(delay_ms / 1_000, self._ring, alarm)
+        setting = self._settings[timer]
+        self._handles[timer] = asyncio.get_running_loop().call_later(delay_ms / 1_000, self._rings, timer, setting)
+
+    def _rings(self, timer: Timer, setting: int) -> None:
+        self._ring(_Alarm(timer, setting, self._now_ms()))
 
     def cancel(self, timer: Timer) -> None:
         """Do not ring, and forget a ring that was not heard yet."""
@@ -164,7 +169,7 @@ class Driver:
         self._inputs: asyncio.Queue[Input | _Alarm | _Asked] = asyncio.Queue()
         self._answers: list[tuple[asyncio.Future[None], ConsiliumError | None]] = []
         self._deliveries: asyncio.Queue[CertifiedBlock | ResultCertificate] = asyncio.Queue()
-        self._alarms = _Alarms(self._inputs.put_nowait)
+        self._alarms = _Alarms(self._inputs.put_nowait, around.now_ms)
         self._has_room = asyncio.Event()
         self.refused: Counter[tuple[str, str]] = Counter()
         """What was dropped, by the member it came from and the reason."""
@@ -272,7 +277,7 @@ class Driver:
         if isinstance(happened, _Alarm):
             if not self._alarms.still_set(happened):
                 return []
-            happened = TimerExpired(self._around.now_ms(), happened.timer)
+            happened = TimerExpired(happened.now_ms, happened.timer)
         effects = self._replica.step(happened.event if isinstance(happened, _Asked) else happened)
         if isinstance(happened, _Asked):
             self._answers.append((happened.done, self._replica.refused))
@@ -362,7 +367,8 @@ class Driver:
             self._note_vote(peer, envelope.message)
             screen(self._replica.state, envelope.message)
             if _takes_long(envelope.message):
-                received = await asyncio.to_thread(self._judge, envelope)
+                judged = await asyncio.to_thread(self._judge, envelope)
+                received = replace(judged, now_ms=self._around.now_ms())
             else:
                 received = self._judge(envelope)
         except ConsiliumError as error:

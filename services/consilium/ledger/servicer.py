@@ -82,7 +82,7 @@ class LedgerServicer(LedgerServiceServicer):
         return response
 
     async def StreamTips(self, _: pb.StreamTipsRequest, __: Context) -> AsyncIterator[pb.StreamTipsResponse]:
-        """Tell the certified height, and again when it has grown; what is executed and stays uncertified is told as well (L8)."""
+        """Tell the certified height, and again when it has grown; what is executed and stays uncertified too (L8)."""
         told, certified = None, -1
         with self._stream():
             while True:

@@ -2,8 +2,8 @@
 
 A batch is *eligible* once it may be named in a proposal: a small one at once, since it travels inline; a large one when 2f+1
 delegates have answered "stored". Every replica remembers since when a batch is eligible, so that a primary that leaves one
-lying is replaced. What is left from another primary's time *ages* only from when this one was told of it: after a stall there
-may be more of it than one time-out brings across. Ordered batches are kept until a stable checkpoint plus a margin lies above them.
+lying is replaced. What is left from another primary's time *ages* only from when this one was told of it: after a stall it
+may be more than one time-out brings across. Ordered batches are kept until a stable checkpoint and a margin lie above them.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -52,8 +52,7 @@ class Pool:
         self._waiting: dict[bytes, Entry] = {}
         self._ordered: dict[bytes, int] = {}
         self._load: dict[str, int] = {}
-        # The answers of `eligible_since` and `ages_since`, which are asked for at every input; stale once the batches waiting
-        # have changed.
+        # Answers of `eligible_since` and `ages_since`, which are asked for at every input; stale once what waits changes.
         self._oldest: int | None = None
         self._aged: int | None = None
         self._is_stale = False

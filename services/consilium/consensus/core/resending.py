@@ -93,7 +93,7 @@ def _repeat_slot(state: State, height: int) -> None:
 def arm_progress(state: State) -> None:
     """Set the alarm by which something must have moved, or this view is left (C2).
 
-    The longest-waiting batch counts from when the primary could have ordered it, so one that orders all but one is replaced too.
+    The longest-waiting batch counts from when it could be ordered, so a primary that orders all but one is replaced too.
     """
     deadline = _deadline(state) if state.votes else None
     if deadline is not None and deadline != state.deadline:
