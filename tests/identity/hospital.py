@@ -170,7 +170,8 @@ class Hospital:
             await stack.enter_async_context(self.own_services())
             driver, running = await stack.enter_async_context(identity_of(self.settings(**changed)))
             await stack.enter_async_context(background(driver.members.follow()))
-            await asyncio.wait_for(driver.members.loaded.wait(), DEADLINE_S)
+            async with asyncio.timeout(DEADLINE_S):
+                await driver.members.loaded.wait()
             driver.members.changed.clear()
             await running.set_ready(ready=True)
             yield Served(self, driver, running)

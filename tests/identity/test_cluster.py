@@ -170,7 +170,8 @@ def test_the_process_keeps_secrets_and_serves_on_without_the_api_server(tmp_path
                 while json.loads(await process.stderr.readline())["event"] != "kubernetes_failed":
                     pass
             process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), DEADLINE_S) == 0
+            async with asyncio.timeout(DEADLINE_S):
+                assert await process.wait() == 0
 
     play(scene)
 

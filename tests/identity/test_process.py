@@ -64,7 +64,8 @@ def test_the_process_serves_and_ends(tmp_path: Path) -> None:
                 response = await IdentityServiceStub(channel).GetAuthority(pb.GetAuthorityRequest())
                 assert len(response.authorities) == 1
             process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), DEADLINE_S) == 0
+            async with asyncio.timeout(DEADLINE_S):
+                assert await process.wait() == 0
 
     play(scene)
 
@@ -81,7 +82,8 @@ def test_commands_and_bad_settings(tmp_path: Path) -> None:
             ((), {"genesis": home.home / "member"}, b"BAD_GENESIS"),
         ):
             process = await started(*arguments, **(settings | changed))
-            _, said = await asyncio.wait_for(process.communicate(), DEADLINE_S)
+            async with asyncio.timeout(DEADLINE_S):
+                _, said = await process.communicate()
             assert (process.returncode, sentence in said) == (2, True), said
 
     play(scene)

@@ -400,7 +400,8 @@ def test_suspended_members_people_are_refused_on_an_open_connection(tmp_path: Pa
             await foreign.ListRankEvidence(pb.ListRankEvidenceRequest())
             home.ledger.behind = 1
             home.ledger.write(*home.scribe.motion(MemberAct(MemberAction.SUSPEND, home.alliance.keys[AWAY].profile)))
-            await asyncio.wait_for(served.driver.members.changed.wait(), T)
+            async with asyncio.timeout(T):
+                await served.driver.members.changed.wait()
             error = await refusal(foreign.ListRankEvidence(pb.ListRankEvidenceRequest()))
             assert (type(error), error.reason) == (PermissionDenied, "SUSPENDED")
             assert (await foreign.GetMember(pb.GetMemberRequest(member_id=AWAY))).member.state == pb.MEMBER_STATE_SUSPENDED
@@ -424,7 +425,8 @@ def test_a_joiner_is_admitted_whose_people_are_then_let_in(tmp_path: Path) -> No
             await served.driver.keep_files()
             assert sorted(served.driver.keeper.authorities) == [HOME]
             home.ledger.write(*home.scribe.motion(MemberAct(MemberAction.ADMIT, joiner.profile)))
-            await asyncio.wait_for(served.driver.members.changed.wait(), T)
+            async with asyncio.timeout(T):
+                await served.driver.members.changed.wait()
             await served.driver.keep_files()
             assert sorted(served.driver.keeper.authorities) == [HOME, "yingkou"]
             registry = served.running.metrics.registry

@@ -113,7 +113,8 @@ def test_a_failure_is_known_although_the_caller_is_gone(scribe: Scribe) -> None:
         keeper = Keeper(scribe.alliance.genesis, store, scribe.verifier)
         await given_up(store, keeper.execute(scribe.blocks[0]))
         with pytest.raises(DataLoss, match="SYNC_FAILED"):
-            await asyncio.wait_for(keeper.broken(), WAIT_S)
+            async with asyncio.timeout(WAIT_S):
+                await keeper.broken()
 
     asyncio.run(scene())
 

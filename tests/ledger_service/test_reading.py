@@ -60,7 +60,8 @@ def test_the_chain_is_read_and_its_blocks_stream(tmp_path: Path) -> None:
             blocks = aiter(stub.StreamBlocks(pb.StreamBlocksRequest(first_height=2)))
             await ledgers.give(running)
             for height in (2, 3):
-                got = (await asyncio.wait_for(anext(blocks), WAIT_S)).certified_block
+                async with asyncio.timeout(WAIT_S):
+                    got = (await anext(blocks)).certified_block
                 assert decode(CertifiedBlock, got.encoded, chain_id) == ledgers.scribe.blocks[height - 1]
                 assert decode(ResultCertificate, got.result_certificate, chain_id) == ledgers.certificate(height)
             assert (await anext(aiter(tips))).certified_height > 0

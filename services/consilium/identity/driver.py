@@ -128,7 +128,8 @@ class Driver:
             except (ConsiliumError, OSError) as error:
                 _log.write(logging.WARNING, "not_tended", error)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.members.changed.wait(), interval_s)
+                async with asyncio.timeout(interval_s):
+                    await self.members.changed.wait()
 
     async def keep_files(self) -> None:
         """Renew authority and certificates where due; publish trust and revocations. May raise OSError."""
