@@ -20,9 +20,11 @@ OWN = CLIENTS | {
     ("storage", "ledger"),
     ("reencryption", "ledger"),
     ("reencryption", "consensus"),
+    ("ledger", "consensus"),
 }
 OTHERS = CLIENTS | {("consensus", "consensus"), ("ledger", "ledger"), ("storage", "storage")}
-"""Section 8, within a member and between members; its other edges (DNS, Cassandra, metrics) are asked for one by one."""
+"""Section 8, within a member and between members, and the ledger pod that asks before it stops (ADR 23); the section's other
+edges (DNS, Cassandra, metrics) are asked for one by one."""
 WORLD = Place(address="198.51.100.7")
 DATABASE = Place("hospital-1a", {"app": "cassandra"})
 DNS = Place("kube-system", {"k8s-app": "kube-dns"})
@@ -63,6 +65,13 @@ def others(releases: dict[str, list[Object]]) -> dict[str, Place]:
 
 def test_within_a_member(network: Network, own: dict[str, Place]) -> None:
     assert edges(network, own, own, PORTS["calls"]) == OWN
+
+
+def test_who_asks_nobody_before_stopping_has_no_edge_for_it() -> None:
+    objects = rendered(least({"drain": {"enabled": False}}))
+    found = places(objects, "hospital-1a")
+    network = Network.of({"hospital-1a": objects})
+    assert edges(network, {"ledger": found["ledger"]}, found, PORTS["calls"]) == set()
 
 
 def test_between_members(network: Network, own: dict[str, Place], others: dict[str, Place]) -> None:

@@ -16,9 +16,6 @@ BY_SCHEMA: dict[str, tuple[Any, str]] = {
     "an unknown value below": ({"ledger": {"replicas": 2}}, "at '/ledger': additional properties 'replicas' not allowed"),
     "two consensus replicas": ({"consensus": {"replicas": 2}}, "at '/consensus/replicas': value must be 1"),
     "no consensus": ({"consensus": {"replicas": 0}}, "at '/consensus/replicas': value must be 1"),
-    "a wrong member id": ({"member": {"id": "3_A"}}, "at '/member/id': '3_A' does not match"),
-    "a long member id": ({"member": {"id": "a" * 41}}, "at '/member/id'"),
-    "a wrong alliance": ({"alliance": {"name": "My Alliance"}}, "at '/alliance/name'"),
     "a peer without a place": ({"alliance": {"peers": [{"member": "2A"}]}}, "at '/alliance/peers/0'"),
     "a peer with a wrong address": (
         {"alliance": {"peers": [{"member": "2A", "namespace": "a", "addresses": {"ledger": "nowhere"}}]}},
@@ -46,6 +43,9 @@ BY_SCHEMA: dict[str, tuple[Any, str]] = {
 
 BY_SENTENCE: dict[str, tuple[Any, str]] = {
     "no member": ({"member": {"id": ""}}, "member.id is empty: set it to this member's id"),
+    "a wrong member id": ({"member": {"id": "3_A"}}, 'member.id is "3_A": at most 40 letters, digits and dashes'),
+    "a long member id": ({"member": {"id": "a" * 41}}, "at most 40 letters"),
+    "a wrong alliance": ({"alliance": {"name": "My Alliance"}}, 'alliance.name is "My Alliance": small letters'),
     "no keys": (
         {"member": {"keys": {"existingSecret": ""}}},
         "existingSecret is empty: name the Secret with this member's keys",
@@ -62,6 +62,10 @@ BY_SENTENCE: dict[str, tuple[Any, str]] = {
         "tls.existingSecrets.consensus is empty",
     ),
     "a route without a gateway": ({"ledger": {"expose": {"type": "TLSRoute"}}}, "ledger.expose.type is TLSRoute, but"),
+    "a wait longer than a pod has": (
+        {"drain": {"waitSeconds": 50}},
+        "set consensus.terminationGracePeriodSeconds to 62 or more",
+    ),
     "no Cassandra": ({"storage": {"objects": "cassandra"}}, "name its instances in storage.cassandra.hosts"),
     "no password": (
         {"storage": {**CASSANDRA["storage"], "cassandra": {"hosts": ["a"], "tls": {"existingSecret": "a"}}}},

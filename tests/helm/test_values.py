@@ -93,5 +93,20 @@ def test_clients_know_all_services_of_all_members() -> None:
     assert {member: len(services) for member, services in found.items()} == {"1A": 5, "2A": 5, "3A": 5, "3B": 5}
 
 
+def test_delegates_ask_before_they_stop() -> None:
+    """Consensus of the pod it is in, the ledger of the service; both under the certificate they have (ADR 23)."""
+    objects = rendered(least(PEERS))
+    asked = {"consensus": "127.0.0.1:8443", "ledger": "consilium-consensus.hospital-1a.svc:8443"}
+    for service, address in asked.items():
+        pod = of_kind(objects, "StatefulSet")[f"consilium-{service}"]["spec"]["template"]
+        [container] = pod["spec"]["containers"]
+        assert container["lifecycle"]["preStop"]["exec"]["command"][:2] == ["consilium", "drain"]
+        known = {name: value for name, value in environment(pod).items() if name.startswith("CONSILIUM_CLIENT_")}
+        loaded = load(ClientSettings, known)
+        assert services_of(loaded.services)["1A"]["consensus"].address == address
+        mounted = {each["mountPath"] for each in container["volumeMounts"]}
+        assert {str(loaded.credential), str(loaded.genesis.parent)} <= mounted
+
+
 def test_files_of_values_are_named_in_the_readme() -> None:
     assert sorted(each.name for each in CHART.glob("values-*.yaml") if f"`{each.name}`" not in README.read_text()) == []

@@ -1,9 +1,10 @@
-{{/* Who talks to whom: section 8 of the design, and nothing besides. `own` are services of this member, `peers` the same of
-     other members. tests/helm holds the policies made from it against the design's table. */}}
+{{/* Who talks to whom: section 8 of the design, and two edges that Kubernetes adds: identity's to its API, and the ledger pod's to
+     its own consensus, which it asks before it stops (ADR 23). `own` are services of this member, `peers` the same of other
+     members. tests/helm holds the policies made from it against that table. */}}
 {{- define "consilium.edges" -}}
 identity: {own: [consensus, ledger], apiServer: true}
 consensus: {own: [ledger], peers: [consensus]}
-ledger: {peers: [ledger]}
+ledger: {own: [{{ if .Values.drain.enabled }}consensus{{ end }}], peers: [ledger]}
 storage: {own: [ledger], peers: [storage], database: true}
 reencryption: {own: [ledger, consensus]}
 {{- end }}

@@ -81,6 +81,21 @@ cassandra_check_names: {{ $c.checkNames }}
 {{- end }}
 {{- end }}
 
+{{/* What `consilium drain` is told in a service's own pod, where it works under the service's certificate: (list $ "ledger"). */}}
+{{- define "consilium.leaving" -}}
+{{- $root := first . -}}
+- name: CONSILIUM_CLIENT_GENESIS
+  value: /etc/consilium/genesis/genesis
+- name: CONSILIUM_CLIENT_ALLIANCE
+  value: {{ $root.Values.alliance.name | quote }}
+- name: CONSILIUM_CLIENT_MEMBER_ID
+  value: {{ $root.Values.member.id | quote }}
+- name: CONSILIUM_CLIENT_CREDENTIAL
+  value: /etc/consilium/tls
+- name: CONSILIUM_CLIENT_SERVICES
+  value: {{ printf "%s/consensus=%s" $root.Values.member.id (ternary "127.0.0.1:8443" (include "consilium.own" (list $root "consensus")) (eq (last .) "consensus")) | quote }}
+{{- end }}
+
 {{/* The environment of the command line, for pods that are clients. */}}
 {{- define "consilium.client" -}}
 {{- $root := . -}}{{- $all := list -}}
