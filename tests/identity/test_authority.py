@@ -26,7 +26,7 @@ from consilium.identity.trust import TrustedAuthorities, bundle
 from consilium.kernel.attestations import BoundAuthority, bind_authority
 from consilium.kernel.errors import BadSignature, Conflict, DataLoss, InvalidArgument, Malformed
 from consilium.kernel.hashing import sha256
-from consilium.kernel.membership import SERVICES
+from consilium.kernel.membership import MONITORING, SERVICES
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.runtime.authorities import verify_bound
 from consilium.runtime.clock import wall_ms
@@ -217,14 +217,14 @@ def test_anything_may_lie_in_the_exchange_folder(tmp_path: Path) -> None:
     assert bundle(trusted) == found.valid(NOW_MS)[0].pem
 
 
-def test_found_makes_what_five_services_read(tmp_path: Path) -> None:
+def test_found_makes_what_five_services_and_monitoring_read(tmp_path: Path) -> None:
     """Every file that holds a secret is 0600; a second beginning is refused, not made."""
     (home,) = hospitals(tmp_path, HOME)
-    for service in SERVICES:
+    for service in (*SERVICES, MONITORING):
         tls = Tls(home.home / "tls" / service, ALLIANCE)
         assert (tls.material.member_id, sorted(tls.material.authorities)) == (HOME, [HOME])
     secret = [*home.home.rglob("*.key"), home.home / "identity" / "identity.db"]
-    assert len(secret) == 1 + 5 + 2 + 1
+    assert len(secret) == 1 + 6 + 2 + 1
     assert {stat.S_IMODE(each.stat().st_mode) for each in secret if each.suffix == ".key"} == {0o600}
     with pytest.raises(Conflict, match="STORE_EXISTS"):
         founding.found(home.settings())
@@ -245,7 +245,7 @@ def test_administer_for_who_has_lost_the_credential(tmp_path: Path) -> None:
         assert (home.home / "identity" / "administrator" / "tls.crt").read_bytes() != before
         async with home.serving() as served, served.administrator() as channel:
             listed = await IdentityServiceStub(channel).ListCredentials(pb.ListCredentialsRequest())
-            assert len(listed.credentials) == 7
+            assert len(listed.credentials) == 8
 
     play(scene)
 

@@ -135,7 +135,7 @@ def test_list_credentials_in_pages(tmp_path: Path) -> None:
             assert found == patients
             everything = await stub.ListCredentials(pb.ListCredentialsRequest())
             kinds = [each.kind for each in everything.credentials]
-            assert kinds == [STAFF, *[pb.CREDENTIAL_KIND_SERVICE] * 5, *[PATIENT] * 5]
+            assert kinds == [STAFF, *[pb.CREDENTIAL_KIND_SERVICE] * 6, *[PATIENT] * 5]
 
     play(scene)
 

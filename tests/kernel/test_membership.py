@@ -8,6 +8,7 @@ import pytest
 
 from consilium.kernel.errors import Malformed, PermissionDenied
 from consilium.kernel.membership import (
+    MONITORING,
     SERVICES,
     Admits,
     CallerRole,
@@ -109,3 +110,12 @@ def test_revocation_list_there_and_back() -> None:
 def test_a_torn_revocation_list_is_refused(data: bytes) -> None:
     with pytest.raises(Malformed, match="BAD_REVOCATION_LIST"):
         read_revocation_list(data)
+
+
+@pytest.mark.parametrize("role", CallerRole)
+def test_monitoring_reads_metrics_and_calls_nothing(role: CallerRole) -> None:
+    """Design section 8: its certificate is a service's, and no method is for it, even where all services may call."""
+    everybody = (Admits(role), Admits(role, foreign=True, suspended=True))
+    assert refused(Caller(role="service", name=MONITORING), everybody, None) == "WRONG_ROLE"
+    assert refused(Caller(AWAY, role="service", name=MONITORING), everybody, MEMBER) == "WRONG_ROLE"
+    assert refused(Caller(role="service", name="ledger"), (Admits(CallerRole.SERVICE),), None) == ""

@@ -28,7 +28,7 @@ def test_a_ledger_tells_what_elections_have_come_to(tmp_path: Path) -> None:
             sample = running.server.metrics.registry.get_sample_value
             assert sample("consilium_election_epoch") == 1
             assert sample("consilium_election_alliance_height") == 10
-            assert [sample("consilium_election_score", {"member": name}) for name in GRADES] == [700] * 5
+            assert [sample("consilium_election_score", {"peer": name}) for name in GRADES] == [700] * 5
             kept_out = ("jailed", "silent", "tombstoned")
             assert [sample("consilium_election_kept_out", {"reason": each}) for each in kept_out] == [0] * 3
             assert [sample("consilium_election_capture_ratio", {"cap": cap}) for cap in Cap] == [1.0, 1.0]

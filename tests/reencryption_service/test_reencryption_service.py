@@ -106,6 +106,7 @@ def test_grant_access_and_reencrypt_capsule(tmp_path: Path) -> None:
                 key = world.local.scribe.alliance.keys[name].profile.member_key
                 verify_release(release, key, chain_id, Ed25519Verifier())
                 assert (release.statement.request_hash, release.statement.holder) == (asked, name)
+            assert (station.driver.held, station.driver.counts) == (1, {"released": 2})
             [receipt] = station.ordering.submitted
             body = open_transaction(receipt, chain_id).payload.body
             assert isinstance(body, ReceiptBody)
@@ -333,5 +334,6 @@ def test_refusals(tmp_path: Path) -> None:
         async with world.holder(first(grant), message_bytes_max=65_536) as station:
             for _, call, kind, reason in REFUSALS:
                 await refused(call(world, station, grant), kind, reason)
+            assert station.driver.counts == {"wrong": 2}, "no fragment, and another holder's"
 
     play(tmp_path, scene)

@@ -12,7 +12,16 @@ import grpc
 import pytest
 
 from consilium.kernel.errors import Conflict
-from consilium.runtime.metrics import Metrics, MetricsPort, go_name
+from consilium.runtime import methods
+from consilium.runtime.metrics import (
+    OTHER_REASON,
+    REASONS_MAX,
+    MethodMetrics,
+    Metrics,
+    MetricsPort,
+    TlsExpiry,
+    go_name,
+)
 from consilium.runtime.tls import CERTIFICATE, KEY, Tls
 from tests.runtime.authority import ALLIANCE, Authority, Issued
 from tests.runtime.loopback import FORMS, Loopback, Scripted, call
@@ -77,6 +86,8 @@ def test_every_form_is_counted_under_the_stock_names(tmp_path: Path, form: str) 
     assert sample(text, f"grpc_server_started_total{{{labels}}}") == 2
     assert sample(text, f'grpc_server_handled_total{{{labels},grpc_code="OK"}}') == 1
     assert sample(text, f'grpc_server_handled_total{{{labels},grpc_code="AlreadyExists"}}') == 1
+    refusal = f'grpc_service="consilium.api.{service}",grpc_method="{method}",reason="ANY"'
+    assert sample(text, f"consilium_rpc_refused_total{{{refusal}}}") == 1
     assert sample(text, f"grpc_server_msg_sent_total{{{labels}}}") == sent
     assert (sample(text, f"grpc_server_msg_received_total{{{labels}}}") or 0) >= received
     handling = sample(text, f"grpc_server_handling_seconds_count{{{labels}}}")
@@ -97,6 +108,26 @@ def test_a_server_tells_what_it_is_and_when_its_certificate_ends(tmp_path: Path)
     assert "consilium_event_loop_lag_seconds_bucket" in text
     assert "process_resident_memory_bytes" in text
     assert "_created" not in text
+
+
+def test_reasons_that_a_peer_makes_up_fill_no_memory() -> None:
+    metrics = Metrics("unknown")
+    method = MethodMetrics(metrics, methods.foreign_method("/any.Service/Method", methods.UNARY))
+    for number in range(2 * REASONS_MAX):
+        method.refuse(f"REASON_{number}")
+    samples = [each for family in metrics.refused.collect() for each in family.samples]
+    assert len(samples) == REASONS_MAX + 1
+    other = [each.value for each in samples if each.labels["reason"] == OTHER_REASON]
+    assert other == [REASONS_MAX]
+
+
+def test_it_is_told_when_the_authorities_end(tmp_path: Path) -> None:
+    home, away = Authority("1A"), Authority("2B")
+    tls = Tls(home.service().write(tmp_path / "tls", home, away), ALLIANCE)
+    _, trusted = TlsExpiry(tls).collect()
+    ends = {each.labels["peer"]: each.value for each in trusted.samples}
+    assert ends == {name: max(a.not_valid_after_utc.timestamp() for a in tls.material.authorities[name]) for name in ends}
+    assert list(ends) == ["1A", "2B"]
 
 
 def test_only_the_members_own_authority_lets_read(tmp_path: Path) -> None:

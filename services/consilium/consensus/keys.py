@@ -34,6 +34,15 @@ class ReplicaKeys:
                 return preimage
         raise FailedPrecondition("NO_REVEAL", "The chain of reveals is used up, or it is another member's.", "C6")
 
+    def reveals_left(self, anchor: bytes) -> int:
+        """For how many epochs the chain still has reveals below the last one on the ledger; 0 for a foreign one."""
+        value = self.reveals
+        for left in range(REVEALS_MAX):
+            value = sha256(value)
+            if value == anchor:
+                return left + 1
+        return 0
+
 
 def _before(value: bytes, anchor: bytes) -> bytes | None:
     """What hashes to the anchor in the chain that begins with a secret."""

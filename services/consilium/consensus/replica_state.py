@@ -7,9 +7,10 @@ from consilium.consensus.streams import Links
 from consilium.kernel.certificates import Phase
 
 
-def replica_state(seat: Seat, links: Links, now_ms: int) -> pb.GetReplicaStateResponse:
-    """The replica as it stands; `now_ms` on the clock of the driver."""
+def replica_state(seat: Seat, links: Links, wall_ms: int) -> pb.GetReplicaStateResponse:
+    """The replica as it stands; `wall_ms` on the clock of the driver."""
     state = seat.replica.state
+    now_ms = own_ms(state, wall_ms)
     missing = missing_votes(state)
     since = state.pool.eligible_since()
     return pb.GetReplicaStateResponse(
@@ -64,12 +65,24 @@ def missing_votes(state: State) -> list[int]:
     ]
 
 
+def own_ms(state: State, wall_ms: int) -> int:
+    """The replica's own time, which only goes forward: what it waits by (C2)."""
+    return state.now_ms + max(0, wall_ms - state.wall_ms)
+
+
+def stalled_ms(state: State, now_ms: int) -> int:
+    """For how long no block has come though one should, 0 while blocks go on or nothing waits; on the replica's own time."""
+    waited_ms = now_ms - max(state.progress_at, state.view_entered_at)
+    is_due = bool(waiting(state) or missing_votes(state)) or not state.entered
+    return waited_ms if is_due and waited_ms >= state.parameters.view_timeout_ms else 0
+
+
 def diagnosis(state: State, links: Links, missing: list[int], now_ms: int) -> str:
     """Whom a stall is about, or that this replica has stopped (C10); empty while blocks go on, or nothing waits."""
     if state.has_stopped:
         return f"Stopped for good in epoch {state.outlook.epoch}; a recovery opens the next: `consilium recovery status`."
-    waited_ms = now_ms - max(state.progress_at, state.view_entered_at)
-    if waited_ms < state.parameters.view_timeout_ms or not (waiting(state) or missing or not state.entered):
+    waited_ms = stalled_ms(state, now_ms)
+    if not waited_ms:
         return ""
     names = {seat: state.committee.delegates[seat].member_id for seat in _others(state)}
     unreached = [name for name in names.values() if not links.is_connected(name)]

@@ -29,6 +29,12 @@ class Revealing:
         """Take in how the members stand."""
         self._standings = standings
 
+    def left(self) -> int | None:
+        """How many reveals the own chain has left; None before standings have come."""
+        members = () if self._standings is None else self._standings.members
+        anchor = next((each.reveal_anchor for each in members if each.profile.member_id == self._member_id), None)
+        return None if anchor is None else self._keys.reveals_left(anchor)
+
     def due(self, outlook: Outlook, height: int, signer: Signer) -> Payload | None:
         """What is to be handed in at this height. Raises FailedPrecondition: NO_REVEAL, once for every try."""
         anchor, (epoch, last) = self._anchor(outlook), self._handed_in

@@ -47,7 +47,7 @@ class Seat:
         ledger, transport, self._verifier = around
         self.identity, self.height = identity, start.height
         self.outlook, self._previous = start.outlook, (start.tip.previous_committee, start.previous_start)
-        self._revealing = Revealing(identity.member_id, keys)
+        self.revealing = Revealing(identity.member_id, keys)
         self.replica = Replica(identity, start.outlook, start.tip, recovered(log, identity.chain_id))
         directory = Directory(self.replica.state.outlook, self.replica.state.previous_committee)
         surroundings = Surroundings(log, transport, ledger, self._verifier, wall_ms)
@@ -96,13 +96,13 @@ class Seat:
 
     def told(self, standings: Standings) -> None:
         """The members stand otherwise; perhaps a reveal is due (C6)."""
-        self._revealing.told(standings)
+        self.revealing.told(standings)
         self._reveal()
 
     def _reveal(self) -> None:
         """Hand in the reveal that is due; if that fails, it is due again later."""
         try:
-            payload = self._revealing.due(self.outlook, self.height, self.member_signer)
+            payload = self.revealing.due(self.outlook, self.height, self.member_signer)
             if payload is not None:
                 self.driver.submit([sign_payload(payload, self.member_signer, self.identity.chain_id)])
         except ConsiliumError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from consilium.identity.core.credentials import VALIDITY_S_MAX, VALIDITY_S_MIN, CredentialKind, Policy
-from consilium.kernel.membership import SERVICES
+from consilium.kernel.membership import MONITORING, SERVICES
 from consilium.runtime.server import ServerSettings
 from consilium.runtime.settings import setting
 
@@ -24,7 +24,9 @@ class IdentitySettings(ServerSettings):
     state_directory: Path = setting(Path("identity"), "Where the authority and the store of credentials lie.")
     tls_directory: Path = setting(Path("tls/identity"), "Where this service's own TLS files lie.")
     services_directory: Path = setting(Path("tls"), "Below which each service has a folder of TLS files, kept current.")
-    services: tuple[str, ...] = setting(SERVICES, "The services whose TLS files are kept current; none for other means.")
+    services: tuple[str, ...] = setting(
+        (*SERVICES, MONITORING), "Whose TLS files are kept current, those of monitoring included; none for other means."
+    )
     authorities_directory: Path = setting(Path("authorities"), "Where members exchange the files of their authorities.")
     ledger_address: str = setting("127.0.0.1:0", "The member's own ledger, host:port.")
     consensus_address: str = setting("127.0.0.1:0", "The member's own consensus, host:port.")

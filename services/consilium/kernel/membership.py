@@ -24,6 +24,8 @@ from consilium.kernel.state_values import MemberState, MemberStatus
 
 SERVICES = ("consensus", "identity", "ledger", "reencryption", "storage")
 """The names of a member's five services in their certificates."""
+MONITORING = "monitoring"
+"""The name in the certificate that Prometheus reads the metrics ports with. It is no service: no method admits it."""
 APPLICATION_PREFIX = "application."
 """Begins the names of a member's applications, which stand among its services in certificates; no service has a dot."""
 _SERIAL_LINE = re.compile(r"[0-9a-f]{32}")
@@ -127,4 +129,4 @@ def read_revocation_list(data: bytes) -> tuple[int, ...]:
 def _admits(admits: Admits, caller: Caller, *, own: bool) -> bool:
     if admits.role is not role_of(caller) or not (own or admits.foreign):
         return False
-    return not admits.names or caller.name in admits.names
+    return caller.name in (admits.names or SERVICES) or (not admits.names and admits.role is not CallerRole.SERVICE)

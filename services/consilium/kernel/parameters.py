@@ -9,6 +9,8 @@ from typing import Annotated
 
 from consilium.kernel.encoding import AtMost
 
+HEARTBEATS_MISSED = 3
+"""For how many heartbeats a delegate may say nothing before people are told that it is missing (L7)."""
 PROTOCOL_VERSION = 1
 """The newest version of the rules that this build can execute; it knows all below as well (G5)."""
 
@@ -36,3 +38,8 @@ class Parameters:
     tip_age_max_ms: int = 15_000
     proposal_blocks_max: int = 100_000
     proposals_max: int = 4
+
+    @property
+    def quiet_ms(self) -> int:
+        """How long a delegate may say nothing before it is missing: longer than an idle chain is ever silent (L7)."""
+        return max(HEARTBEATS_MISSED * self.heartbeat_ms, self.view_timeout_ms)

@@ -67,7 +67,7 @@ async def service(settings: LedgerSettings, stack: contextlib.AsyncExitStack) ->
     access = Access(settings.member_id, keeper, Revocations(settings.tls_directory))
     servicer = LedgerServicer(keeper, verifier, settings)
     running = await stack.enter_async_context(serving(settings, [described(servicer)], access.authorise, tls))
-    running.metrics.registry.register(LedgerCounters(keeper, store))
+    running.metrics.registry.register(LedgerCounters(keeper, others, store))
     running.metrics.registry.register(ElectionFigures(keeper))
     return RunningService(keeper, others, store, running), ended
 

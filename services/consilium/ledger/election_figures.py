@@ -1,12 +1,14 @@
-"""What elections have come to, as metrics: scores, who is kept out, and how near anybody is to capturing a committee (C6).
+"""What elections have come to, as metrics: ranks, scores, seats, and how near anybody is to capturing a committee (C6, C9).
 
 Worked out from the sitting committee and the members' state when Prometheus asks. An owner group or stratum whose seats
-exceed f could break the committee alone: that is what the capture ratio warns of, at more than 1.
+exceed f could break the committee alone: that is what the capture ratio warns of, at more than 1. The chance of a quorum
+takes every delegate to be there as often as the chain shows it was, in its last duties; the label `peer` names a member.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import fsum
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -14,7 +16,8 @@ from prometheus_client.registry import Collector
 from consilium.kernel.apportionment import Cap, owner_cap_of, stratum_cap_of
 from consilium.kernel.certificates import Committee
 from consilium.kernel.election import stratum_of
-from consilium.kernel.state_values import MemberState
+from consilium.kernel.state_values import DUTIES_KEPT, MemberState
+from consilium.kernel.transactions import Grade
 from consilium.ledger.keeper import Keeper
 
 
@@ -56,10 +59,9 @@ class ElectionFigures(Collector):
         yield GaugeMetricFamily(
             "consilium_election_alliance_height", "The last height final by the alliance.", chain.alliance_height
         )
-        scores = GaugeMetricFamily("consilium_election_score", "A member's conduct score, 0 to 1000.", labels=["member"])
-        for name, member in members.items():
-            scores.add_metric([name], member.score)
-        yield scores
+        yield from _ranks(outlook.committee, members, chain.height)
+        chance = quorum_chance(outlook.committee, members)
+        yield GaugeMetricFamily("consilium_election_quorum_chance", "Of a quorum being there, by conduct (C9).", chance)
         yield _kept_out(members, outlook.epoch)
         seats = seats_of(outlook.committee, members, chain.height)
         capture = GaugeMetricFamily(
@@ -71,6 +73,42 @@ class ElectionFigures(Collector):
             relaxed.add_metric([cap], seats.relaxed[cap])
         yield capture
         yield relaxed
+
+
+def quorum_chance(committee: Committee, members: Mapping[str, MemberState]) -> float:
+    """How likely a quorum of the sitting delegates is there: the exact law of independent absences (C9).
+
+    One that missed m of its last 50 duties is taken to be absent with a chance of (m + 1) / 52 (Laplace), so that nobody is
+    called certain.
+    """
+    absent = [1.0]
+    for each in committee.delegates:
+        chance = (members[each.member_id].conduct.missed.bit_count() + 1) / (DUTIES_KEPT + 2)
+        absent = [here * (1 - chance) + fewer * chance for here, fewer in zip([*absent, 0.0], [0.0, *absent], strict=True)]
+    return min(1.0, fsum(absent[: committee.faults_max + 1]))
+
+
+def _ranks(committee: Committee, members: Mapping[str, MemberState], height: int) -> Iterator[Metric]:
+    """A member's rank: its grade, the stratum that makes, its score, and whether it has a seat."""
+    ranks: tuple[tuple[str, str, dict[str, float]], ...] = (
+        ("grade", "A member's grade, 0 for none that counts.", {n: m.grade_at(height) for n, m in members.items()}),
+        ("stratum", "The stratum of that grade.", {n: stratum_of(m.grade_at(height)) for n, m in members.items()}),
+        ("score", "A member's conduct score, 0 to 1000.", {n: m.score for n, m in members.items()}),
+        ("evidence", "Offences of a member proven on the ledger.", {n: m.evidence_count for n, m in members.items()}),
+        ("seat", "1 for a delegate.", {n: committee.index_of(n) is not None for n in members}),
+        ("grade_expiry_height", "The last height a grade counts at.", _ends(members)),
+    )
+    for name, says, values in ranks:
+        family = GaugeMetricFamily(f"consilium_election_{name}", says, labels=["peer"])
+        for peer, value in values.items():
+            family.add_metric([peer], value)
+        yield family
+
+
+def _ends(members: Mapping[str, MemberState]) -> dict[str, float]:
+    """When grades end, of those that do."""
+    graded = {name: each.grade_expires_height for name, each in members.items() if each.profile.grade is not Grade.UNGRADED}
+    return {name: height for name, height in graded.items() if height is not None}
 
 
 def _kept_out(members: Mapping[str, MemberState], epoch: int) -> Metric:

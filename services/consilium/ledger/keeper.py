@@ -13,11 +13,13 @@ process must stop.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Genesis, Header
+from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, Conflict, FailedPrecondition, NotFound
 from consilium.kernel.executions import Execution, Standings
@@ -28,6 +30,7 @@ from consilium.ledger.block_index import BlockIndex
 from consilium.ledger.core.acceptance import Tip, VerifiedBlock, verify_block
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX, SentBlock
+from consilium.ledger.revoking import Revoking
 from consilium.ledger.store import BlockStore
 from consilium.ledger.waiting import Waiting
 from consilium.runtime.clock import wall_ms
@@ -53,10 +56,13 @@ class Keeper:
         self.waiting = Waiting(self.chain)
         self.unproven: dict[int, None] = {}
         """Executed heights without a result certificate here, in order."""
+        self.revoking = Revoking(self.chain)
         self.blocks_kept = 0
         """How many blocks were made durable since the start."""
         self.fetched_height = 0
         """The last height whose block came from another member's ledger and not from the own consensus."""
+        self.outcomes = Counter[Code]()
+        """How the transactions in them ended."""
         self._store, self._verifier = store, verifier
         self._growing, self._still = asyncio.Lock(), asyncio.Lock()
         self._changed = asyncio.Event()
@@ -69,7 +75,7 @@ class Keeper:
         chain = self.chain
         for height in range(1, self._store.height + 1):
             block = decode(CertifiedBlock, self._store.read_block(height), chain.chain_id, BLOCK_BYTES_MAX)
-            self._execute(verify_block(block, chain.tip, chain.chain_id, self._verifier))
+            self._execute(verify_block(block, chain.tip, chain.chain_id, self._verifier), is_replay=True)
             try:
                 certificate = self._store.read_certificate(height)
             except NotFound:
@@ -156,8 +162,11 @@ class Keeper:
         self.blocks_kept += 1
         self._execute(verified)
 
-    def _execute(self, verified: VerifiedBlock) -> None:
+    def _execute(self, verified: VerifiedBlock, *, is_replay: bool = False) -> None:
         outcome = self.chain.append_verified(verified)
+        self.revoking.note(verified.opened, is_replay=is_replay)
+        if not is_replay:
+            self.outcomes.update(outcome.codes)
         self.index.add(verified.opened, outcome.codes, outcome.outlook.epoch)
         self.unproven[outcome.result.height] = None
 

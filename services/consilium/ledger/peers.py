@@ -95,6 +95,11 @@ class OtherLedgers:
         self._inputs: asyncio.Queue[Input | str] = asyncio.Queue()
         """What `core.sync` is to be told; a name stands for what that member has shown by then."""
 
+    @property
+    def shown(self) -> dict[str, int]:
+        """The greatest height each member has shown, by member."""
+        return dict(sorted(self._shown.copy().items()))
+
     async def run(self) -> None:
         """Serve until cancelled; raises what the keeper raised."""
         try:

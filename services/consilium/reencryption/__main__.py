@@ -12,6 +12,7 @@ from consilium.api.reencryption.v1.reencryption_pb2_grpc import add_Reencryption
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.signing import SEED_BYTES, Ed25519Signer, Ed25519Verifier
 from consilium.reencryption.core.admission import admitted
+from consilium.reencryption.counters import ReencryptionCounters
 from consilium.reencryption.driver import Driver, Holder
 from consilium.reencryption.receipts import Receipts
 from consilium.reencryption.servicer import ReencryptionServicer
@@ -74,6 +75,7 @@ async def service(settings: ReencryptionSettings, stack: contextlib.AsyncExitSta
     ended = await stack.enter_async_context(background(*work))
     offered = [described(driver, genesis.chain_id)]
     running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
+    running.metrics.registry.register(ReencryptionCounters(driver, workers))
     return RunningService(standing, workers, running), ended
 
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -16,10 +17,13 @@ from consilium.kernel.chain import Genesis
 from consilium.kernel.consent import Release
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import (
+    BadSignature,
+    Conflict,
     ConsiliumError,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
+    Malformed,
     NotFound,
     PermissionDenied,
 )
@@ -73,6 +77,8 @@ class Driver:
     ) -> None:  # fmt: skip
         """`submit` hands a transaction to the own consensus (`runtime.own_consensus`)."""
         self.receipts = receipts
+        self.counts = Counter[str]()
+        """Fragments released and deleted, and wrong ones offered, since the start."""
         self._holder, self._chain_id = holder, holder.genesis.chain_id
         self._fragments, self._ledger, self._submit, self._workers = fragments, ledger, submit, workers
         self._wait_s = wait_s
@@ -81,12 +87,21 @@ class Driver:
         self._giving_up = asyncio.Lock()
         self._cursor = b""
 
+    @property
+    def held(self) -> int:
+        """How many key fragments are held here."""
+        return len(self._keys)
+
     # --- what clients ask for ---
 
     async def grant_access(self, grant_id: bytes, kfrag: bytes) -> None:
         """Keep this holder's fragment, once its own ledger has the grant; raises as `proxy.grant_access`."""
         _, grant = await self._until(grant_id, lambda _: None)
-        await self._workers.verify_fragment(self._holder.member_id, kfrag, grant)
+        try:
+            await self._workers.verify_fragment(self._holder.member_id, kfrag, grant)
+        except (BadSignature, Conflict, Malformed):
+            self.counts["wrong"] += 1
+            raise
         await run_to_end(self._fragments.put, grant_id, kfrag)
         self._keys[grant_id] = grant.terms.delegating_pk
 
@@ -107,6 +122,7 @@ class Driver:
         kfrag = await run_to_end(self._fragments.read, body.grant_id)
         release = await self._workers.reencrypt(permit, kfrag, capsule, self._chain_id)
         await self._submit_release(release_receipt(release.statement))
+        self.counts["released"] += 1
         return release
 
     async def revoke_access(self, grant_id: bytes) -> KeptReceipt:
@@ -159,6 +175,7 @@ class Driver:
         body = revoke_access(self._holder.member_id, grant, height)
         async with self._giving_up:
             await run_to_end(self._fragments.delete, grant_id)
+            self.counts["deleted"] += grant_id in self._keys
             self._keys.pop(grant_id, None)
             kept = await run_to_end(self.receipts.find, ReceiptKind.DELETION, grant_id, body.request_hash)
             if kept is None:

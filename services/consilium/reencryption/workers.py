@@ -37,7 +37,8 @@ class Workers:
     def __init__(self, count: int, waiting_max: int, seed: bytes) -> None:
         """`seed` is the member key's, 32 bytes."""
         self._count, self._waiting_max, self._seed = count, waiting_max, seed
-        self._waiting = 0
+        self.waiting = 0
+        """How many jobs they have."""
         self._pool = self._spawned()
 
     async def start(self) -> None:
@@ -57,13 +58,13 @@ class Workers:
         self._pool.shutdown(cancel_futures=True)
 
     async def _run(self, do: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
-        if self._waiting >= self._waiting_max:
-            raise ResourceExhausted("TOO_MANY_JOBS", f"{self._waiting} jobs wait, the setting waiting_max; call again.")
-        self._waiting += 1
+        if self.waiting >= self._waiting_max:
+            raise ResourceExhausted("TOO_MANY_JOBS", f"{self.waiting} jobs wait, the setting waiting_max; call again.")
+        self.waiting += 1
         try:
             return await self._attempt(lambda pool: pool.submit(do, *args, **kwargs))
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     async def _attempt(self, submit: Callable[[ProcessPoolExecutor], Future[Made]]) -> Made:
         for _ in range(ATTEMPTS):

@@ -111,12 +111,14 @@ def access_log(call: Call) -> Iterator[None]:
 
 @contextmanager
 def counts(call: Call) -> Iterator[None]:
-    """The stock metrics."""
+    """The stock metrics, and why calls were refused."""
     call.metrics.started.inc()
     try:
         yield
     finally:
         call.metrics.handled[call.code].inc()
+        if call.error is not None:
+            call.metrics.refuse(call.error.reason)
         if call.metrics.handling is not None:
             call.metrics.handling.observe(time.perf_counter() - call.started_s)
 

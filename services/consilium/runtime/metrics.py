@@ -6,9 +6,11 @@ that two of them fit in one process.
 """
 
 import asyncio
+import functools
 import platform
 import ssl
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from socketserver import ThreadingMixIn
 from threading import Thread
@@ -25,6 +27,8 @@ from prometheus_client import (
     disable_created_metrics,
     make_wsgi_app,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from consilium.runtime.methods import Method
 from consilium.runtime.tls import CERTIFICATE, KEY, Tls
@@ -38,6 +42,9 @@ POLL_S = 0.05
 """How long closing the metrics port may have to wait."""
 PROTOCOL = "v1"
 """The version of the contracts this server speaks."""
+REASONS_MAX = 64
+"""How many reasons of refusals a method counts by name; a peer that makes reasons up fills no memory."""
+OTHER_REASON = "OTHER"
 
 
 class MethodMetrics:
@@ -50,6 +57,16 @@ class MethodMetrics:
         self.received = metrics.received.labels(*labels)
         self.sent = metrics.sent.labels(*labels)
         self.handled = {code: metrics.handled.labels(*labels, go_name(code)) for code in grpc.StatusCode}
+        self._refused = functools.partial(metrics.refused.labels, method.service, method.name)
+        self._reasons: dict[str, Counter] = {}
+
+    def refuse(self, reason: str) -> None:
+        """Count a refusal by its reason."""
+        if reason not in self._reasons and len(self._reasons) >= REASONS_MAX:
+            reason = OTHER_REASON
+        if reason not in self._reasons:
+            self._reasons[reason] = self._refused(reason)
+        self._reasons[reason].inc()
 
 
 class Metrics:
@@ -68,8 +85,11 @@ class Metrics:
         )  # fmt: skip
         self.received = Counter("grpc_server_msg_received_total", "Messages received.", METHOD, registry=own)
         self.sent = Counter("grpc_server_msg_sent_total", "Messages sent.", METHOD, registry=own)
-        self.certificate_expiry = Gauge(
-            "consilium_certificate_expiry_timestamp_seconds", "When a certificate in use ends.", ("purpose",), registry=own
+        self.refused = Counter(
+            "consilium_rpc_refused_total",
+            "RPCs refused, by reason.",
+            ("grpc_service", "grpc_method", "reason"),
+            registry=own,
         )
         self.loop_lag = Histogram(
             "consilium_event_loop_lag_seconds", "How late the event loop is.", registry=own, buckets=LAG_BUCKETS_S
@@ -83,6 +103,27 @@ class Metrics:
             due = time.perf_counter() + LAG_INTERVAL_S
             await asyncio.sleep(LAG_INTERVAL_S)
             self.loop_lag.observe(max(time.perf_counter() - due, 0.0))
+
+
+class TlsExpiry(Collector):
+    """When the certificate shown here ends, and the newest authority of each member that is trusted here."""
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+
+    def collect(self) -> Iterator[Metric]:
+        """The ends as the files say now."""
+        material = self._tls.material
+        own = GaugeMetricFamily(
+            "consilium_certificate_expiry_timestamp_seconds", "When a certificate in use ends.", labels=["purpose"]
+        )
+        own.add_metric(["server"], material.not_after)
+        yield own
+        help_text = "When the newest authority of a member that is trusted here ends."
+        trusted = GaugeMetricFamily("consilium_authority_expiry_timestamp_seconds", help_text, labels=["peer"])
+        for member_id, several in sorted(material.authorities.items()):
+            trusted.add_metric([member_id], max(each.not_valid_after_utc.timestamp() for each in several))
+        yield trusted
 
 
 class _Server(ThreadingMixIn, WSGIServer):

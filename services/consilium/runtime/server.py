@@ -23,7 +23,7 @@ from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.runtime.interceptors import Authorise, Gate, Interceptor
 from consilium.runtime.logs import Log
 from consilium.runtime.methods import Service, methods_of
-from consilium.runtime.metrics import Metrics, MetricsPort
+from consilium.runtime.metrics import Metrics, MetricsPort, TlsExpiry
 from consilium.runtime.settings import setting
 from consilium.runtime.tls import Tls
 
@@ -128,7 +128,7 @@ async def serving(
         server, port = await _main_port(settings, services, Gate(metrics, tls.identify, authorise), tls)
         running = Running(port, health_port, metrics_port.port, metrics, tls, checks)
         stack.push_async_callback(_drain, settings, server, running)
-        for watch in (metrics.watch_loop(), _watch_tls(tls, metrics, metrics_port)):
+        for watch in (metrics.watch_loop(), _watch_tls(tls, metrics_port)):
             stack.callback(asyncio.get_running_loop().create_task(watch).cancel)
         await running.set_ready(ready=False)
         # Everything imported stays for good: the collector need not walk it again (performance.md, rule 9).
@@ -189,12 +189,12 @@ def _metrics_port(settings: ServerSettings, metrics: Metrics, tls: Tls) -> Metri
         port = MetricsPort(metrics, settings.host, settings.metrics_port, tls)
     except OSError as error:
         raise _taken(settings.host, settings.metrics_port) from error
-    metrics.certificate_expiry.labels("server").set(tls.material.not_after)
+    metrics.registry.register(TlsExpiry(tls))
     return port
 
 
-async def _watch_tls(tls: Tls, metrics: Metrics, metrics_port: MetricsPort) -> None:
-    """Follow the TLS files: for the metrics port, for the metric of their end, and for the identities accepted."""
+async def _watch_tls(tls: Tls, metrics_port: MetricsPort) -> None:
+    """Follow the TLS files: for the metrics port, for the metrics of their end, and for the identities accepted."""
     shown = tls.material
     while True:
         await asyncio.sleep(TLS_INTERVAL_S)
@@ -202,7 +202,6 @@ async def _watch_tls(tls: Tls, metrics: Metrics, metrics_port: MetricsPort) -> N
         if shown is not tls.material:
             shown = tls.material
             metrics_port.take_up_certificate()
-            metrics.certificate_expiry.labels("server").set(shown.not_after)
 
 
 def _bound(host: str, port: int, add: "AddPort") -> int:

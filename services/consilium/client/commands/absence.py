@@ -12,9 +12,6 @@ from datetime import UTC, datetime, timedelta
 from consilium.api.consensus.v1 import consensus_pb2 as pb
 from consilium.kernel.parameters import Parameters
 
-HEARTBEATS = 3
-"""For how many heartbeats a delegate may say nothing."""
-
 
 @dataclass(frozen=True, slots=True)
 class Absence:
@@ -40,13 +37,8 @@ def absences(replica: pb.GetReplicaStateResponse, parameters: Parameters, now: d
     return [
         Absence(each.member_id, now - timedelta(milliseconds=each.silent_ms) if _was_heard(each) else None, each.connected)
         for each in replica.peers
-        if not each.connected or not _was_heard(each) or each.silent_ms > quiet_ms(parameters)
+        if not each.connected or not _was_heard(each) or each.silent_ms > parameters.quiet_ms
     ]
-
-
-def quiet_ms(parameters: Parameters) -> int:
-    """How long a delegate may say nothing before it is missing."""
-    return max(HEARTBEATS * parameters.heartbeat_ms, parameters.view_timeout_ms)
 
 
 def outlook(missing: Sequence[Absence], size: int, quorum: int, *, is_stalled: bool) -> str:

@@ -17,6 +17,7 @@ from consilium.consensus.core.events import (
     StopRecord,
     ViewRecord,
 )
+from consilium.consensus.core.measures import Stage
 from consilium.consensus.core.message_log import MessageLog
 from consilium.consensus.core.messages import AllianceVote, Checkpoint
 from consilium.consensus.core.own_words import report_attendance, show_life, submit_own
@@ -27,7 +28,7 @@ from consilium.consensus.core.state import State
 from consilium.consensus.core.turnover import Turnover
 from consilium.consensus.core.view_change import ViewChanges
 from consilium.kernel.certificates import AllianceStatement, MemberSignature, Result, ResultCertificate
-from consilium.kernel.chain import Outlook
+from consilium.kernel.chain import Header, Outlook
 from consilium.kernel.encoding import encode
 from consilium.kernel.transactions import HandoverBody
 
@@ -37,6 +38,7 @@ def on_executed(state: State, event: Executed) -> None:
     result, header = event.result, event.header
     if result.height <= state.tip.height:
         return
+    _measure(state, header)
     if header.epoch > state.outlook.epoch:  # block sync has crossed a recovery that nobody told this replica of
         enter_epoch(state, event.outlook)
     state.tip = Parent(result.height, result.block_hash, header.time_ms)
@@ -65,6 +67,14 @@ def on_executed(state: State, event: Executed) -> None:
     if result.height == event.outlook.term_end:
         state.turnover.own = result
         sign_term_end(state)
+
+
+def _measure(state: State, header: Header) -> None:
+    """How long the block took, and how long its oldest batch had waited."""
+    state.measures.pass_stage(state.log.slot(header.height, state.view), Stage.EXECUTE, state.now_ms)
+    since = state.pool.waits_since(header.batch_digests)
+    if since is not None:
+        state.measures.ordering.add(state.now_ms - since)
 
 
 def _sign_result(state: State, index: int | None, result: Result) -> None:
@@ -174,6 +184,7 @@ def adopt(state: State, certificate: ResultCertificate) -> None:
         heights = range(state.low + 1, height + 1)
         state.attendance.harvest(state.log, state.checkpoints, state.outlook, state.blocks, heights)
         state.attendance.forget(height - 2 * state.parameters.window_blocks)
+        state.measures.pass_stage(state.log.slot(height, state.view), Stage.CERTIFY, state.now_ms)
         state.stable, state.stable_height = certificate, height
         state.log.truncate(height)
         state.checkpoints.truncate(height)

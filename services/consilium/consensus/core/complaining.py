@@ -6,6 +6,7 @@ of an epoch: one of so many primaries is honest, and if all seem slow it is the 
 """
 
 from consilium.consensus.core.events import Executed
+from consilium.consensus.core.measures import Leaving
 from consilium.consensus.core.messages import Complaint
 from consilium.consensus.core.state import State
 from consilium.consensus.core.view_changing import call_for_view
@@ -63,4 +64,4 @@ def _consider(state: State) -> None:
         _complain(state)
     if state.view == view and state.entered and state.pace.complaints_of(view) >= committee.quorum:
         state.pace.left += 1
-        call_for_view(state, state.view + 1)
+        call_for_view(state, state.view + 1, Leaving.SLOW_PRIMARY)

@@ -33,6 +33,8 @@ class Slot:
     prepared: PreparedCertificate | None = None
     commit: CommitCertificate | None = None
     has_handover: bool = False
+    stepped_at: int | None = None
+    """When its last stage ended (`measures`), None where this replica did not see that."""
 
 
 class MessageLog:

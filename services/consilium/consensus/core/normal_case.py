@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 
 from consilium.consensus.core.batching import take
 from consilium.consensus.core.events import Deliver, PreparedRecord, ProposalRecord, SetTimer, Timer
+from consilium.consensus.core.measures import Stage
 from consilium.consensus.core.message_log import Slot
 from consilium.consensus.core.messages import Commit, FetchBatches, Prepare, PrePrepare
 from consilium.consensus.core.own_words import accuse
@@ -47,7 +48,7 @@ def on_pre_prepare(state: State, message: PrePrepare, batches: Sequence[OpenedBa
     if vote.height > state.tip.height:
         _take_along(state, message, header, batches)
     slot = Slot(vote.view, header, message.header, vote.digest, message.signed.signature, proposed_again=False)
-    slot.heard_at = state.now_ms
+    slot.heard_at = slot.stepped_at = state.now_ms
     state.log.slots[vote.height] = slot
 
 
@@ -198,6 +199,7 @@ def _commit_if_prepared(state: State, slot: Slot) -> None:
     if certificate is None:
         return
     slot.prepared = state.log.prepared[slot.header.height] = certificate
+    state.measures.pass_stage(slot, Stage.PREPARE, state.now_ms)
     state.persist(PreparedRecord(slot.header.epoch, slot.header.height, certificate))
     state.broadcast(Commit(state.sign_vote(Phase.COMMIT, slot.header.height, slot.digest)))
 
@@ -221,6 +223,7 @@ def _deliver(state: State, slot: Slot) -> None:
     assert entries is not None, "an accepted slot's batches are held until they are ordered"
     assert slot.commit is not None, "only a committed slot is delivered"
     state.delivered, state.last_commit = slot.header.height, slot.commit
+    state.measures.pass_stage(slot, Stage.COMMIT, state.now_ms)
     data = tuple(entry.opened.data for entry in entries)
     state.effects.append(Deliver(CertifiedBlock(slot.header_bytes, data, slot.commit, state.opening(slot.header.height))))
 
@@ -268,6 +271,7 @@ def _pre_prepare(state: State, parent: Parent, entries: Sequence[Entry]) -> None
     signed = state.sign_vote(Phase.PRE_PREPARE, header.height, digest)
     slot = Slot(state.view, header, header_bytes, digest, signed.signature, proposed_again=False, accepted=True)
     slot.has_handover = any(batch.has_handover for batch in opened)
+    slot.stepped_at = state.now_ms
     state.log.slots[header.height] = slot
     state.persist(ProposalRecord(header.epoch, state.view, header_bytes, signed.signature))
     state.broadcast(pre_prepare_of(state, slot))

@@ -20,6 +20,7 @@ from consilium.consensus.core.events import (
 )
 from consilium.consensus.core.evidence import find_amnesia, find_equivocation
 from consilium.consensus.core.identity import Identity, Recovered, Tip
+from consilium.consensus.core.measures import Leaving
 from consilium.consensus.core.messages import (
     AllianceVote,
     BatchOffer,
@@ -122,7 +123,7 @@ class Replica:
             case Timer.PROGRESS:
                 due, state.deadline = state.deadline, None
                 if due is not None and state.now_ms >= due:
-                    view_changing.call_for_view(state, state.view + 1)
+                    view_changing.call_for_view(state, state.view + 1, Leaving.TIMEOUT)
 
     def _receive(self, event: Received) -> None:
         """Hand a message to its part of the protocol; its sender must be who last spoke in that name (C5)."""

@@ -10,6 +10,7 @@ from consilium.consensus.core.attendance import Attendance
 from consilium.consensus.core.checkpoints import Checkpoints
 from consilium.consensus.core.events import Broadcast, Effect, Persist, Record, Send
 from consilium.consensus.core.identity import Identity
+from consilium.consensus.core.measures import Measures
 from consilium.consensus.core.message_log import MessageLog
 from consilium.consensus.core.messages import Checkpoint, Message, NewView
 from consilium.consensus.core.pace import Pace
@@ -86,6 +87,7 @@ class State:
     handover_offered: bool = False
     attendance: Attendance = field(default_factory=Attendance)
     pace: Pace = field(default_factory=Pace)
+    measures: Measures = field(default_factory=Measures)
     blamed: dict[str, int] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     refusals: list[tuple[str, ConsiliumError]] = field(default_factory=list)

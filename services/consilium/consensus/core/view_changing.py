@@ -6,6 +6,7 @@ this one and nothing came of it, so a replica that is merely cut off does not ru
 
 from consilium.consensus.core.checkpointing import adopt, on_proof
 from consilium.consensus.core.events import NewViewRecord, ViewRecord
+from consilium.consensus.core.measures import Leaving
 from consilium.consensus.core.message_log import Slot
 from consilium.consensus.core.messages import FetchNewView, NewView, NewViewStatement, SignedViewChange, StatusReply
 from consilium.consensus.core.normal_case import arm_heartbeat
@@ -18,8 +19,9 @@ from consilium.kernel.hashing import sha256
 from consilium.kernel.transactions import LeftViewBody
 
 
-def call_for_view(state: State, view: int) -> None:
+def call_for_view(state: State, view: int, why: Leaving) -> None:
     """Leave all views below `view`: durable first, then said to everybody."""
+    state.measures.views_left[why] += 1
     state.attempts += 1
     state.view, state.entered, state.new_view = view, False, None
     state.calls_complete_at = None
@@ -60,7 +62,7 @@ def on_call(state: State, message: SignedViewChange, sender: str) -> None:
     state.calls.add(message)
     join = state.calls.view_to_join(state.view)
     if join is not None:
-        call_for_view(state, join)
+        call_for_view(state, join, Leaving.JOINED)
     else:
         consider_calls(state)
 
@@ -136,6 +138,7 @@ def on_new_view(state: State, message: NewView) -> None:
         known = state.blocks.get(height)
         if known is not None and known.hash != digest:
             raise InvalidArgument("BAD_NEW_VIEW", f"The new view contradicts the executed block {height}.", "C2")
+    state.measures.views_left[Leaving.SHOWN] += message.view > state.view
     _enter(state, message, plan)
 
 

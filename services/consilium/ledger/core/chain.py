@@ -206,6 +206,12 @@ class Chain:
         """A grant at the tip, or None."""
         return self._state.grant(grant_id)
 
+    def grants_beside(self, grant_id: bytes) -> list[GrantState]:
+        """All grants under the key of this one, itself included, oldest first; none for one unheard of."""
+        grant = self._state.grant(grant_id)
+        beside = () if grant is None else self._state.grants_of_key(grant.terms.delegating_pk)
+        return [found for each in beside if (found := self._state.grant(each)) is not None]
+
     def transactions_about(self, grant_id: bytes) -> tuple[bytes, ...]:
         """The hashes of all transactions that name a grant, refused ones too, in the order of the ledger.
 
@@ -216,6 +222,11 @@ class Chain:
     def last_height_of(self, epoch: int) -> int | None:
         """The last height of an epoch, or None while it goes on."""
         return self._boundaries.get(epoch)
+
+    @property
+    def recoveries(self) -> int:
+        """How many epochs have ended by a recovery (C10)."""
+        return len(self._recoveries)
 
     def recovery_of(self, epoch: int) -> RecoveryCertificate | None:
         """The recovery by which an epoch ended, or None (C10)."""
