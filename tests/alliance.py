@@ -129,7 +129,10 @@ class Alliance:
     def signed_genesis(self) -> SignedGenesis:
         """The genesis as all founders have signed it."""
         return SignedGenesis(
-            self.genesis, tuple(sign_genesis(self.genesis, name, each.member) for name, each in self.keys.items())
+            self.genesis,
+            tuple(
+                sign_genesis(self.genesis, each.member_id, self.keys[each.member_id].member) for each in self.genesis.members
+            ),
         )
 
     @property
