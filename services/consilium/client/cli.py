@@ -29,6 +29,7 @@ from consilium.client.commands.audits import audit
 from consilium.client.commands.backups import backup, restore
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home, finish
 from consilium.client.commands.draining import drain
+from consilium.client.commands.examinations import doctor
 from consilium.client.commands.plan import PlanCommand, plan
 from consilium.client.commands.status import status
 from consilium.client.commands.telling import EXIT_CODES, REFUSED, UNTRUE, Told, complain, examples, refusals
@@ -62,6 +63,11 @@ app.command(
         "consilium restore /mnt/backup --key-file backup.key --member-settings settings.toml --drill --json",
     )
 )(restore)
+app.command(
+    epilog=examples(
+        "consilium doctor", "consilium doctor --state /var/lib/consilium --json", "consilium doctor --release consilium"
+    )
+)(doctor)
 app.command(epilog=examples("consilium drain", "consilium drain --wait 240 --hold 120", "consilium drain --stay"))(drain)
 app.command(epilog=examples("consilium status", "consilium status --watch", "consilium status --json"))(status)
 

@@ -60,10 +60,10 @@ class Alliance:
         self.settings = settings
         self._height = height
         self.genesis: Genesis = read_genesis(settings.genesis)
-        self._peers = services_of(settings.services)
-        self._tls = Tls(settings.credential, settings.alliance)
-        if self._tls.material.member_id != settings.member_id:
-            certified = self._tls.material.member_id
+        self.peers = services_of(settings.services)
+        self.tls = Tls(settings.credential, settings.alliance)
+        if self.tls.material.member_id != settings.member_id:
+            certified = self.tls.material.member_id
             sentence = f"member_id is {settings.member_id!r}, and the credential in {settings.credential} is of {certified}."
             raise InvalidArgument("BAD_SETTING", sentence)
         self._stack = stack
@@ -91,20 +91,20 @@ class Alliance:
 
     def channel(self, member_id: str, service: str) -> Channel:
         """The way to a service of a member. Raises NotFound: NO_WAY_TO_SERVICE; InvalidArgument: UNKNOWN_MEMBER."""
-        peer = self._peers.get(member_id, {}).get(service)
+        peer = self.peers.get(member_id, {}).get(service)
         if peer is None:
             raise NotFound("NO_WAY_TO_SERVICE", f"The setting services names no {member_id}/{service}.")
         if peer not in self._channels:
             limits = Limits(
                 unary_s=self.settings.call_s, stream_s=self.settings.transfer_s, message_bytes_max=MESSAGE_BYTES_MAX
             )
-            self._channels[peer] = Channel(peer, self._tls, limits)
+            self._channels[peer] = Channel(peer, self.tls, limits)
             self._stack.push_async_callback(self._channels[peer].close)
         return self._channels[peer]
 
     def new_session(self) -> Session:
         """Another conversation over the same connections, which again starts from the genesis file and the height given."""
-        members = {name: self._member(name) for name in self._peers}
+        members = {name: self._member(name) for name in self.peers}
         return Session(self.genesis, self.settings.member_id, members, Ed25519Verifier(), self._height)
 
     def patient(self, keys: PatientKeys, scope: str, epoch: int = 0, custodian: str | None = None) -> PatientClient:
@@ -121,12 +121,12 @@ class Alliance:
         A credential that was replaced in its folder is taken up as well, for calls from then on.
         Of which members that failed, and how, is in `faults`. Raises what asking the home member's ledger raises.
         """
-        self._tls.refresh()
+        self.tls.refresh()
         await self.session.member(self.settings.member_id)
-        others = [each for each in self._peers if each != self.settings.member_id]
+        others = [each for each in self.peers if each != self.settings.member_id]
         answers, faults = await ask_all(others, [self._authorities(each) for each in others])
         self.faults = dict(faults)
-        self._tls.learn(dict(answers))
+        self.tls.learn(dict(answers))
 
     async def _authorities(self, member_id: str) -> tuple[x509.Certificate, ...]:
         """The certificates of a member's authority that its proven key stands behind."""

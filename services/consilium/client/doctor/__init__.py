@@ -1,0 +1,1 @@
+"""What `consilium doctor` looks at, a module a matter; each thing found says what to do next."""
