@@ -132,6 +132,10 @@ def test_a_release(api: ApiServer) -> None:
     assert judge_conditions(None, "consilium")[0].sentence == "There is no ConfigMap consilium-status."
 
 
+def _misses(gone: set[str], look: Any) -> bool:
+    return set(look["missing"]) == gone
+
+
 def off(ms: int) -> int:
     """A clock that is off."""
     return wall_ms() + ms
@@ -273,7 +277,7 @@ def test_stopped_delegates(alliance: SandboxAlliance) -> None:
         for gone in ([one], [one, two]):
             alliance.kill(gone[-1], "consensus")
             with watching(alliance, home) as until:
-                until(lambda look, gone=gone: set(look["missing"]) == set(gone))
+                until(functools.partial(_misses, set(gone)))
             found = examined(settings_of(alliance, home))
             assert {subject for check, subject in faults(found) if check == "quorum"} >= set(gone)
             assert "takes no connection" in found["reach", f"{gone[-1]}/consensus"].sentence

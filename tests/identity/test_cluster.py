@@ -14,10 +14,10 @@ import pytest
 
 from consilium.identity.cluster.keeping import ClusterKeeper
 from consilium.identity.cluster.secrets import put_secrets, secrets_of
-from consilium.kernel.errors import Conflict, PermissionDenied, Unavailable
+from consilium.kernel.errors import PermissionDenied, Unavailable
 from consilium.kernel.membership import SERVICES
-from consilium.runtime.cluster import Lease
 from consilium.runtime.tls import read_material
+from tests.identity.api_contract import check_config_map, check_event, check_lease, check_secret
 from tests.identity.api_server import ApiServer, serving_api
 from tests.identity.hospital import ALLIANCE, DEADLINE_S, HOME, hospitals, play
 
@@ -34,36 +34,24 @@ def api() -> Iterator[ApiServer]:
     yield from serving_api()
 
 
-def test_a_secret_is_made_patched_when_it_differs_and_made_again(api: ApiServer) -> None:
+def test_the_contract_of_the_api_server(api: ApiServer) -> None:
+    """tests/cluster asks the real one the same."""
+
+    def labels(name: str) -> dict[str, str]:
+        found: dict[str, str] = api.objects["secrets", name]["metadata"]["labels"]
+        return found
+
     with closing(api.cluster()) as cluster:
-        assert cluster.secret("a") is None
-        assert cluster.put_secret("a", {"tls.key": b"\0\1", "revoked": b""})
-        assert cluster.secret("a") == {"tls.key": b"\0\1", "revoked": b""}
-        assert not cluster.put_secret("a", {"tls.key": b"\0\1", "revoked": b""})
-        api.objects["secrets", "a"]["metadata"]["labels"]["somebody's"] = "label"
-        assert cluster.put_secret("a", {"tls.key": b"\2"})
-        assert (cluster.secret("a"), api.objects["secrets", "a"]["metadata"]["labels"]["somebody's"]) == (
-            {"tls.key": b"\2"},
-            "label",
-        )
+        check_secret(cluster, lambda name: labels(name).update(somebody="else"), labels)
+        check_config_map(cluster)
+        check_lease(cluster)
+        check_event(cluster, api.events)
         del api.objects["secrets", "a"]
-        assert cluster.put_secret("a", {"tls.key": b"\2"})
-    assert [verb for verb, _, _ in api.asked if verb != "get"] == ["create", "patch", "create"]
+        assert cluster.put_secret("a", {"tls.key": b"\2"}), "one that was deleted is made again"
+    assert [verb for verb, plural, _ in api.asked if plural == "secrets" and verb != "get"] == ["create", "patch", "create"]
 
 
-def test_a_lease_changes_hands_only_as_it_was_read(api: ApiServer) -> None:
-    with closing(api.cluster()) as cluster:
-        assert cluster.lease("seat") is None
-        cluster.put_lease("seat", Lease("one", 1_015_000, 0), 1_000_000)
-        found = cluster.lease("seat")
-        assert found is not None
-        assert (found.holder, found.until_ms, found.transitions) == ("one", 1_015_000, 0)
-        cluster.put_lease("seat", Lease("two", 1_030_000, 1, found.version), 1_015_000)
-        with pytest.raises(Conflict, match="KUBERNETES_CONFLICT"):
-            cluster.put_lease("seat", Lease("three", 1_030_000, 1, found.version), 1_015_000)
-
-
-def test_pods_and_events(api: ApiServer) -> None:
+def test_pods(api: ApiServer) -> None:
     uid = api.put_pod("consilium-consensus-0", "consensus")
     waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}, "restartCount": 3}
     whole = {"name": "ledger", "image": "", "imageID": "", "ready": False}
@@ -73,8 +61,6 @@ def test_pods_and_events(api: ApiServer) -> None:
         assert (consensus.uid, consensus.is_ready, consensus.is_leaving, consensus.reason) == (uid, True, False, "")
         (ledger,) = cluster.pods("app.kubernetes.io/component=ledger")
         assert (ledger.is_ready, ledger.restarts, ledger.reason) == (False, 3, "ImagePullBackOff: no such image")
-        cluster.tell(cluster.about("Pod", consensus.name), "Missing", "A sentence.", is_warning=True)
-    assert api.events() == [("Warning", "Missing", "A sentence.")]
 
 
 def test_refusals_are_told_in_our_words(api: ApiServer) -> None:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from consilium.kernel.errors import InvalidArgument, Unauthenticated
+from consilium.kernel.membership import revocation_list
 from consilium.runtime.names import (
     PeerIdentity,
     Role,
@@ -18,6 +19,7 @@ from consilium.runtime.names import (
     parse_peer_uri,
     peer_uri,
 )
+from consilium.runtime.revocations import REVOKED, Revocations
 from consilium.runtime.server import serving
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY, Tls, identify, read_material
 from tests.runtime.authority import ALLIANCE, DAY, Authority, Issued
@@ -108,6 +110,25 @@ def test_changed_files_are_taken_up_once_they_fit(tmp_path: Path) -> None:
     (tls.directory / CERTIFICATE).unlink()
     assert not tls.refresh()
     assert tls.material.certificate_chain == fresh.certificate
+
+
+def test_a_mounted_secret_that_is_swapped_as_a_whole_is_taken_up(tmp_path: Path) -> None:
+    """As the kubelet does it: every file is a link through `..data`, which is renamed to another folder."""
+    home, mount = Authority("1A"), tmp_path / "tls"
+    mount.mkdir()
+    _swap(mount, "..1", home.service(), home, b"")
+    for name in (KEY, CERTIFICATE, AUTHORITIES, REVOKED):
+        (mount / name).symlink_to(Path("..data") / name)
+    tls, revoked, fresh = Tls(mount, ALLIANCE), Revocations(mount), home.service()
+    assert (tls.refresh(), 7 in revoked) == (False, False)
+    _swap(mount, "..2", fresh, home, revocation_list([7]))
+    assert (tls.refresh(), tls.material.certificate_chain, 7 in revoked) == (True, fresh.certificate, True)
+
+
+def _swap(mount: Path, version: str, issued: Issued, home: Authority, revoked: bytes) -> None:
+    (issued.write(mount / version, home) / REVOKED).write_bytes(revoked)
+    (mount / "..data_tmp").symlink_to(version)
+    (mount / "..data_tmp").rename(mount / "..data")
 
 
 def test_learned_authorities_stay_beside_the_files(tmp_path: Path) -> None:
