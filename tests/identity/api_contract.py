@@ -1,4 +1,4 @@
-"""What identity relies on in a Kubernetes API server: asked of the small one here, and in `tests/cluster` of the real one."""
+"""What identity relies on in a Kubernetes API server: asked of the small one here, in `tests/cluster` of the real one."""
 
 from __future__ import annotations
 
