@@ -34,13 +34,14 @@ SETTINGS: dict[str, type[Settings]] = {
     "storage": StorageSettings,
     "reencryption": ReencryptionSettings,
 }
-PLACES = {"alliance", "member_id", "host", "port", "health_port", "metrics_port", "genesis", "tls_directory", "commit"}
-"""What the chart decides for every service; `commit` is the image's to say."""
+PLACES = {"alliance", "member_id", "host", "port", "health_port", "metrics_port", "genesis", "tls_directory"}
+"""What the chart decides for every service."""
+LEFT = {"commit", "services"}
+"""What nobody sets there: the image says its commit, and identity issues for all services."""
 STATE = {"member_key", "state_directory", "ledger_address"}
 DATABASE = {"hosts", "port", "datacenter", "keyspace", "replication", "consistency", "user", "password_file"}
 DECIDED = {
-    "identity": STATE
-    | {"consensus_address", "services_directory", "services", "authorities_directory", "kubernetes_secrets"},
+    "identity": STATE | {"consensus_address", "services_directory", "authorities_directory", "kubernetes_secrets"},
     "consensus": {"ledger_address", "peers", "keys_directory", "votes"},
     "ledger": {"peers", "blocks"},
     "storage": STATE
@@ -63,7 +64,7 @@ def schema() -> str:
 def settings_of(service: str, kind: type[Settings]) -> dict[str, Any]:
     """What people may set of a service, as a schema."""
     kinds = typing.get_type_hints(kind)
-    free = [each for each in fields(kind) if each.name not in PLACES | DECIDED[service]]
+    free = [each for each in fields(kind) if each.name not in PLACES | LEFT | DECIDED[service]]
     properties = {each.name: _property(kinds[each.name], each.metadata["rule"]) for each in free}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 

@@ -83,6 +83,13 @@ def test_no_object_holds_a_secret(objects: list[Object]) -> None:
             assert not [one for one in words if one.endswith(("_PASSWORD", "_SECRET", "ACCESS_KEY", "_TOKEN"))]
 
 
+def test_no_variable_is_set_twice(objects: list[Object]) -> None:
+    for name, pod in pods(objects):
+        for each in containers(pod):
+            names = [one["name"] for one in each.get("env", [])]
+            assert len(names) == len(set(names)), name
+
+
 def test_every_service_is_one_pod_with_a_volume(objects: list[Object]) -> None:
     found = of_kind(objects, "StatefulSet")
     assert list(found) == [f"consilium-{each}" for each in SERVICES]

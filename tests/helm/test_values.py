@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from consilium.client.settings import ClientSettings, services_of
 from consilium.runtime.settings import load
 from tests.helm.make import CHART, DECIDED, PLACES, README, SCHEMA, SETTINGS, VALUES, readme, schema, values
-from tests.helm.matrix import EVERYTHING, PEERS
+from tests.helm.matrix import CASSANDRA, EVERYTHING, PEERS
 from tests.helm.rendering import Object, containers, least, of_kind, pods, rendered
 
 
@@ -66,7 +66,7 @@ def test_the_chart_decides_what_it_says_it_does() -> None:
     objects = rendered(EVERYTHING)
     for service, kind in SETTINGS.items():
         names = {each.removeprefix(f"CONSILIUM_{service}_".upper()).lower() for each in told(objects, service)}
-        decided = (PLACES - {"commit"}) | DECIDED[service]
+        decided = PLACES | DECIDED[service]
         assert names & {each.name for each in fields(kind)} == decided
 
 
@@ -91,6 +91,14 @@ def test_clients_know_all_services_of_all_members() -> None:
     known = {name: value for name, value in environment(pod).items() if name.startswith("CONSILIUM_CLIENT_")}
     found = services_of(load(ClientSettings, known).services)
     assert {member: len(services) for member, services in found.items()} == {"1A": 5, "2A": 5, "3A": 5, "3B": 5}
+
+
+def test_the_migration_works_as_the_role_that_may() -> None:
+    objects = rendered(least(CASSANDRA), "values-existing-cassandra.yaml")
+    loaded: Any = load(
+        SETTINGS["storage"], environment(of_kind(objects, "Job")["consilium-migration-1"]["spec"]["template"])
+    )
+    assert (loaded.cassandra_user, loaded.objects, loaded.cassandra_hosts) == ("migrator", "cassandra", ("cassandra",))
 
 
 def test_delegates_ask_before_they_stop() -> None:

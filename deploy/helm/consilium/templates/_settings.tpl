@@ -34,7 +34,6 @@ state_directory: /var/lib/consilium/{{ $service }}
 {{- if eq $service "identity" }}
 tls_directory: /var/lib/consilium/tls/identity
 services_directory: /var/lib/consilium/tls
-services: identity
 kubernetes_secrets: {{ include "consilium.fullname" $root }}
 authorities_directory: /var/lib/consilium/authorities
 {{- else if eq $service "consensus" }}
@@ -71,10 +70,11 @@ cassandra_check_names: {{ $c.checkNames }}
 {{- else }}{{ printf "%s-%s-service.%s.svc" .Values.storage.k8ssandra.name $c.datacenter .Release.Namespace }}{{ end -}}
 {{- end }}
 
-{{/* The environment of a service: (list $ "ledger"). */}}
+{{/* The environment of a service, with settings that go before the others: (list $ "ledger" (dict)). */}}
 {{- define "consilium.environment" -}}
-{{- $root := first . -}}{{- $service := last . -}}
-{{- $all := merge (include "consilium.settings" . | fromYaml) (index $root.Values $service).settings -}}
+{{- $root := index . 0 -}}{{- $service := index . 1 -}}
+{{- $decided := include "consilium.settings" (list $root $service) | fromYaml -}}
+{{- $all := merge (dict) (index . 2) $decided (index $root.Values $service).settings -}}
 {{- range $name := keys $all | sortAlpha }}
 - name: {{ printf "CONSILIUM_%s_%s" $service $name | upper }}
   value: {{ include "consilium.written" (index $all $name) | quote }}
