@@ -69,7 +69,8 @@ def test_roles_name_what_they_are_about(objects: list[Object]) -> None:
     for name, role in roles.items():
         for rule in role["rules"]:
             assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
-            assert rule["verbs"] == ["create"] or rule["resources"] == ["pods"] or rule["resourceNames"], name
+            assert rule["verbs"] == ["create"] or rule["verbs"] == ["list"] or rule["resourceNames"], name
+            assert "list" not in rule["verbs"] or not {"secrets", "configmaps"} & set(rule["resources"])
             assert all(each.startswith("consilium-") for each in rule.get("resourceNames", []))
     assert not [rule for rule in roles.get("consilium-doctor", {"rules": []})["rules"] if "secrets" in rule["resources"]]
 
@@ -94,7 +95,7 @@ def test_every_service_is_one_pod_with_a_volume(objects: list[Object]) -> None:
     found = of_kind(objects, "StatefulSet")
     assert list(found) == [f"consilium-{each}" for each in SERVICES]
     for each in found.values():
-        assert each["spec"]["replicas"] == 1
+        assert (each["spec"]["replicas"], each["spec"]["podManagementPolicy"]) == (1, "Parallel")
         assert [claim["metadata"]["name"] for claim in each["spec"]["volumeClaimTemplates"]] == ["state"]
 
 

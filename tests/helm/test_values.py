@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
+from consilium.backup.restoring import Member
 from consilium.client.settings import ClientSettings, services_of
 from consilium.runtime.settings import load
 from tests.helm.make import CHART, DECIDED, PLACES, README, SCHEMA, SETTINGS, VALUES, readme, schema, values
-from tests.helm.matrix import CASSANDRA, EVERYTHING, PEERS
+from tests.helm.matrix import CASSANDRA, DRILL, EVERYTHING, PEERS
 from tests.helm.rendering import Object, containers, least, of_kind, pods, rendered
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def environment(pod: Object) -> dict[str, str]:
@@ -99,6 +103,17 @@ def test_the_migration_works_as_the_role_that_may() -> None:
         SETTINGS["storage"], environment(of_kind(objects, "Job")["consilium-migration-1"]["spec"]["template"])
     )
     assert (loaded.cassandra_user, loaded.objects, loaded.cassandra_hosts) == ("migrator", "cassandra", ("cassandra",))
+
+
+def test_the_drill_finds_its_settings(tmp_path: Path) -> None:
+    objects = rendered(least(PEERS, DRILL))
+    file = tmp_path / "settings.toml"
+    file.write_text(of_kind(objects, "ConfigMap")["consilium-drill"]["data"]["settings.toml"])
+    member = Member.of(file)
+    assert (member.ledger.member_id, member.storage.member_id, member.consensus.member_id) == ("1A", "1A", "1A")
+    assert member.ledger.peers == load(SETTINGS["ledger"], told(objects, "ledger")).peers  # type: ignore[attr-defined]
+    mounted = {each["mountPath"] for each in containers(dict(pods(objects))["CronJob consilium-drill"])[0]["volumeMounts"]}
+    assert {str(member.ledger.tls_directory), str(member.ledger.genesis.parent)} <= mounted
 
 
 def test_delegates_ask_before_they_stop() -> None:
