@@ -1,0 +1,139 @@
+"""Every rule under promtool: it is well-formed; each alert rings in its story, in its words, and silent just short of it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.observability.cases import CASES, Case
+from tests.observability.rules import ALERTS, ALL, ALLIANCE_RULES, MEMBER_RULES, NAMESPACE, rendered, rules_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RATIOS = {
+    # A hundred calls a minute, two of which fail; a hundred blocks, five of which come late.
+    "namespace_component:grpc_server_handled:error_ratio": 0.02,
+    "namespace:consilium_consensus_ordering_slow:ratio": 0.05,
+}
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Prometheus's own tool."""
+    tool = shutil.which("promtool")
+    assert tool is not None, "promtool is missing: on Debian and Ubuntu it comes with prometheus"
+    return subprocess.run([tool, *arguments], capture_output=True, text=True, check=False)  # noqa: S603  promtool itself
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rule files as Prometheus gets them."""
+    path = tmp_path_factory.mktemp("rules")
+    for each in (MEMBER_RULES, ALLIANCE_RULES):
+        (path / each.name).write_text(rendered(each))
+    return path
+
+
+def passes(folder: Path, name: str, minutes: int, tests: Iterable[dict[str, Any]]) -> None:
+    """Promtool runs these tests without a finding; long stories are looked at less often."""
+    path = folder / f"{name}.test.yaml"
+    files = [MEMBER_RULES.name, ALLIANCE_RULES.name]
+    with path.open("w") as file:
+        YAML().dump({"rule_files": files, "evaluation_interval": f"{max(1, minutes // 120)}m", "tests": list(tests)}, file)
+    found = promtool("test", "rules", path)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def story(case: Case, *, rings: bool) -> dict[str, Any]:
+    """A case as promtool takes it."""
+    rule = ALERTS[case.alert]
+    annotations = {**rule.annotations, "description": case.says}
+    ringing = {"exp_labels": {**case.labels, "severity": rule.severity}, "exp_annotations": annotations}
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": loud if rings else quiet} for name, loud, quiet in case.series],
+        "alert_rule_test": [
+            {"eval_time": f"{case.minutes}m", "alertname": case.alert, "exp_alerts": [ringing] if rings else []}
+        ],
+    }
+
+
+@pytest.mark.parametrize("path", [MEMBER_RULES, ALLIANCE_RULES], ids=lambda path: path.stem)
+def test_rules_are_well_formed(path: Path, folder: Path) -> None:
+    found = promtool("check", "rules", "--lint=all", "--lint-fatal", folder / path.name)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_every_alert_has_a_case() -> None:
+    assert sorted(each.alert for each in CASES) == sorted(ALERTS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
+def test_an_alert_rings_with_its_words_and_not_before(case: Case, folder: Path) -> None:
+    passes(folder, case.alert, case.minutes, [story(case, rings=True), story(case, rings=False)])
+
+
+def test_recorded_ratios_are_what_they_say(folder: Path) -> None:
+    """Each of the windows, from series a promtool test makes."""
+    calls = f'grpc_server_handled_total{{namespace="{NAMESPACE}",component="ledger",grpc_type="unary",grpc_code='
+    late = "consilium_consensus_ordering_seconds"
+    series = [
+        {"series": f'{calls}"OK"}}', "values": "0+98x4400"},
+        {"series": f'{calls}"Internal"}}', "values": "0+2x4400"},
+        {"series": f'{late}_bucket{{namespace="{NAMESPACE}",le="5.0"}}', "values": "0+95x4400"},
+        {"series": f'{late}_count{{namespace="{NAMESPACE}"}}', "values": "0+100x4400"},
+    ]
+    recorded = [each.name for each in rules_of(MEMBER_RULES) if not each.is_alert]
+    labels = {
+        "namespace_component": f'{{component="ledger", namespace="{NAMESPACE}"}}',
+        "namespace": f'{{namespace="{NAMESPACE}"}}',
+    }
+    asked = [
+        {
+            "expr": f"round({name}, 0.0001)",
+            "eval_time": "4320m",
+            "exp_samples": [{"labels": labels[name.split(":")[0]], "value": RATIOS[name.rpartition("_")[0]]}],
+        }
+        for name in recorded
+    ]
+    assert {name.rpartition("_")[0] for name in recorded} == set(RATIOS)
+    passes(folder, "ratios", 4_320, [{"interval": "1m", "input_series": series, "promql_expr_test": asked}])
+
+
+def test_recorded_figures_of_the_alliance_are_what_they_say(folder: Path) -> None:
+    expected = {
+        "alliance:consilium_consensus_height:max": [("", 12)],
+        "alliance:consilium_election_quorum_chance:min": [("", 0.5)],
+        "alliance:consilium_consensus_delegates_spare:min": [("", 1)],
+        "peer:consilium_consensus_delegate_missing:count": [('{peer="3A"}', 0), ('{peer="3B"}', 2)],
+    }
+    assert set(expected) == {each.name for each in rules_of(ALLIANCE_RULES) if not each.is_alert}
+    values = {
+        "consilium_consensus_height": (12, 11), "consilium_election_quorum_chance": (0.75, 0.5),
+        "consilium_consensus_delegates_heard": (4, 5), "consilium_consensus_quorum": (3, 3),
+        'consilium_consensus_delegate_missing{peer="3B"}': (1, 1), 'consilium_consensus_delegate_missing{peer="3A"}': (0, 0),
+    }  # fmt: skip
+    series = []
+    for name, two in values.items():
+        for member, value in zip(("1A", "2A"), two, strict=True):
+            metric, _, labels = name.partition("{")
+            inside = f'member="{member}"' + (f",{labels[:-1]}" if labels else "")
+            series.append({"series": f"{metric}{{{inside}}}", "values": f"{value}+0x10"})
+    asked = [
+        {
+            "expr": name,
+            "eval_time": "5m",
+            "exp_samples": [{"labels": name + labels, "value": value} for labels, value in samples],
+        }
+        for name, samples in expected.items()
+    ]
+    passes(folder, "figures", 5, [{"interval": "1m", "input_series": series, "promql_expr_test": asked}])
+
+
+def test_every_rule_has_a_severity_people_know_or_records() -> None:
+    assert {each.severity for each in ALL if each.is_alert} == {"critical", "warning"}
