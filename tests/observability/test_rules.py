@@ -106,14 +106,14 @@ def test_recorded_ratios_are_what_they_say(folder: Path) -> None:
 
 
 def test_recorded_figures_of_the_alliance_are_what_they_say(folder: Path) -> None:
-    expected = {
+    expected: dict[str, list[tuple[str, float]]] = {
         "alliance:consilium_consensus_height:max": [("", 12)],
         "alliance:consilium_election_quorum_chance:min": [("", 0.5)],
         "alliance:consilium_consensus_delegates_spare:min": [("", 1)],
         "peer:consilium_consensus_delegate_missing:count": [('{peer="3A"}', 0), ('{peer="3B"}', 2)],
     }
     assert set(expected) == {each.name for each in rules_of(ALLIANCE_RULES) if not each.is_alert}
-    values = {
+    values: dict[str, tuple[float, float]] = {
         "consilium_consensus_height": (12, 11), "consilium_election_quorum_chance": (0.75, 0.5),
         "consilium_consensus_delegates_heard": (4, 5), "consilium_consensus_quorum": (3, 3),
         'consilium_consensus_delegate_missing{peer="3B"}': (1, 1), 'consilium_consensus_delegate_missing{peer="3A"}': (0, 0),

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from consilium.client.cli import app
-from tests.observability.rules import ALERTS, RUNBOOKS, RUNBOOKS_URL
+from tests.observability.rules import ALERTS, RUNBOOKS, RUNBOOKS_URL, Rule
 
 INDEX = "README.md"
 
@@ -36,9 +36,8 @@ def test_the_index_lists_all_with_their_severity() -> None:
     assert rows == [(name, each.severity, each.annotations["summary"]) for name, each in sorted(ALERTS.items())]
 
 
-@pytest.mark.parametrize("alert", ALERTS.values(), ids=lambda alert: alert.name)
-def test_a_page_says_what_it_means_where_to_look_and_what_to_do(alert: object) -> None:
-    rule = ALERTS[alert.name]
+@pytest.mark.parametrize("rule", ALERTS.values(), ids=lambda rule: rule.name)
+def test_a_page_says_what_it_means_where_to_look_and_what_to_do(rule: Rule) -> None:
     page = (RUNBOOKS / f"{rule.name}.md").read_text()
     assert page.startswith(f"# {rule.name}\n\n*{rule.severity}*: {rule.annotations['summary']}\n")
     parts = re.split(r"^## (.+)$", page, flags=re.MULTILINE)
