@@ -15,7 +15,7 @@ import pytest
 from consilium.identity.cluster.keeping import ClusterKeeper
 from consilium.identity.cluster.secrets import put_secrets, secrets_of
 from consilium.kernel.errors import PermissionDenied, Unavailable
-from consilium.kernel.membership import SERVICES
+from consilium.kernel.membership import MONITORING, SERVICES
 from consilium.runtime.tls import read_material
 from tests.identity.api_contract import check_config_map, check_event, check_lease, check_secret
 from tests.identity.api_server import ApiServer, serving_api
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RELEASE = "consilium"
-NAMES = sorted([*(f"{RELEASE}-tls-{each}" for each in SERVICES), f"{RELEASE}-administrator"])
+NAMES = sorted([*(f"{RELEASE}-tls-{each}" for each in (*SERVICES, MONITORING)), f"{RELEASE}-administrator"])
 
 
 @pytest.fixture
