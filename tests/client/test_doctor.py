@@ -121,7 +121,11 @@ def test_a_release(api: ApiServer) -> None:
         api.put_pod("consilium-consensus-0", "consensus", uid="another")
         found = {each.subject: each for each in examine_release(cluster, "consilium", wall_ms())}
         assert found["pod storage"].state is found["pod ledger"].state is State.FAILED
-        assert "CrashLoopBackOff" in found["pod ledger"].sentence
+        assert "(CrashLoopBackOff)" in found["pod ledger"].sentence
+        about = cluster.about("Pod", "consilium-ledger-0")
+        cluster.tell(about, "FailedMount", 'secret "consilium-tls-ledger" not found', is_warning=True)
+        (told,) = [each for each in examine_release(cluster, "consilium", wall_ms()) if each.subject == "pod ledger"]
+        assert 'secret "consilium-tls-ledger" not found' in told.sentence
         assert found["lease"].state is State.WARNING
         api.forbidden.add(("list", "pods"))
         (pods, *_) = examine_release(cluster, "consilium", wall_ms())

@@ -54,3 +54,6 @@ def check_event(cluster: Cluster, events: Callable[[], list[tuple[str, str, str]
     """It is kept; what it is about need not be there."""
     cluster.tell(cluster.about("Lease", "seat"), "LeaseHeldElsewhere", "A sentence.", is_warning=True)
     assert events() == [("Warning", "LeaseHeldElsewhere", "A sentence.")]
+    cluster.tell(cluster.about("Lease", "seat"), "LeaseHeldElsewhere", "A later one.", is_warning=True)
+    cluster.tell(cluster.about("Lease", "seat"), "LeaseHeldElsewhereOver", "No warning.", is_warning=False)
+    assert (cluster.last_warning("seat"), cluster.last_warning("another")) == ("A later one.", "")

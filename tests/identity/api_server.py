@@ -138,10 +138,13 @@ class ApiServer:
 
     def _list(self, plural: str, query: dict[str, list[str]]) -> Body:
         wanted = dict(each.split("=") for each in query.get("labelSelector", [""])[0].split(",") if each)
+        fields = dict(each.split("=") for each in query.get("fieldSelector", [""])[0].split(",") if each)
         items = [
             each
             for (kind, _), each in self.objects.items()
-            if kind == plural and wanted.items() <= each["metadata"].get("labels", {}).items()
+            if kind == plural
+            and wanted.items() <= each["metadata"].get("labels", {}).items()
+            and all(_field(each, path) == value for path, value in fields.items())
         ]
         return {"kind": f"{KINDS[plural]}List", "apiVersion": "v1", "metadata": {}, "items": items}
 
@@ -204,6 +207,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  as the base
         """Nothing."""
+
+
+def _field(body: Any, path: str) -> Any:
+    """The field at a path of names."""
+    for name in path.split("."):
+        body = body[name]
+    return body
 
 
 def _merged(held: Any, patch: Any) -> Any:

@@ -29,10 +29,13 @@ ASKING_S = 3.0
 """How long another member may take to answer, in seconds."""
 TURN_S = 15.0
 """For how long, in seconds, the last one to go lets another pass that was turned away because of it."""
-BEHIND_MAX = 2
+BEHIND_MAX = 8
 """How many heights a delegate's last vote may lie behind the tip while it still attends."""
-HEARTBEATS = 3
-"""For how many heartbeats a delegate may say nothing while it still attends."""
+HEARTBEATS, QUIET_MS_MIN = 3, 10_000
+"""For how many heartbeats, and how many milliseconds at least, a delegate may say nothing while it still attends.
+
+One whose process has ended is noticed at once, for its stream is closed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,4 +213,4 @@ def _check_hold(hold_s: int) -> None:
 
 def _quiet_ms(parameters: Parameters) -> int:
     """How long a delegate that attends may say nothing."""
-    return max(HEARTBEATS * parameters.heartbeat_ms, parameters.view_timeout_ms)
+    return max(HEARTBEATS * parameters.heartbeat_ms, parameters.view_timeout_ms, QUIET_MS_MIN)

@@ -144,6 +144,14 @@ class Cluster:
             found = self._core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=LIMIT_S)
         return [_pod(each) for each in found.items]
 
+    def last_warning(self, name: str) -> str:
+        """What the newest Warning event about an object says, "" for none: why a volume is not there, for instance."""
+        selector = f"involvedObject.name={name},type=Warning"
+        with _asking("list Events"):
+            found = self._core.list_namespaced_event(self.namespace, field_selector=selector, _request_timeout=LIMIT_S)
+        newest = max(found.items, key=lambda each: int(each.metadata.resource_version or 0), default=None)
+        return (newest.message or "") if newest is not None else ""
+
     def lease(self, name: str) -> Lease | None:
         """How a Lease stands, None where there is none."""
         with _asking(f"read Lease {name}"):

@@ -21,14 +21,14 @@ _WANTED = {"InCommittee": ("True", "False"), "UpgradeNeeded": ("False",)}
 def examine_release(cluster: Cluster, release: str, now_ms: int) -> list[Finding]:
     """All that is to be said of a release."""
     return [
-        *_looked("pods", lambda: judge_pods(cluster.pods(PODS))),
+        *_looked("pods", lambda: judge_pods(cluster.pods(PODS), lambda pod: _warning(cluster, pod))),
         *_looked("lease", lambda: [judge_lease(cluster.lease(f"{release}-consensus"), cluster.pods(PODS), now_ms)]),
         *_looked("conditions", lambda: judge_conditions(cluster.config_map(f"{release}-status"), release)),
     ]
 
 
-def judge_pods(pods: list[Pod]) -> list[Finding]:
-    """Whether each service has a pod that is ready, and which restart for ever."""
+def judge_pods(pods: list[Pod], warning: Callable[[str], str]) -> list[Finding]:
+    """Whether each service has a pod that is ready, and which restart for ever; `warning` is the last of a pod's events."""
     findings = []
     for service in SERVICES:
         own = [each for each in pods if each.component == service]
@@ -38,7 +38,7 @@ def judge_pods(pods: list[Pod]) -> list[Finding]:
                 wrong(CHECK, f"pod {service}", "There is none.", "See kubectl get statefulset,deployment,events.")
             )
         elif not any(each.is_ready for each in own) and unready is not None:
-            why = unready.reason or unready.phase
+            why = "; ".join(filter(None, (unready.reason or unready.phase, warning(unready.name))))
             told = f"{unready.name} is not ready ({why})."
             findings.append(
                 wrong(CHECK, f"pod {service}", told, f"kubectl describe pod {unready.name}; kubectl logs {unready.name}")
@@ -75,6 +75,14 @@ def judge_conditions(data: dict[str, str] | None, release: str) -> list[Finding]
         odd(CHECK, each["type"], f"{each['status']} since {each['lastTransitionTime']}.", each["message"]) for each in bad
     ]
     return found or [well(CHECK, "conditions", "All conditions are as they should be.")]
+
+
+def _warning(cluster: Cluster, pod: str) -> str:
+    """What the last event of a pod warns of, such as a Secret that is missing; nothing where events may not be read."""
+    try:
+        return cluster.last_warning(pod)
+    except ConsiliumError:
+        return ""
 
 
 def _looked(what: str, judge: Callable[[], list[Finding]]) -> list[Finding]:

@@ -95,10 +95,10 @@ class ClusterKeeper:
         before = self._warned.get(what, "")
         if reason == before:
             return
-        self._warned[what] = reason
-        _log.write(logging.WARNING if reason else logging.INFO, "condition_changed", kind=what, reason=reason or before)
         about = self.cluster.about(kind, name)
         await asyncio.to_thread(self.cluster.tell, about, reason or f"{before}Over", note or what, is_warning=bool(reason))
+        _log.write(logging.WARNING if reason else logging.INFO, "condition_changed", kind=what, reason=reason or before)
+        self._warned[what] = reason
 
     async def _take(self, kind: str, turn: Callable[[], Awaitable[None]]) -> None:
         """One turn; its failure is told and forgotten."""
