@@ -29,7 +29,14 @@ EVERYTHING: Object = least(
         "member": {"keys": {"nextSecret": "next-keys"}},
         "tls": {"mode": "certManager", "certManager": {"issuerRef": {"name": "authority"}}},
         "defaults": {"expose": {"type": "LoadBalancer", "sourceRanges": ["198.51.100.0/24"]}, "tolerations": [{"key": "a"}]},
-        "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+        "metrics": {
+            "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "prometheusRule": {
+                "enabled": True,
+                "labels": {"release": "prometheus"},
+                "runbookUrl": "https://runbooks.example",
+            },
+        },
         "desk": {"enabled": True},
         "imagePullSecrets": [{"name": "pull"}],
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from consilium.runtime.names import server_name
 from tests.helm.matrix import MATRIX
 from tests.helm.rendering import CHART, SERVICES, Object, containers, helm, of_kind, pods, rendered
 
@@ -120,3 +121,33 @@ def test_volumes_that_are_mounted_are_there(objects: list[Object]) -> None:
         there = {each["name"] for each in pod["spec"]["volumes"]} | ({"state"} if name.startswith("StatefulSet") else set())
         mounted = {mount["name"] for each in containers(pod) for mount in each["volumeMounts"]}
         assert mounted == there, name
+
+
+def test_rules_are_about_the_releases_namespace_alone() -> None:
+    values, files = MATRIX["everything"]
+    rule = of_kind(rendered(values, *files), "PrometheusRule")["consilium"]
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    found = [each for group in rule["spec"]["groups"] for each in group["rules"]]
+    alerts = [each for each in found if "alert" in each]
+    assert alerts
+    assert "@" not in str(rule)
+    assert all('namespace="hospital-1a"' in each["expr"] for each in alerts)
+    assert {each["annotations"]["runbook_url"] for each in alerts} == {
+        f"https://runbooks.example/{each['alert']}.md" for each in alerts
+    }
+
+
+def test_metrics_are_read_under_the_name_of_each_service() -> None:
+    values, files = MATRIX["everything"]
+    objects = rendered(values, *files)
+    for service, monitor in zip(SERVICES, of_kind(objects, "ServiceMonitor").values(), strict=True):
+        [endpoint] = monitor["spec"]["endpoints"]
+        assert endpoint["tlsConfig"]["serverName"] == server_name("consilium", "1A", service)
+        wanted = monitor["spec"]["selector"]["matchLabels"]
+        chosen = [
+            name
+            for name, each in of_kind(objects, "Service").items()
+            if wanted.items() <= each["metadata"]["labels"].items()
+            and endpoint["port"] in [port["name"] for port in each["spec"]["ports"]]
+        ]
+        assert chosen == [f"consilium-{service}-pods"]
