@@ -33,6 +33,7 @@ ADMITTED = {
     "ListCredentials": Admitted(DESK),
     "RevokeCredential": Admitted(ALL),
     "GetAuthority": EVERYBODY,
+    "AddAuthority": Admitted(DESK),
     "GetMember": EVERYBODY,
     "ListMembers": EVERYBODY,
     "AddRankEvidence": Admitted(DESK),
@@ -73,6 +74,9 @@ ADMITTED = {
     "GetConsistencyProof": EVERYBODY,
     "GetEpochHop": EVERYBODY,
     "ListGrantHistory": EVERYBODY,
+    # Authorities go from ledger to ledger, and from there to identity.
+    "ListAuthorities": Admitted(SERVICES, SERVICES, SERVICES),
+    "PutAuthorities": Admitted("identity"),
     "ExecuteBlock": Admitted("consensus"),
     "StreamExecutions": Admitted("consensus"),
     # Objects: writers at home, readers with a grant, and other members' storage for copies.
@@ -99,6 +103,7 @@ WRITES = frozenset(
     [
         "IssueCredential",
         "RevokeCredential",
+        "AddAuthority",
         "AddRankEvidence",
         "ProposeChange",
         "CastBallot",
@@ -112,6 +117,7 @@ WRITES = frozenset(
         "SubmitTransaction",
         "SubmitRegistrations",
         "ExecuteBlock",
+        "PutAuthorities",
         "PutObject",
         "ReplicateObject",
         "HealStorage",
@@ -134,6 +140,7 @@ FOR_OTHERS = frozenset(
 REPEATED = {
     "IssueCredential": "same",
     "RevokeCredential": "same",
+    "AddAuthority": "same",
     "AddRankEvidence": "same",
     "ProposeChange": "same",
     "CastBallot": "same",
@@ -148,6 +155,7 @@ REPEATED = {
     "SubmitTransaction": "same",
     "SubmitRegistrations": "same",
     "ExecuteBlock": "same",
+    "PutAuthorities": "same",
     "PutObject": "same",
     "ReplicateObject": "same",
     # Looks at everything again.

@@ -218,6 +218,21 @@ async def certificate(world: World) -> bytes:
     return encode(replace(draft, signatures=tuple(signed)), chain_id)
 
 
+async def authority(world: World) -> Frames:
+    return (identity_pb2.AddAuthorityRequest(authority=await own_authority(world)),)
+
+
+async def handed_on(world: World) -> Frames:
+    return (ledger_pb2.PutAuthoritiesRequest(authorities=[await own_authority(world)]),)
+
+
+async def own_authority(world: World) -> bytes:
+    """The home's, bound by its member key."""
+    found: Any = await answer(world, "GetAuthority", identity_pb2.GetAuthorityRequest())
+    bound: bytes = found.authorities[0]
+    return bound
+
+
 async def greeting(world: World) -> Frames:
     return (replica_pb2.ExchangeRequest(greeting=world.greeting()),)
 
@@ -225,12 +240,14 @@ async def greeting(world: World) -> Frames:
 REQUESTS: dict[str, Callable[[World], Awaitable[Any]]] = {
     "IssueCredential": enrolment,
     "RevokeCredential": revocation,
+    "AddAuthority": authority,
     "AddRankEvidence": evidence,
     "ProposeChange": change,
     "CastBallot": voting,
     "SubmitTransaction": submission,
     "SubmitRegistrations": registration,
     "ExecuteBlock": block,
+    "PutAuthorities": handed_on,
     "PutObject": put,
     "ReplicateObject": copy,
     "HealStorage": healing,

@@ -16,6 +16,7 @@ from consilium.kernel.chain import Batch
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import open_transaction
+from consilium.ledger.authorities import Authorities
 from consilium.runtime.methods import Service
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class OwnLedger(ledger_pb2_grpc.LedgerServiceServicer):
     lie: bytes | None = None
     behind: int = 0
     grown: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """What ledgers hand on, judged by the scribe's chain."""
+        self.authorities = Authorities(self.scribe.chain, "liaoning", self.scribe.verifier)
 
     async def GetTip(self, request: Any, context: Any) -> Any:
         chain = self.scribe.chain
@@ -76,6 +81,13 @@ class OwnLedger(ledger_pb2_grpc.LedgerServiceServicer):
                         transaction=chain_pb2.Transaction(encoded=transaction),
                     )
             await self.grown.wait()
+
+    async def PutAuthorities(self, request: Any, context: Any) -> Any:
+        self.authorities.put(request.authorities)
+        return ledger_pb2.PutAuthoritiesResponse()
+
+    async def ListAuthorities(self, request: Any, context: Any) -> Any:
+        return ledger_pb2.ListAuthoritiesResponse(authorities=self.authorities.told(request.known_hashes))
 
     def _changing_at(self, height: int) -> list[bytes]:
         """The ballots and handovers of a block."""

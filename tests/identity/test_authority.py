@@ -24,6 +24,7 @@ from consilium.identity.core.credentials import CredentialKind, CredentialTerms,
 from consilium.identity.generations import ANNOUNCED_MS, Generations
 from consilium.identity.trust import TrustedAuthorities, bundle
 from consilium.kernel.attestations import BoundAuthority, bind_authority
+from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, Conflict, DataLoss, InvalidArgument, Malformed
 from consilium.kernel.hashing import sha256
 from consilium.kernel.membership import MONITORING, SERVICES
@@ -215,6 +216,51 @@ def test_anything_may_lie_in_the_exchange_folder(tmp_path: Path) -> None:
     trust = TrustedAuthorities(ALLIANCE, CHAIN_ID, Ed25519Verifier())
     trusted = trust.judge(trust.read(folder), {HOME: MEMBER.public_key}, NOW_MS)
     assert bundle(trusted) == found.valid(NOW_MS)[0].pem
+
+
+def test_authorities_come_by_the_own_ledger(tmp_path: Path) -> None:
+    """ADR 22: another member's fresh authority is trusted without anybody's hand, and the own is handed over."""
+
+    async def scene() -> None:
+        home, away = hospitals(tmp_path, HOME, AWAY)
+        folder = tmp_path / "alone"
+        async with home.serving(authorities_directory=folder) as served:
+            await served.driver.keep_files()
+            trusted = Tls(home.home / "tls" / "ledger", ALLIANCE)
+            assert sorted(trusted.material.authorities) == [HOME]
+            fresh = next((away.home / "identity" / "authority").glob("1/ca.bound")).read_bytes()
+            home.ledger.authorities.hear([fresh])
+            await served.driver.exchange()
+            await served.driver.keep_files()
+            trusted.refresh()
+            assert sorted(trusted.material.authorities) == [HOME, AWAY]
+            await served.driver.exchange()
+            assert len(list(folder.iterdir())) == 2
+            told = [decode(BoundAuthority, each, home.alliance.chain_id) for each in home.ledger.authorities.told([])]
+            assert sorted(each.binding.member_id for each in told) == [HOME, AWAY]
+
+    play(scene)
+
+
+def test_of_one_member_a_few_authorities_are_kept(tmp_path: Path) -> None:
+    """Those that end last; who makes many harms itself alone."""
+
+    async def scene() -> None:
+        (home,) = hospitals(tmp_path, HOME)
+        folder = tmp_path / "alone"
+        async with home.serving(authorities_directory=folder) as served, served.administrator() as channel:
+            stub, chain_id = IdentityServiceStub(channel), home.alliance.chain_id
+            away, now_ms = home.alliance.keys[AWAY].member, wall_ms()
+            for days in (10, 2, 3, 4, 5, 6, 7, 8, 9, 1):
+                made = create_authority(tmp_path / "made" / str(days), ALLIANCE, AWAY, away, chain_id, now_ms, days * DAY_MS)
+                request = pb.AddAuthorityRequest(authority=encode(made.bound, chain_id))
+                await stub.AddAuthority(request, timeout=30)
+                await stub.AddAuthority(request, timeout=30)
+            kept = [decode(BoundAuthority, each.read_bytes(), chain_id) for each in folder.glob(f"{AWAY}-*")]
+            days_left = sorted((each.binding.not_after_ms - now_ms + DAY_MS // 2) // DAY_MS for each in kept)
+            assert days_left == [3, 4, 5, 6, 7, 8, 9, 10]
+
+    play(scene)
 
 
 def test_found_makes_what_five_services_and_monitoring_read(tmp_path: Path) -> None:

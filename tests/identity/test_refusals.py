@@ -106,6 +106,7 @@ def test_a_holder_without_the_role_enrols_and_governs_nobody(tmp_path: Path) -> 
                     credential_id=served.driver.enrolment.store.credentials(0, 1)[0][1].terms.credential_id,
                     reason=pb.REVOCATION_REASON_ROLE_ENDED,
                 ),
+                "AddAuthority": pb.AddAuthorityRequest(),
                 "AddRankEvidence": pb.AddRankEvidenceRequest(),
                 "ProposeChange": pb.ProposeChangeRequest(),
                 "CastBallot": pb.CastBallotRequest(),

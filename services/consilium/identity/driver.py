@@ -14,19 +14,25 @@ from consilium.identity.core.proposals import Desk
 from consilium.identity.enrolment import Enrolment
 from consilium.identity.keeping import FileKeeper
 from consilium.identity.store import IdentityStore, Known
+from consilium.kernel.attestations import BoundAuthority
 from consilium.kernel.chain import Genesis
-from consilium.kernel.encoding import decode
+from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.founding import founder
+from consilium.kernel.hashing import sha256
 from consilium.kernel.membership import judge_caller
 from consilium.kernel.state_values import AllianceState, MemberState, MemberStatus, alliance_entry
 from consilium.runtime import standing
+from consilium.runtime.authorities import AUTHORITY_BYTES_MAX
 from consilium.runtime.clock import wall_ms
 from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity
 from consilium.runtime.own_consensus import OwnConsensus
 from consilium.runtime.proven_ledger import LedgerEvent, ProvenLedger
 from consilium.runtime.threads import run_to_end
+
+HANDED_MAX = 512
+"""The most authorities that a ledger takes at a time; the own are first."""
 
 _log = Log("consilium.identity.driver")
 
@@ -123,6 +129,7 @@ class Driver:
         """Keep files current, for ever: at intervals, and whenever a member has changed."""
         while True:
             self.members.changed.clear()
+            await self.exchange()
             try:
                 await self.keep_files()
             except (ConsiliumError, OSError) as error:
@@ -130,6 +137,24 @@ class Driver:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
                     await self.members.changed.wait()
+
+    async def exchange(self) -> None:
+        """Hand the authorities known here to the own ledger, and take up what others' have told it (ADR 22)."""
+        try:
+            encoded = [encode(each, self.genesis.chain_id) for each in await run_to_end(self.keeper.held)]
+            held = {sha256(data): data for data in encoded}
+            await self.ledger.put_authorities(list(held.values())[:HANDED_MAX])
+            for data in await self.ledger.list_authorities(list(held)):
+                await self.take_up(data)
+        except (ConsiliumError, OSError) as error:
+            reason = error.reason if isinstance(error, ConsiliumError) else type(error).__name__
+            _log.write(logging.INFO, "authorities_not_exchanged", reason=reason)
+
+    async def take_up(self, data: bytes) -> None:
+        """Keep another member's bound authority. Raises Malformed; may raise OSError."""
+        bound = decode(BoundAuthority, data, self.genesis.chain_id, AUTHORITY_BYTES_MAX)
+        async with self.writes:
+            await run_to_end(self.keeper.take_up, bound, data)
 
     async def keep_files(self) -> None:
         """Renew authority and certificates where due; publish trust and revocations. May raise OSError."""

@@ -5,10 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from consilium.identity.enrolment import Enrolment
+from consilium.identity.files import write_changed
+from consilium.identity.generations import authority_file
 from consilium.identity.tls_folders import TlsFolders, revocations
 from consilium.identity.trust import TrustedAuthorities, bundle
 from consilium.kernel.attestations import BoundAuthority
 from consilium.runtime.clock import wall_ms
+
+MEMBER_FILES_MAX = 8
+"""How many bindings of one other member are kept as files."""
 
 
 @dataclass(slots=True)
@@ -22,6 +27,28 @@ class FileKeeper:
     exchange: Path
     authority_validity_ms: int
     authorities: dict[str, list[BoundAuthority]] = field(default_factory=dict)
+
+    def held(self) -> list[BoundAuthority]:
+        """All that lies in the exchange folder in form, the own ones first. May raise OSError."""
+        found = self.trust.read(self.exchange)
+        return sorted(found, key=lambda each: each.binding.member_id != self.member_id)
+
+    def take_up(self, bound: BoundAuthority, data: bytes) -> None:
+        """Put another member's authority, encoded as `data`, beside the others, for `keep` to judge.
+
+        Once too many of one member lie there, the one that ends first goes. May raise OSError.
+        """
+        name = bound.binding.member_id
+        if name == self.member_id:
+            return
+        files = {path: each for path, each in self.trust.read_files(self.exchange).items() if each.binding.member_id == name}
+        if bound not in files.values():
+            self.exchange.mkdir(parents=True, exist_ok=True)
+            path = self.exchange / authority_file(bound, f"-{bound.signature.hex()[:8]}")
+            write_changed(path, data, mode=0o644)
+            files[path] = bound
+        if len(files) > MEMBER_FILES_MAX:
+            min(files, key=lambda path: (files[path].binding.not_after_ms, path)).unlink()
 
     def keep(self, member_keys: Mapping[str, bytes] | None) -> None:
         """Renew authority and certificates where due; publish revocations, and trust under these member keys.

@@ -106,6 +106,13 @@ class IdentityServicer(IdentityServiceServicer):
             raise NotFound("NO_SUCH_AUTHORITY", f"No valid authority of {member_id!r} is known here.")
         return pb.GetAuthorityResponse(authorities=[encode(each, self._chain_id) for each in found])
 
+    async def AddAuthority(self, request: pb.AddAuthorityRequest, _: Context) -> pb.AddAuthorityResponse:
+        """Take up an authority that somebody brings."""
+        judge_governance(await self._caller())
+        await self._driver.take_up(request.authority)
+        self._driver.members.changed.set()
+        return pb.AddAuthorityResponse()
+
     async def GetMember(self, request: pb.GetMemberRequest, _: Context) -> pb.GetMemberResponse:
         """Read a member with its proof."""
         member_id = wire.member_id(request.member_id)

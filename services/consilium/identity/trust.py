@@ -1,9 +1,8 @@
 """Which authorities a member trusts: those that the ledger's member keys stand behind (design section 8).
 
-Members exchange bound authorities as files, `<anything>.authority`, in one folder: beside the genesis at the founding, and
-by hand or by whatever spreads files afterwards. Anyone may put a file there. Each is judged by the member key that the
-ledger names, at every look anew, so an authority ends with its binding, with a changed member key, and with an expelled
-member.
+Bound authorities lie as files, `<anything>.authority`, in one folder: the founders' from the founding on, others as the
+ledgers bring them (ADR 22), or by hand. Anyone may put a file there. Each is judged by the member key that the ledger names,
+at every look anew, so an authority ends with its binding, with a changed member key, and with an expelled member.
 """
 
 import logging
@@ -35,10 +34,14 @@ class TrustedAuthorities:
 
     def read(self, folder: Path) -> list[BoundAuthority]:
         """What lies in the folder in form, in the order of the files' names; the rest is passed over and logged once."""
-        found = []
+        return list(self.read_files(folder).values())
+
+    def read_files(self, folder: Path) -> dict[Path, BoundAuthority]:
+        """The same by file."""
+        found = {}
         for path in sorted(folder.glob(f"*{SUFFIX}"))[:FILES_MAX]:
             try:
-                found.append(decode(BoundAuthority, path.read_bytes(), self._chain_id, AUTHORITY_BYTES_MAX))
+                found[path] = decode(BoundAuthority, path.read_bytes(), self._chain_id, AUTHORITY_BYTES_MAX)
             except (OSError, ConsiliumError) as error:
                 self._say(path.name, error.reason if isinstance(error, ConsiliumError) else "UNREADABLE")
         return found

@@ -10,6 +10,7 @@ from consilium.api.ledger.v1.ledger_pb2_grpc import add_LedgerServiceServicer_to
 from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.ledger.access import Access
+from consilium.ledger.authorities import Authorities
 from consilium.ledger.counters import LedgerCounters
 from consilium.ledger.election_figures import ElectionFigures
 from consilium.ledger.keeper import Keeper
@@ -63,9 +64,10 @@ async def service(settings: LedgerSettings, stack: contextlib.AsyncExitStack) ->
     keeper = await run_to_end(Keeper, genesis, store, verifier)
     limits = Limits(unary_s=settings.fetch_s, stream_s=None, message_bytes_max=settings.message_bytes_max)
     others = OtherLedgers(settings.member_id, keeper, peers, tls, limits, verifier, settings.patience_ms / 1_000)
-    ended = await stack.enter_async_context(background(keeper.broken(), others.run()))
+    authorities = Authorities(keeper.chain, settings.alliance, verifier)
+    ended = await stack.enter_async_context(background(keeper.broken(), others.run(), others.exchange(authorities)))
     access = Access(settings.member_id, keeper, Revocations(settings.tls_directory))
-    servicer = LedgerServicer(keeper, verifier, settings)
+    servicer = LedgerServicer(keeper, authorities, verifier, settings)
     running = await stack.enter_async_context(serving(settings, [described(servicer)], access.authorise, tls))
     running.metrics.registry.register(LedgerCounters(keeper, others, store))
     running.metrics.registry.register(ElectionFigures(keeper))

@@ -2,7 +2,7 @@
 
 What proves something can be read by everybody in the alliance, suspended members' people too: anyone can check (promise 8).
 Blocks and events in bulk are for those who work for a member. Executing is for the member's own consensus alone, drafting a
-recovery for its own identity service.
+recovery and putting authorities for its own identity service.
 """
 
 from consilium.kernel.membership import Admits, CallerRole, judge_caller
@@ -31,6 +31,8 @@ ADMITTED = {
     "GetEpochHop": _ALL,
     # The owner's own signature is what counts.
     "ListGrantHistory": _ALL,
+    "ListAuthorities": (Admits(CallerRole.SERVICE, foreign=True, suspended=True),),
+    "PutAuthorities": _OWN_IDENTITY,
     "GetRecoveryComposition": _OWN_IDENTITY,
     "ExecuteBlock": _OWN_CONSENSUS,
     "StreamExecutions": _OWN_CONSENSUS,

@@ -10,6 +10,7 @@ stands under the certificate of its own height.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.signing import Verifier
+from consilium.ledger.authorities import ANSWER_MAX, Authorities
 from consilium.ledger.core.sync import (
     CERTIFICATE_BYTES_MAX,
     Append,
@@ -56,6 +58,11 @@ MEND_MAX = 16
 """How many of them at a time."""
 MEND_ANSWER_S = 2.0
 """How long a member may take to send one, in seconds."""
+
+EXCHANGE_S = 5.0
+"""How often other ledgers are asked for authorities, in seconds."""
+EXCHANGE_MAX = 8
+"""How many of them each time, in turns."""
 
 _log = Log("consilium.ledger.peers")
 
@@ -273,6 +280,25 @@ class OtherLedgers:
                         return
             finally:
                 call.cancel()
+
+    # --- authorities ---
+
+    async def exchange(self, authorities: Authorities) -> None:
+        """Ask the others, in turns and for ever, for authorities that are not known here."""
+        names: deque[str] = deque(sorted(self._peers))
+        while True:
+            await asyncio.gather(*(self._ask(names[at], authorities) for at in range(min(EXCHANGE_MAX, len(names)))))
+            names.rotate(-EXCHANGE_MAX)
+            await asyncio.sleep(EXCHANGE_S)
+
+    async def _ask(self, name: str, authorities: Authorities) -> None:
+        request = pb.ListAuthoritiesRequest(known_hashes=authorities.known())
+        try:
+            with typed():
+                response = await self._stub(name).ListAuthorities(request, timeout=MEND_ANSWER_S)
+            authorities.hear(response.authorities[:ANSWER_MAX])
+        except ConsiliumError as error:
+            _log.write(logging.INFO, "authorities_not_fetched", peer_member=name, reason=error.reason)
 
     # --- mending ---
 

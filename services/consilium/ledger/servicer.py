@@ -23,6 +23,7 @@ from consilium.kernel.recovery import RECOVERY_BYTES_MAX
 from consilium.kernel.recovery_reports import SignedReport
 from consilium.kernel.signing import Verifier
 from consilium.ledger import wire
+from consilium.ledger.authorities import Authorities
 from consilium.ledger.block_index import STANDING_MASK, mask
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX
@@ -47,6 +48,8 @@ PAGE_BYTES_MAX = 2 * 1024 * 1024
 """A page of proofs ends when it has so many bytes."""
 LATE_S = 1.0
 """After how long without a new certificate what was executed is told by itself, in seconds."""
+KNOWN_MAX = 4_096
+"""How many hashes of authorities a caller may have."""
 ANSWERING_S = 0.1
 """How long before the caller's deadline waiting ends, so that it gets an answer, in seconds."""
 
@@ -54,8 +57,8 @@ ANSWERING_S = 0.1
 class LedgerServicer(LedgerServiceServicer):
     """The ledger service of one member."""
 
-    def __init__(self, keeper: Keeper, verifier: Verifier, settings: LedgerSettings) -> None:
-        self._keeper, self._verifier = keeper, verifier
+    def __init__(self, keeper: Keeper, authorities: Authorities, verifier: Verifier, settings: LedgerSettings) -> None:
+        self._keeper, self._authorities, self._verifier = keeper, authorities, verifier
         self._chain_id = keeper.chain.chain_id
         self._tips_interval_s = settings.tips_interval_ms / 1_000
         self._waits, self._streams = (Room(settings.member_id, settings.rpcs_max) for _ in range(2))
@@ -222,6 +225,20 @@ class LedgerServicer(LedgerServiceServicer):
         behind = first + len(lines)
         token = leaves[behind - 1].hex() if behind < len(leaves) else ""
         return pb.ListGrantHistoryResponse(transactions=lines, next_page_token=token)
+
+    # --- authorities ---
+
+    async def ListAuthorities(self, request: pb.ListAuthoritiesRequest, _: Context) -> pb.ListAuthoritiesResponse:
+        """List what the caller does not have."""
+        if len(request.known_hashes) > KNOWN_MAX:
+            raise InvalidArgument("TOO_MANY_HASHES", f"At most {KNOWN_MAX} hashes of known authorities are compared.")
+        known = [wire.fixed(each, wire.DIGEST_BYTES, "known_hashes") for each in request.known_hashes]
+        return pb.ListAuthoritiesResponse(authorities=self._authorities.told(known))
+
+    async def PutAuthorities(self, request: pb.PutAuthoritiesRequest, _: Context) -> pb.PutAuthoritiesResponse:
+        """Hand on what the own member knows."""
+        self._authorities.put(request.authorities)
+        return pb.PutAuthoritiesResponse()
 
     # --- the own services ---
 

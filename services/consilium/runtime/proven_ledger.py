@@ -113,6 +113,16 @@ class ProvenLedger:
         versions = response.known_version, response.upgrade_version, response.upgrade_height
         return LedgerTip(response.executed_height, certified, response.age_ms + took_ms, *versions)
 
+    async def put_authorities(self, authorities: Sequence[bytes]) -> None:
+        """Have the ledger hand on bound authorities (ADR 22). Raises what it refuses."""
+        with typed():
+            await self._stub.PutAuthorities(pb.PutAuthoritiesRequest(authorities=authorities))
+
+    async def list_authorities(self, known: Sequence[bytes]) -> list[bytes]:
+        """Bound authorities that are not among those with these hashes; each is to be judged by its member's key."""
+        with typed():
+            return list((await self._stub.ListAuthorities(pb.ListAuthoritiesRequest(known_hashes=known))).authorities)
+
     async def draft_recovery(self, lost: Sequence[str], reports: Sequence[bytes]) -> bytes:
         """What the electors may sign after these reports (C10). Raises what the ledger refuses."""
         with typed():

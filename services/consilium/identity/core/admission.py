@@ -19,6 +19,7 @@ ADMITTED = {
     "ListCredentials": _HOME_WORKING,
     "RevokeCredential": _HOME,
     "GetAuthority": _ALL,
+    "AddAuthority": _HOME_WORKING,
     "GetMember": _ALL,
     "ListMembers": _ALL,
     "AddRankEvidence": _HOME_WORKING,
