@@ -23,12 +23,14 @@ from consilium.kernel.signing import Ed25519Signer
 from consilium.kernel.state_values import MemberState, member_entry
 from consilium.kernel.transactions import Kind, ReceiptKind
 from consilium.ledger import grant_history, servicer
+from consilium.ledger.authorities import Authorities
 from consilium.ledger.block_index import mask
 from consilium.runtime import calls
 from consilium.runtime.names import PeerIdentity, Role
 from tests.alliance import id_of, now_ms, seed_of
 from tests.ledger.patient import Patient, grant, receipt, request, revoke
 from tests.ledger_service.serving import OTHER, WAIT_S, Ledgers, read_all, refusal, until_waiting
+from tests.runtime.authority import ALLIANCE
 
 
 def query(ledgers: Ledgers, patient: Patient, nonce: str, signer: Ed25519Signer | None = None) -> pb.ListGrantHistoryRequest:
@@ -430,7 +432,8 @@ def test_blocks_without_events_are_passed_over_in_turns(tmp_path: Path, monkeypa
             wanted = mask([Kind.REVEAL])
             assert [index.first_with(wanted, first, 8) for first in (1, 8, 9)] == [9, 9, 9]
             assert index.first_with(wanted, 1, 9) == 9
-            serving = servicer.LedgerServicer(running.keeper, scribe.verifier, ledgers.settings())
+            authorities = Authorities(running.keeper.chain, ALLIANCE, scribe.verifier)
+            serving = servicer.LedgerServicer(running.keeper, authorities, scribe.verifier, ledgers.settings())
             peer = PeerIdentity("anshan", Role.SERVICE, "identity", 1, 2**40)
             calls.enter(calls.Scope("a request", None, peer))
             request = pb.StreamEventsRequest(kinds=["REVEAL"], last_height=8)
