@@ -77,6 +77,8 @@ def test_all_verbs_are_there() -> None:
     wanted = {
         "election": {"explain", "export", "show", "vote"},
         "founding": {"draft", "kubernetes", "prepare", "seal", "show", "sign", "verify"},
+        "invite": {"create", "show"},
+        "join": {"prepare"},
         "member": {"list", "proposals", "propose", "show", "vote"},
         "patient": {"enrol", "renew", "show"},
         "recipient": {"enrol", "renew", "show"},

@@ -17,6 +17,7 @@ from consilium.api.storage.v1 import storage_pb2
 from consilium.kernel.certificates import MemberSignature
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.executions import GrantHistoryQuery
+from consilium.kernel.invitations import Invitation
 from consilium.kernel.recovery import RecoveryCertificate
 from consilium.kernel.recovery_reports import SignedReport, sign_report
 from consilium.kernel.transactions import MemberAct, MemberAction
@@ -222,6 +223,12 @@ async def authority(world: World) -> Frames:
     return (identity_pb2.AddAuthorityRequest(authority=await own_authority(world)),)
 
 
+async def invitation(world: World) -> Frames:
+    profile = world.home.alliance.keys[world.home.member_id].profile
+    made = Invitation(profile.member_id, profile.member_key, "yingkou", "yingkou", now_ms(), now_ms() + 60_000, bytes(32))
+    return (identity_pb2.SignInvitationRequest(invitation=encode(made, world.home.alliance.chain_id)),)
+
+
 async def handed_on(world: World) -> Frames:
     return (ledger_pb2.PutAuthoritiesRequest(authorities=[await own_authority(world)]),)
 
@@ -242,6 +249,7 @@ REQUESTS: dict[str, Callable[[World], Awaitable[Any]]] = {
     "RevokeCredential": revocation,
     "AddAuthority": authority,
     "AddRankEvidence": evidence,
+    "SignInvitation": invitation,
     "ProposeChange": change,
     "CastBallot": voting,
     "SubmitTransaction": submission,

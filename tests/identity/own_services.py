@@ -86,8 +86,8 @@ class OwnLedger(ledger_pb2_grpc.LedgerServiceServicer):
         self.authorities.put(request.authorities)
         return ledger_pb2.PutAuthoritiesResponse()
 
-    async def ListAuthorities(self, request: Any, context: Any) -> Any:
-        return ledger_pb2.ListAuthoritiesResponse(authorities=self.authorities.told(request.known_hashes))
+    async def GetAuthorities(self, request: Any, context: Any) -> Any:
+        return ledger_pb2.GetAuthoritiesResponse(authorities=self.authorities.told(request.known_hashes))
 
     def _changing_at(self, height: int) -> list[bytes]:
         """The ballots and handovers of a block."""

@@ -108,6 +108,7 @@ def test_a_holder_without_the_role_enrols_and_governs_nobody(tmp_path: Path) -> 
                 ),
                 "AddAuthority": pb.AddAuthorityRequest(),
                 "AddRankEvidence": pb.AddRankEvidenceRequest(),
+                "SignInvitation": pb.SignInvitationRequest(),
                 "ProposeChange": pb.ProposeChangeRequest(),
                 "CastBallot": pb.CastBallotRequest(),
             }

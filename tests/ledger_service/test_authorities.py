@@ -153,10 +153,10 @@ def test_a_fresh_authority_reaches_a_ledger_that_asks(tmp_path: Path) -> None:
             async with ledgers.stub(home, ledgers.authorities[OTHER].service("identity"), "posing") as stub:
                 refused = stub.PutAuthorities(pb.PutAuthoritiesRequest(authorities=[fresh]), timeout=WAIT_S)
                 assert (await refusal(refused)).reason == "WRONG_ROLE"
-                bad = pb.ListAuthoritiesRequest(known_hashes=[b"short"])
-                assert (await refusal(stub.ListAuthorities(bad))).reason == "BAD_LENGTH"
-                many = pb.ListAuthoritiesRequest(known_hashes=[bytes(32)] * 5_000)
-                assert (await refusal(stub.ListAuthorities(many))).reason == "TOO_MANY_HASHES"
+                bad = pb.GetAuthoritiesRequest(known_hashes=[b"short"])
+                assert (await refusal(stub.GetAuthorities(bad))).reason == "BAD_LENGTH"
+                many = pb.GetAuthoritiesRequest(known_hashes=[bytes(32)] * 5_000)
+                assert (await refusal(stub.GetAuthorities(many))).reason == "TOO_MANY_HASHES"
             peers = (f"{HOME}=127.0.0.1:{home.server.port}",)
             async with (
                 ledgers.serve(OTHER, peers=peers) as away,
@@ -165,7 +165,7 @@ def test_a_fresh_authority_reaches_a_ledger_that_asks(tmp_path: Path) -> None:
             ):
                 found: list[bytes] = []
                 while not found:  # the service tells nobody who waits
-                    found = list((await stub.ListAuthorities(pb.ListAuthoritiesRequest())).authorities)
+                    found = list((await stub.GetAuthorities(pb.GetAuthoritiesRequest())).authorities)
                     await asyncio.sleep(0)
                 assert found == [fresh]
 

@@ -49,6 +49,7 @@ from consilium.kernel.signed_genesis import (
     SignedGenesis,
     draft_founding,
     fingerprint,
+    same_fingerprint,
     sign_genesis,
     verify_draft,
     verify_signed_genesis,
@@ -132,7 +133,7 @@ def sign(folder: Path, drafted: FoundingDraft, shown: str, now_ms: int) -> Found
     """
     check_draft(drafted, now_ms)
     genesis, keys = drafted.genesis, read_keys(folder / KEYS)
-    if shown.replace("-", "").lower() != fingerprint(genesis.chain_id).replace("-", ""):
+    if not same_fingerprint(shown, fingerprint(genesis.chain_id)):
         raise BadSignature(
             "OTHER_FINGERPRINT",
             f"This draft's fingerprint is {fingerprint(genesis.chain_id)}, not {shown}: sign only what all founders see.",

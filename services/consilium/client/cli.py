@@ -17,6 +17,8 @@ from rich.console import Console
 from consilium.client.commands import (
     elections,
     foundings,
+    invites,
+    joins,
     members,
     patients,
     recipients,
@@ -48,7 +50,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (elections, foundings, members, patients, recipients, records, recoveries, shares, stores):
+for group in (elections, foundings, invites, joins, members, patients, recipients, records, recoveries, shares, stores):
     app.add_typer(group.app)
 app.command(epilog=examples("consilium audit", "consilium audit --json", "consilium audit --member"))(audit)
 app.command(

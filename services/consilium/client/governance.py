@@ -62,7 +62,8 @@ class Change(StrEnum):
 class Draft:
     """What a proposal will ask for; which of these it takes depends on the change.
 
-    `numbers` are `name=value`, a name of `kernel.parameters.Parameters`; `within` how many blocks it may take to decide.
+    `request` is the profile that a coming member asks with; `numbers` are `name=value`, a name of
+    `kernel.parameters.Parameters`; `within` how many blocks it may take to decide.
     """
 
     change: Change
@@ -70,6 +71,7 @@ class Draft:
     grade: str | None = None
     until_height: int | None = None
     profile: Path | None = None
+    request: MemberProfile | None = None
     keys: Path | None = None
     numbers: tuple[str, ...] = ()
     version: int | None = None
@@ -200,9 +202,7 @@ async def _act(session: Session, draft: Draft, alliance: AllianceState) -> Act:
                 raise InvalidArgument("BAD_PROPOSAL", "An upgrade needs --version and --height.", "G5")
             return UpgradeAct(draft.version, draft.height)
         case Change.ADMIT:
-            if draft.profile is None:
-                raise InvalidArgument("BAD_PROPOSAL", "To admit a member takes --profile FILE: owner and keys.")
-            return MemberAct(MemberAction.ADMIT, _profile(_member(draft), draft.profile))
+            return MemberAct(MemberAction.ADMIT, draft.request or _profile(draft))
         case _:
             return MemberAct(MemberAction[draft.change.name], (await session.member(_member(draft))).profile)
 
@@ -238,13 +238,16 @@ def _numbers(draft: Draft, before: Parameters) -> ParametersAct:
     return ParametersAct(before, after)
 
 
-def _profile(member_id: str, path: Path) -> MemberProfile:
+def _profile(draft: Draft) -> MemberProfile:
     """A new member's profile out of its JSON file, ungraded: the grade is a proposal of its own, with evidence (C6).
 
     Raises InvalidArgument: BAD_PROPOSAL; may raise OSError.
     """
+    path = draft.profile
+    if path is None:
+        raise InvalidArgument("BAD_PROPOSAL", "To admit takes --request FILE, its answer; or --profile FILE: owner, keys.")
     facts = _facts(path, PROFILE_FIELDS)
-    return MemberProfile(member_id, facts["owner_group"], Grade.UNGRADED, *_keys(facts, path))
+    return MemberProfile(_member(draft), facts["owner_group"], Grade.UNGRADED, *_keys(facts, path))
 
 
 def _facts(path: Path, names: tuple[str, ...]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from consilium.client.alliance import MemberGateway
 from consilium.kernel.authoring import sign_payload
-from consilium.kernel.certificates import Committee, Electorate, Result
+from consilium.kernel.certificates import Committee, Electorate, Result, ResultCertificate
 from consilium.kernel.chain import Genesis
 from consilium.kernel.codes import RULES, Code, is_refusal
 from consilium.kernel.encoding import decode, encode
@@ -104,6 +104,13 @@ class Session:
 
         Raises Conflict (OTHER_ENTRY, STALE_STATE) and what `kernel.light_client` raises.
         """
+        return (await self._proven(key, least_height))[0]
+
+    async def checkpoint(self) -> ResultCertificate:
+        """The certificate of a height that is final now, proven from genesis on."""
+        return (await self._proven(alliance_entry(), 0))[1].certificate
+
+    async def _proven(self, key: bytes, least_height: int) -> tuple[VerifiedState, StateProof]:
         seen = max(self.height, least_height)
         proof: StateProof = await self.home.prove_state(key, seen)
         await self._reach(proof.certificate.result.epoch)
@@ -113,7 +120,7 @@ class Session:
         if verified.height < seen:
             raise Conflict("STALE_STATE", f"Height {verified.height} is older than {seen}, seen before.", "L4")
         self.height = max(self.height, verified.height)
-        return verified
+        return verified, proof
 
     async def member(self, member_id: str) -> MemberState:
         """A member as the ledger knows it. Raises NotFound UNKNOWN_MEMBER."""

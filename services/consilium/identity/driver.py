@@ -144,7 +144,7 @@ class Driver:
             encoded = [encode(each, self.genesis.chain_id) for each in await run_to_end(self.keeper.held)]
             held = {sha256(data): data for data in encoded}
             await self.ledger.put_authorities(list(held.values())[:HANDED_MAX])
-            for data in await self.ledger.list_authorities(list(held)):
+            for data in await self.ledger.get_authorities(list(held)):
                 await self.take_up(data)
         except (ConsiliumError, OSError) as error:
             reason = error.reason if isinstance(error, ConsiliumError) else type(error).__name__

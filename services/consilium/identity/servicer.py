@@ -18,7 +18,7 @@ from consilium.identity.core.credentials import (
     verify_possession,
 )
 from consilium.identity.core.evidence import add_rank_evidence
-from consilium.identity.core.proposals import cast_ballot, propose_change
+from consilium.identity.core.proposals import cast_ballot, propose_change, sign_invitation
 from consilium.identity.driver import Driver
 from consilium.identity.recovering import Recoveries
 from consilium.kernel.encoding import decode, encode
@@ -112,6 +112,11 @@ class IdentityServicer(IdentityServiceServicer):
         await self._driver.take_up(request.authority)
         self._driver.members.changed.set()
         return pb.AddAuthorityResponse()
+
+    async def SignInvitation(self, request: pb.SignInvitationRequest, _: Context) -> pb.SignInvitationResponse:
+        """Sign an invitation for this member."""
+        judge_governance(await self._caller())
+        return pb.SignInvitationResponse(signature=sign_invitation(request.invitation, await self._driver.desk(), wall_ms()))
 
     async def GetMember(self, request: pb.GetMemberRequest, _: Context) -> pb.GetMemberResponse:
         """Read a member with its proof."""

@@ -162,6 +162,12 @@ def verify_signed_genesis(signed: SignedGenesis, verifier: Verifier) -> None:
             raise BadSignature("NOT_FOUNDED", f"{each.member_id} has not signed this genesis.", "L5") from error
 
 
+def same_fingerprint(one: str, other: str) -> bool:
+    """Whether two people have read the same, whatever dashes, spaces and capitals they wrote."""
+    plain = [each.replace("-", "").replace(" ", "").lower() for each in (one, other)]
+    return plain[0] == plain[1]
+
+
 def fingerprint(digest: bytes) -> str:
     """What two people read to one another, who must see the same: the first 80 bits."""
     digits = digest[:FINGERPRINT_BYTES].hex()

@@ -16,7 +16,7 @@ from consilium.ledger.election_figures import ElectionFigures
 from consilium.ledger.keeper import Keeper
 from consilium.ledger.peers import OtherLedgers
 from consilium.ledger.servicer import LedgerServicer
-from consilium.ledger.settings import LedgerSettings
+from consilium.ledger.settings import LedgerSettings, checkpoint_of
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.addresses import peers_of
 from consilium.runtime.background import background, until_stopped
@@ -61,7 +61,7 @@ async def service(settings: LedgerSettings, stack: contextlib.AsyncExitStack) ->
     tls = Tls(settings.tls_directory, settings.alliance)
     store = open_store(settings)
     stack.callback(_close, store)
-    keeper = await run_to_end(Keeper, genesis, store, verifier)
+    keeper = await run_to_end(Keeper, genesis, store, verifier, checkpoint_of(settings.checkpoint))
     limits = Limits(unary_s=settings.fetch_s, stream_s=None, message_bytes_max=settings.message_bytes_max)
     others = OtherLedgers(settings.member_id, keeper, peers, tls, limits, verifier, settings.patience_ms / 1_000)
     authorities = Authorities(keeper.chain, settings.alliance, verifier)

@@ -31,7 +31,7 @@ ADMITTED = {
     "GetEpochHop": _ALL,
     # The owner's own signature is what counts.
     "ListGrantHistory": _ALL,
-    "ListAuthorities": (Admits(CallerRole.SERVICE, foreign=True, suspended=True),),
+    "GetAuthorities": (Admits(CallerRole.SERVICE, foreign=True, suspended=True),),
     "PutAuthorities": _OWN_IDENTITY,
     "GetRecoveryComposition": _OWN_IDENTITY,
     "ExecuteBlock": _OWN_CONSENSUS,

@@ -17,12 +17,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from consilium.kernel.certificates import ResultCertificate
+from consilium.kernel.certificates import Result, ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Genesis, Header
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import BadSignature, Conflict, FailedPrecondition, NotFound
+from consilium.kernel.errors import BadSignature, Conflict, DataLoss, FailedPrecondition, NotFound
 from consilium.kernel.executions import Execution, Standings
+from consilium.kernel.hashing import sha256
 from consilium.kernel.parameters import PROTOCOL_VERSION
 from consilium.kernel.signing import Verifier
 from consilium.kernel.transactions import UpgradeAct
@@ -31,6 +32,7 @@ from consilium.ledger.core.acceptance import Tip, VerifiedBlock, verify_block
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX, SentBlock
 from consilium.ledger.revoking import Revoking
+from consilium.ledger.settings import Checkpoint
 from consilium.ledger.store import BlockStore
 from consilium.ledger.waiting import Waiting
 from consilium.runtime.clock import wall_ms
@@ -49,8 +51,13 @@ Answer = TypeVar("Answer")
 class Keeper:
     """A chain that grows, and everybody who waits for it. For one event loop."""
 
-    def __init__(self, genesis: Genesis, store: BlockStore, verifier: Verifier) -> None:
-        """Replay what the store holds; raises what `Chain.append_block` raises when it is not our chain."""
+    def __init__(
+        self, genesis: Genesis, store: BlockStore, verifier: Verifier, checkpoint: Checkpoint | None = None
+    ) -> None:
+        """Replay what the store holds; raises what `Chain.append_block` raises when it is not our chain.
+
+        DataLoss: OTHER_CHECKPOINT when it does not pass the checkpoint.
+        """
         self.chain = Chain(genesis, verifier)
         self.index = BlockIndex()
         self.waiting = Waiting(self.chain)
@@ -63,7 +70,7 @@ class Keeper:
         """The last height whose block came from another member's ledger and not from the own consensus."""
         self.outcomes = Counter[Code]()
         """How the transactions in them ended."""
-        self._store, self._verifier = store, verifier
+        self._store, self._verifier, self._checkpoint = store, verifier, checkpoint
         self._growing, self._still = asyncio.Lock(), asyncio.Lock()
         self._changed = asyncio.Event()
         self._broken = asyncio.Event()
@@ -167,8 +174,21 @@ class Keeper:
         self.revoking.note(verified.opened, is_replay=is_replay)
         if not is_replay:
             self.outcomes.update(outcome.codes)
+        self._pass(outcome.result)
         self.index.add(verified.opened, outcome.codes, outcome.outlook.epoch)
         self.unproven[outcome.result.height] = None
+
+    def _pass(self, result: Result) -> None:
+        """Stop at the height that an invitation vouched for, when this is another chain from the same genesis (L5)."""
+        wanted = self._checkpoint
+        if wanted is None or result.height != wanted.height or sha256(encode(result, self.chain.chain_id)) == wanted.digest:
+            return
+        raise DataLoss(
+            "OTHER_CHECKPOINT",
+            f"Height {result.height} is not the one that the invitation vouches for: whoever sent it holds an old "
+            "committee's keys. Keep the folder, and ask several members.",
+            "L5",
+        )
 
     def _certify_and_keep(self, certificate: ResultCertificate) -> None:
         height = certificate.result.height

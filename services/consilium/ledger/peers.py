@@ -292,10 +292,10 @@ class OtherLedgers:
             await asyncio.sleep(EXCHANGE_S)
 
     async def _ask(self, name: str, authorities: Authorities) -> None:
-        request = pb.ListAuthoritiesRequest(known_hashes=authorities.known())
+        request = pb.GetAuthoritiesRequest(known_hashes=authorities.known())
         try:
             with typed():
-                response = await self._stub(name).ListAuthorities(request, timeout=MEND_ANSWER_S)
+                response = await self._stub(name).GetAuthorities(request, timeout=MEND_ANSWER_S)
             authorities.hear(response.authorities[:ANSWER_MAX])
         except ConsiliumError as error:
             _log.write(logging.INFO, "authorities_not_fetched", peer_member=name, reason=error.reason)

@@ -228,12 +228,12 @@ class LedgerServicer(LedgerServiceServicer):
 
     # --- authorities ---
 
-    async def ListAuthorities(self, request: pb.ListAuthoritiesRequest, _: Context) -> pb.ListAuthoritiesResponse:
+    async def GetAuthorities(self, request: pb.GetAuthoritiesRequest, _: Context) -> pb.GetAuthoritiesResponse:
         """List what the caller does not have."""
         if len(request.known_hashes) > KNOWN_MAX:
             raise InvalidArgument("TOO_MANY_HASHES", f"At most {KNOWN_MAX} hashes of known authorities are compared.")
         known = [wire.fixed(each, wire.DIGEST_BYTES, "known_hashes") for each in request.known_hashes]
-        return pb.ListAuthoritiesResponse(authorities=self._authorities.told(known))
+        return pb.GetAuthoritiesResponse(authorities=self._authorities.told(known))
 
     async def PutAuthorities(self, request: pb.PutAuthoritiesRequest, _: Context) -> pb.PutAuthoritiesResponse:
         """Hand on what the own member knows."""

@@ -118,10 +118,10 @@ class ProvenLedger:
         with typed():
             await self._stub.PutAuthorities(pb.PutAuthoritiesRequest(authorities=authorities))
 
-    async def list_authorities(self, known: Sequence[bytes]) -> list[bytes]:
+    async def get_authorities(self, known: Sequence[bytes]) -> list[bytes]:
         """Bound authorities that are not among those with these hashes; each is to be judged by its member's key."""
         with typed():
-            return list((await self._stub.ListAuthorities(pb.ListAuthoritiesRequest(known_hashes=known))).authorities)
+            return list((await self._stub.GetAuthorities(pb.GetAuthoritiesRequest(known_hashes=known))).authorities)
 
     async def draft_recovery(self, lost: Sequence[str], reports: Sequence[bytes]) -> bytes:
         """What the electors may sign after these reports (C10). Raises what the ledger refuses."""

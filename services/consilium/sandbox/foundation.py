@@ -5,8 +5,10 @@ services start with all authorities. What is written last makes it a sandbox; a 
 and so is one whose genesis file is of another chain than the state beside it.
 """
 
+import shutil
 from pathlib import Path
 
+from consilium.ceremony.founding import AUTHORITIES
 from consilium.ceremony.keys import Founder
 from consilium.consensus.settings import ConsensusSettings
 from consilium.consensus.store import FileVoteLog
@@ -48,6 +50,8 @@ def _found(folder: Path, founders: tuple[Founder, ...], parameters: Parameters, 
     genesis = found(folder, parameters, wall_ms(), founders)
     layout = Layout(folder, genesis, free_ports(ports_for(len(founders))))
     write_settings(layout, changed)
+    for name in layout.member_ids:
+        shutil.copytree(layout.folder / AUTHORITIES, layout.authorities(name))
     identities = [_identity(layout, each) for each in layout.member_ids]
     for make in (founding.found, founding.publish):
         for each in identities:

@@ -1,7 +1,8 @@
 """Where a sandbox's files lie and its services answer, as the settings files of every member say it.
 
-    genesis  sandbox.toml  authorities/      shared: the chain, the sandbox, and the members' authorities
+    genesis  sandbox.toml  authorities/      shared: the chain, the sandbox, and the founders' first authorities
     2A/keys/  2A/tls/<service>/              secrets and TLS files
+    2A/authorities/                          the members' authorities, as the ledgers spread them
     2A/identity/  consensus/  ledger/  storage/  reencryption/       each service's state
     2A/settings.toml  2A/logs/<service>.log
     2A/client.toml  2A/client/               a client's settings, and where it keeps its own
@@ -41,10 +42,9 @@ class Layout:
         """The file a client starts from."""
         return self.folder / "genesis"
 
-    @property
-    def authorities(self) -> Path:
-        """Where members exchange their authorities."""
-        return self.folder / "authorities"
+    def authorities(self, member_id: str) -> Path:
+        """Where a member keeps the authorities of all: the founders' at first, others as its ledger is told them."""
+        return self.member(member_id) / "authorities"
 
     @property
     def member_ids(self) -> list[str]:
@@ -133,7 +133,7 @@ class Layout:
             case "reencryption":
                 return {"sealing_key": folder / "keys" / "sealing", **state, **both}
             case "identity":
-                exchange = {"services_directory": folder / "tls", "authorities_directory": self.authorities}
+                exchange = {"services_directory": folder / "tls", "authorities_directory": self.authorities(member_id)}
                 return {**exchange, **state, **both}
         raise AssertionError(f"{service} is no service")
 

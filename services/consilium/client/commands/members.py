@@ -10,8 +10,10 @@ from rich.console import RenderableType
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk
 from consilium.client.commands.telling import Told, examples, facts_table, table, verbs
 from consilium.client.governance import KEY_FIELDS, Change, Draft, Motion, cast, draw_up, motions, named, propose
+from consilium.client.inviting import announce, read_request
 from consilium.kernel.acts import changed, says
 from consilium.kernel.election import stratum_of
+from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.state_values import MemberState, ProposalStatus
 from consilium.kernel.transactions import (
@@ -75,6 +77,7 @@ def show(
 @app.command(
     "propose",
     epilog=examples(
+        "consilium member propose admit --request 4A.request --fingerprint 0c4e-77f1-5f0c-21ab-93de",
         "consilium member propose suspend 2B --evidence report.pdf",
         "consilium member propose grade 2B --grade A2 --until 900000 --evidence letter.pdf",
         "consilium member propose parameters --set term_blocks=2000",
@@ -86,6 +89,10 @@ def propose_change(  # noqa: PLR0913  a proposal says all this
     *,
     grade: Annotated[str | None, typer.Option(help="With `grade`: one of " + ", ".join(Grade.__members__) + ".")] = None,
     until: Annotated[int | None, typer.Option(help="With `grade`: the last height at which the grade counts.")] = None,
+    request: Annotated[Path | None, typer.Option(help="With `admit`: the coming member's request.")] = None,
+    compared: Annotated[
+        str | None, typer.Option("--fingerprint", help="With --request: what the coming member has read to you.")
+    ] = None,
     profile: Annotated[Path | None, typer.Option(help="With `admit`: JSON with its owner and keys.")] = None,
     keys: Annotated[Path | None, typer.Option(help="With `keys`: JSON with the new public keys.")] = None,
     numbers: Annotated[list[str] | None, typer.Option("--set", help="With `parameters`: NAME=VALUE, repeatable.")] = None,
@@ -100,14 +107,27 @@ def propose_change(  # noqa: PLR0913  a proposal says all this
 
     It is done in the block in which more than two thirds of the active members have said yes; proposing says yes.
     """
+    asking = None if request is None else request.read_bytes()
 
     async def work(desk: Desk) -> Told:
         chosen = tuple(numbers or ())
-        draft = Draft(change, member, grade, until, profile, keys, chosen, version, height, evidence, within)
+        asked = await _asked(desk, change, asking, compared)
+        draft = Draft(change, member, grade, until, profile, asked, keys, chosen, version, height, evidence, within)
         motion = await propose(desk.alliance, await draw_up(desk.alliance.session, draft))
         return Told(motion_facts(motion), _shown(motion))
 
     at_desk(Options(settings, as_json), work)
+
+
+async def _asked(desk: Desk, change: Change, data: bytes | None, compared: str | None) -> MemberProfile | None:
+    """The profile in a coming member's request, its authority handed to the own member. Raises as `read_request`."""
+    if data is None:
+        return None
+    if change is not Change.ADMIT or compared is None:
+        raise InvalidArgument("BAD_PROPOSAL", "--request goes with `admit` and --fingerprint.", "G2")
+    found = await read_request(desk.alliance.session, desk.settings.alliance, data, compared)
+    await announce(desk.alliance, found)
+    return found.card.card.profile
 
 
 @app.command(

@@ -20,6 +20,7 @@ ADMITTED = {
     "RevokeCredential": _HOME,
     "GetAuthority": _ALL,
     "AddAuthority": _HOME_WORKING,
+    "SignInvitation": _HOME_WORKING,
     "GetMember": _ALL,
     "ListMembers": _ALL,
     "AddRankEvidence": _HOME_WORKING,

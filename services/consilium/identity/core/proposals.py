@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from consilium.kernel.authoring import sign_payload
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
+from consilium.kernel.invitations import Invitation, judge_invitation
 from consilium.kernel.signing import Signer
 from consilium.kernel.transactions import PAYLOAD_BYTES_MAX, BallotBody, Payload, ProposalBody
 
@@ -33,6 +34,24 @@ def cast_ballot(payload: bytes, desk: Desk) -> bytes:
     return _signed(payload, BallotBody, desk)
 
 
+def sign_invitation(data: bytes, desk: Desk, now_ms: int) -> bytes:
+    """The member's signature over an invitation that names its key; it opens nothing, so the member's word is enough (G2).
+
+    Raises Malformed; InvalidArgument: OTHER_AUTHOR or BAD_INVITATION.
+    """
+    invitation = decode(Invitation, data, desk.chain_id, PAYLOAD_BYTES_MAX)
+    judge_invitation(invitation, now_ms)
+    return _signer(invitation.inviter_key, desk).sign(data)
+
+
+def _signer(key: bytes, desk: Desk) -> Signer:
+    """Raises InvalidArgument: OTHER_AUTHOR."""
+    signer = next((each for each in desk.signers if each.public_key == key), None)
+    if signer is None:
+        raise InvalidArgument("OTHER_AUTHOR", "The payload's author is not this member's key.", "G1")
+    return signer
+
+
 def _signed(data: bytes, body: type[ProposalBody | BallotBody], desk: Desk) -> bytes:
     """The payload under the member's signature; the same payload gives the same transaction.
 
@@ -42,9 +61,7 @@ def _signed(data: bytes, body: type[ProposalBody | BallotBody], desk: Desk) -> b
     payload = decode(Payload, data, desk.chain_id, PAYLOAD_BYTES_MAX)
     if type(payload.body) is not body:
         raise InvalidArgument("WRONG_KIND", f"The payload is no {body.__name__}.", "G1")
-    signer = next((each for each in desk.signers if each.public_key == payload.author), None)
-    if signer is None:
-        raise InvalidArgument("OTHER_AUTHOR", "The payload's author is not this member's key.", "G1")
+    signer = _signer(payload.author, desk)
     if payload.expiry_height <= desk.height:
         raise FailedPrecondition("EXPIRED", f"The payload expired at height {payload.expiry_height}.", "L6")
     if payload.expiry_height > desk.height + desk.expiry_blocks_max:
