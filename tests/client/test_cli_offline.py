@@ -79,6 +79,7 @@ def test_all_verbs_are_there() -> None:
         "founding": {"draft", "kubernetes", "prepare", "seal", "show", "sign", "verify"},
         "invite": {"create", "show"},
         "join": {"prepare"},
+        "keys": {"adopt", "draw", "kubernetes"},
         "member": {"list", "proposals", "propose", "show", "vote"},
         "patient": {"enrol", "renew", "show"},
         "recipient": {"enrol", "renew", "show"},

@@ -7,6 +7,7 @@ before any service can be reached.
 
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,19 +58,29 @@ class MemberKeys:
     @property
     def reveal_anchor(self) -> bytes:
         """The end of the hash chain, which the ledger publishes; the preimages are revealed backwards."""
-        value = self.reveals
-        for _ in range(REVEALS_MAX):
-            value = sha256(value)
-        return value
+        return anchor_of(self.reveals)
 
 
 def draw_keys(folder: Path) -> MemberKeys:
     """Draw a member's secrets and write them. Raises Conflict: KEYS_EXIST where there are some."""
+    draw_secrets(folder, SECRETS)
+    return read_keys(folder)
+
+
+def draw_secrets(folder: Path, names: Sequence[str]) -> None:
+    """Draw 32 random bytes each into a new folder. Raises Conflict: KEYS_EXIST."""
     _new_folder(folder)
-    for name in SECRETS:
+    for name in names:
         _write(folder / name, secrets.token_bytes(32))
     sync_directory(folder)
-    return read_keys(folder)
+
+
+def anchor_of(reveals: bytes) -> bytes:
+    """The end of the hash chain that begins with a secret (C6)."""
+    value = reveals
+    for _ in range(REVEALS_MAX):
+        value = sha256(value)
+    return value
 
 
 def draw_first_authority(folder: Path, alliance: str, member_id: str, now_ms: int, days: int) -> None:

@@ -6,6 +6,7 @@ goes through a pipe, and into no file and no repository.
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ KEYS_SECRET, GENESIS_MAP = "consilium-keys", "consilium-genesis"
 """What the two are called unless somebody says otherwise."""
 
 
-def keys_secret(folder: Path, name: str = KEYS_SECRET) -> dict[str, Any]:
+def keys_secret(folder: Path, name: str = KEYS_SECRET, files: Sequence[str] = FILES) -> dict[str, Any]:
     """The Secret with all files of a keys folder. Raises DataLoss: BAD_KEYS."""
     try:
-        data = {each: _base64((folder / each).read_bytes()) for each in FILES}
+        data = {each: _base64((folder / each).read_bytes()) for each in files}
     except OSError as error:
         raise DataLoss("BAD_KEYS", f"{folder} holds no member's keys: {error}") from error
     kind = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}

@@ -19,6 +19,7 @@ from consilium.client.commands import (
     foundings,
     invites,
     joins,
+    keyrings,
     members,
     patients,
     recipients,
@@ -50,7 +51,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (elections, foundings, invites, joins, members, patients, recipients, records, recoveries, shares, stores):
+for group in (
+    elections,
+    foundings,
+    invites,
+    joins,
+    keyrings,
+    members,
+    patients,
+    recipients,
+    records,
+    recoveries,
+    shares,
+    stores,
+):
     app.add_typer(group.app)
 app.command(epilog=examples("consilium audit", "consilium audit --json", "consilium audit --member"))(audit)
 app.command(

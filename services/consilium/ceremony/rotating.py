@@ -1,0 +1,66 @@
+"""A member's next keys, on its own machine: drawn beside those in force, and put in their place (rule G3).
+
+The alliance decides; the services hold both until no committee needs the old ones. What storage has sealed under an old
+member key opens with that one alone, so old keys are put aside and never deleted here.
+"""
+
+import json
+from pathlib import Path
+
+from consilium.ceremony.keys import KEYS, anchor_of, draw_secrets, read_keys
+from consilium.consensus.keys import NEXT
+from consilium.consensus.keys import read_keys as read_signing_keys
+from consilium.identity.files import sync_directory, write_atomically
+from consilium.kernel.errors import FailedPrecondition
+from consilium.kernel.signed_genesis import fingerprint
+from consilium.kernel.transactions import MemberProfile
+
+ROTATED = ("member", "consensus", "reveals")
+"""What changes; the key that key fragments are sealed under stays with them."""
+NEXT_KEYS = Path(KEYS) / NEXT
+"""Where they lie below the member's folder."""
+PROPOSAL = "new-keys.json"
+
+
+def draw_next(folder: Path) -> Path:
+    """Draw the next keys into `folder`/keys/next, and write what `member propose keys` takes; where that lies.
+
+    Raises Conflict: KEYS_EXIST; DataLoss: BAD_KEYS where none are in force.
+    """
+    read_keys(folder / KEYS)
+    draw_secrets(folder / KEYS / NEXT, ROTATED)
+    following = read_signing_keys(folder / KEYS / NEXT)
+    facts = {
+        "member_key": following.member.public_key.hex(),
+        "consensus_key": following.consensus.public_key.hex(),
+        "reveal_anchor": anchor_of(following.reveals).hex(),
+    }
+    path = folder / PROPOSAL
+    write_atomically(path, json.dumps(facts, indent=2).encode() + b"\n", 0o644)
+    return path
+
+
+def adopt_next(folder: Path, in_force: MemberProfile) -> Path:
+    """Put the next keys in the place of those in force, once the ledger names them; where the old ones lie now.
+
+    Again after an interruption goes on. Raises FailedPrecondition: NOT_IN_FORCE.
+    """
+    keys, following = folder / KEYS, folder / KEYS / NEXT
+    if read_signing_keys(following).member.public_key != in_force.member_key:
+        raise FailedPrecondition(
+            "NOT_IN_FORCE",
+            f"The ledger does not name the keys in {following} yet; they come into force with an epoch: member show tells.",
+            "G3",
+        )
+    old = folder / f"keys-{fingerprint(read_keys(keys).member.public_key)[:9]}"
+    old.mkdir(mode=0o700, exist_ok=True)
+    for name in ROTATED:
+        if not (old / name).exists():
+            write_atomically(old / name, (keys / name).read_bytes())
+    for name in ROTATED[::-1]:
+        write_atomically(keys / name, (following / name).read_bytes())
+    for name in ROTATED:
+        (following / name).unlink()
+    following.rmdir()
+    sync_directory(keys)
+    return old
