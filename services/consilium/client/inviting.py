@@ -54,7 +54,11 @@ async def _content(alliance: Alliance) -> InvitationContent:
     for each in await session.all_members():
         if each.status is not MemberStatus.EXPELLED:
             authorities += await _authorities(alliance, each.profile.member_id)
-    addresses = [ServiceAddress(each.member_id, each.service, each.address) for each in alliance.peers]
+    addresses = [
+        ServiceAddress(each.member_id, each.service, each.address)
+        for services in alliance.peers.values()
+        for each in services.values()
+    ]
     checkpoint, lives = await session.checkpoint(), await session.alliance()
     genesis = read_signed_genesis(settings.genesis)
     return InvitationContent(genesis, checkpoint, lives.protocol_version, tuple(authorities), tuple(addresses))

@@ -115,11 +115,6 @@ class Alliance:
         """The home member's institution as one that asks for records."""
         return RecipientClient(self.session, keys)
 
-    @property
-    def peers(self) -> list[Peer]:
-        """All services whose addresses the settings tell."""
-        return [peer for services in self._peers.values() for peer in services.values()]
-
     async def learn_authorities(self) -> None:
         """Learn whom connections to the other members must reach; again after a member has changed its authority.
 
