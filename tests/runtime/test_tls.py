@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
-from consilium.kernel.errors import InvalidArgument, Unauthenticated
+from consilium.api.ledger.v1.ledger_pb2 import StreamBlocksRequest
+from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
+from consilium.kernel.errors import InvalidArgument, Unauthenticated, Unavailable
 from consilium.kernel.membership import revocation_list
+from consilium.runtime import channels
+from consilium.runtime.channels import Channel
 from consilium.runtime.names import (
     PeerIdentity,
     Role,
@@ -169,6 +176,53 @@ def test_a_server_shows_new_certificates_without_a_restart(tmp_path: Path) -> No
             async with loopback.channel(running, loopback.client_tls("late")) as channel:
                 await call("unary", channel)
         assert len(scripted.seen) == 3
+
+    asyncio.run(scene())
+
+
+@dataclass
+class Waiting(Scripted):
+    """Streams blocks that never come; `asked` counts who waits for them."""
+
+    asked: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+
+    async def StreamBlocks(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.asked.release()
+        await asyncio.Event().wait()
+        yield
+
+
+def test_a_stream_that_outlasts_its_certificates_fails_and_cancels_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that follows its ledger would otherwise end without a word half a minute after every change of trust."""
+    monkeypatch.setattr(channels, "CLOSING_GRACE_S", 0)
+
+    async def follow(channel: Channel) -> str:
+        try:
+            with channels.typed():
+                async for _ in LedgerServiceStub(channel).StreamBlocks(StreamBlocksRequest()):
+                    pass
+        except Unavailable as error:
+            return error.reason
+        return "ended"
+
+    async def scene() -> None:
+        loopback, scripted = Loopback(tmp_path), Waiting()
+        async with loopback.serve(scripted) as running:
+            tls = loopback.client_tls()
+            async with loopback.channel(running, tls) as channel:
+                following = asyncio.create_task(follow(channel))
+                await scripted.asked.acquire()
+                replace_files(tls.directory, loopback.away.service("consensus"), loopback.home, loopback.away)
+                assert tls.refresh()
+                await call("unary", channel)
+                assert await following == "CONNECTION_RENEWED"
+                stopped = asyncio.create_task(follow(channel))
+                await scripted.asked.acquire()
+                stopped.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await stopped
 
     asyncio.run(scene())
 

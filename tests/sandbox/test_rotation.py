@@ -86,7 +86,7 @@ def test_a_delegate_goes_over_to_new_keys(tmp_path: Path) -> None:
         again(alliance, MEMBER, *STARTED)
         alliance.kill("1A")  # from here on nothing becomes final without it
         voter = machines[MEMBER]
-        said = voter.run("member", "propose", "suspend", "1A", "--json")
+        said = voter.run("member", "propose", "parameters", "--set", "proposals_max=5", "--json")
         assert (said.code, said.facts["author"]) == (0, MEMBER), said
         assert alliance.ended() == []
 

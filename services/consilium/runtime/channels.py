@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import grpc
 
+from consilium.kernel.errors import Unavailable
 from consilium.runtime import calls
 from consilium.runtime.early_status import keep_early_status
 from consilium.runtime.names import server_name
@@ -59,11 +60,20 @@ class Limits:
 
 @contextmanager
 def typed() -> Iterator[None]:
-    """Turn a failed call within into the error of the tree that the other side raised."""
+    """Turn a failed call within into the error of the tree that the other side raised.
+
+    A call that outlasts its connection's certificates is cancelled by the library, though nobody has cancelled its task: to
+    whoever calls that is a connection that went away, Unavailable: CONNECTION_RENEWED.
+    """
     try:
         yield
     except grpc.aio.AioRpcError as error:
         raise to_error(error) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Unavailable("CONNECTION_RENEWED", "The connection was renewed with other certificates; call again.") from error
 
 
 class Channel(grpc.aio.Channel):
