@@ -80,12 +80,14 @@ class Pruning(Checker):
             case PreparedRecord(epoch=epoch, height=height, certificate=certificate) if epoch == written.epoch:
                 written.prepared[height] = max(certificate.view, written.prepared.get(height, 0))
             case BatchRecord(batch=data):
-                written.batches[self._digest(data)] = decode(Batch, data, self._chain_id).member_id
+                author = decode(Batch, data, self._chain_id).member_id
+                if author in written.electors:  # no delegate takes another's, and a restart leaves it out (L2)
+                    written.batches[self._digest(data)] = author
             case _:
                 pass
 
     def _judge(self, endpoint: str, written: Written, records: Sequence[Record]) -> None:
-        kept = Written(written.epoch)
+        kept = Written(written.epoch, electors=written.electors)
         stable = 0
         for record in records:
             self._note(kept, record)
