@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,11 @@ from tests.simulation.liveness import judge_rate
 from tests.simulation.run import Report, Simulation
 from tests.simulation.schedule import Options
 
+if TYPE_CHECKING:
+    from tests.simulation.observed import Execution
+
 QUIET = Options(seed=0, safety_ms=3_000)
+REJOINED_MS = 500
 
 
 def with_a_faulty_primary(options: Options) -> Options:
@@ -63,3 +68,33 @@ def test_a_restored_backup_is_refused_and_then_silent() -> None:
     assert report.failure == ""
     assert report.hits["old copy speaks"] == 1
     assert report.marks["a vote log is begun again"] == 1
+
+
+def test_a_term_ends_while_one_delegate_falls_and_another_has_to_catch_up() -> None:
+    """L8, C7: the laggard's result is the one that the last block's certificate lacks, and nobody has another to show.
+
+    One dies of the block that ends the term before it has said what came of it; two have executed it; the fourth has not.
+    """
+    simulation = Simulation(replace(QUIET, safety_ms=20_000))
+    world = simulation.world
+    *_, laggard, falling = (each.member_id for each in first_committee(world.genesis).delegates)
+    ways = [way for other in simulation.members for way in ((other, laggard), (laggard, other)) if other != laggard]
+    fallen_at: list[int] = []
+    gone_on: list[bool] = []
+
+    def first_executed(execution: Execution) -> None:
+        if execution.height == execution.outlook.term_end and execution.outlook.epoch == 0:
+            world.network.cut(ways)
+        if fallen_at and execution.height == fallen_at[0] + 3:
+            gone_on.append(not simulation.members[falling].up)
+
+    def executed(execution: Execution) -> None:
+        if execution.endpoint == falling and execution.outlook.epoch == 1 and not fallen_at:
+            fallen_at.append(execution.height)
+            simulation.members[falling].fuse = 0
+            world.clock.after(REJOINED_MS, lambda: world.network.join(ways))
+
+    world.watchers.first_executed.append(first_executed)
+    world.watchers.executed.append(executed)
+    assert simulation.run().failure == ""
+    assert gone_on == [True]
