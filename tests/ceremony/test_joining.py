@@ -50,6 +50,7 @@ from consilium.ledger.store import MemoryBlockStore
 from consilium.runtime.clock import wall_ms
 from tests.alliance import Alliance, MemberKeys, Scribe
 from tests.client.local_member import LocalAlliance
+from tests.helm.rendering import containers, pods, rendered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,6 +141,59 @@ def test_what_an_invitation_gives_is_enough_to_start(desk: Desk) -> None:
     assert yaml.load((folder / "peers.yaml").read_text())["alliance"]["peers"][0]["namespace"] == "hospital-9"
     secret, config = yaml.load_all((folder / "manifests.yaml").read_text())
     assert (secret["kind"], config["kind"], len(config["binaryData"])) == ("Secret", "ConfigMap", 3)
+
+
+def test_the_chart_takes_the_values_that_a_coming_member_is_given(desk: Desk) -> None:
+    """By namespace in the cluster, by host outside; the ledger is told the height it has to pass."""
+    outside = tuple(ServiceAddress("benxi", each, f"{each}.benxi.example:7443") for each in SERVICES)
+    file = desk.invitation(content=replace(desk.content, addresses=(*desk.content.addresses, *outside)))
+    objects = rendered(json.loads(json.dumps(joining.values_of(file))), namespace="hospital-9")
+    (environment,) = [
+        {each["name"]: each.get("value") for each in container["env"]}
+        for _, pod in pods(objects)
+        for container in containers(pod)
+        if any(each["name"] == "CONSILIUM_LEDGER_CHECKPOINT" for each in container.get("env", []))
+    ]
+    assert environment["CONSILIUM_LEDGER_CHECKPOINT"] == checkpoint_of(desk.content.checkpoint, desk.chain_id)
+    assert environment["CONSILIUM_LEDGER_PEERS"].split(",") == [
+        "anshan=consilium-ledger.hospital-1.svc:8443",
+        "benxi=ledger.benxi.example:7443",
+    ]
+
+
+TOOL = """#!/bin/sh
+echo "$(basename $0) $*" >> "$(dirname $0)/told"
+[ "$(basename $0)" != helm ] || { echo "no such chart" >&2; exit 3; }
+"""
+
+
+def test_an_install_that_fails_says_so_and_keeps_the_keys(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kubectl and helm are the operator's own; what they refuse is told."""
+    path, folder = desk.written(desk.invitation()), desk.folder / "new"
+    words = ["join", "prepare", str(path), str(folder), "--offline", "--json", "--namespace", "n", "--install", "chart"]
+    words += ["--fingerprint", desk.invitation().fingerprint]
+    tools = desk.folder / "bin"
+    monkeypatch.setenv("PATH", str(tools))
+    with pytest.raises(SystemExit):
+        cli.app(words, standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["error"]["reason"] == "NOT_INSTALLED"
+    assert not folder.exists()
+    tools.mkdir()
+    for name in ("kubectl", "helm"):
+        (tools / name).write_text(TOOL)
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    with pytest.raises(SystemExit):
+        cli.app(words, standalone_mode=False)
+    refused = json.loads(capsys.readouterr().out)["error"]
+    assert (refused["reason"], "no such chart" in refused["sentence"]) == ("INSTALL_FAILED", True)
+    assert (tools / "told").read_text().splitlines() == [
+        f"kubectl apply --namespace n --filename {folder / 'manifests.yaml'}",
+        f"helm upgrade --install consilium chart --namespace n --values {folder / 'values.yaml'}",
+    ]
+    assert sorted(each.name for each in (folder / "keys").iterdir()) == sorted(FILES)
 
 
 def test_members_outside_the_cluster_are_named_by_host() -> None:
