@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
 
 from consilium.api.consensus.v1 import consensus_pb2
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.client.doctor.asking import judge_clock, judge_heights, judge_quorum, judge_versions
+from consilium.client.doctor.certificates import judge_certificate
 from consilium.client.doctor.cluster import examine_release, judge_conditions
 from consilium.client.doctor.examining import Examination
 from consilium.client.doctor.findings import Finding, State
@@ -28,11 +30,13 @@ from consilium.kernel.membership import SERVICES
 from consilium.kernel.parameters import Parameters
 from consilium.runtime.clock import wall_ms
 from consilium.runtime.cluster import Lease
+from consilium.runtime.names import Role as TlsRole
 from consilium.sandbox.founders import ALLIANCE
 from consilium.sandbox.local import SandboxAlliance, sandbox
 from tests.client.terminal import Terminal
 from tests.client.test_outage import watching
 from tests.identity.api_server import ApiServer, serving_api
+from tests.runtime.authority import DAY, Authority, Issued
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,6 +100,42 @@ def test_room(tmp_path: Path) -> None:
     assert judge_free("v", 100_000 * MIB, 50_000 * MIB).state is State.OK
     assert judge_room(tmp_path / "nothing").state is State.FAILED
     assert judge_room(tmp_path).check == "disk"
+
+
+HOME, AWAY, FOREIGN = Authority("1A"), Authority("2A"), Authority("1A", alliance="elsewhere")
+LEDGER = "alliance", "1A", "ledger"
+
+
+@pytest.mark.parametrize(
+    ("issued", "authorities", "days", "state", "says"),
+    [
+        (HOME.service(), (HOME,), 0, State.OK, "Right name and authority; valid until"),
+        (HOME.service(), (AWAY, HOME), 0, State.OK, "Right name and authority"),
+        (HOME.service(), (), 0, State.OK, "Right name"),
+        (HOME.service(), (AWAY,), 0, State.FAILED, "was not issued by an authority"),
+        (AWAY.service(member_id="1A"), (HOME,), 0, State.FAILED, "was not issued by an authority"),
+        (HOME.service(ends_in=DAY), (HOME,), 2, State.FAILED, "The certificate ended at"),
+        (HOME.service(ends_in=DAY / 2), (HOME,), 0, State.WARNING, "has not been renewed yet"),
+        (HOME.service(), (HOME,), -3, State.FAILED, "begins only at"),
+        (HOME.service("storage"), (HOME,), 0, State.FAILED, "is of 1A/storage in the alliance alliance"),
+        (AWAY.service(), (HOME,), 0, State.FAILED, "is of 2A/ledger"),
+        (FOREIGN.service(), (HOME,), 0, State.FAILED, "in the alliance elsewhere"),
+        (HOME.person(TlsRole.STAFF, "ledger"), (HOME,), 0, State.FAILED, "is of 1A/ledger"),
+        (HOME.issue([], DAY), (HOME,), 0, State.FAILED, "names nobody of the alliance"),
+    ],
+)
+def test_certificates(issued: Issued, authorities: tuple[Authority, ...], days: int, state: State, says: str) -> None:
+    """Its names before its authority before its end: the first that is wrong is said."""
+    certificate = x509.load_pem_x509_certificate(issued.certificate)
+    now_ms = wall_ms() + days * DAY_MS
+    (found,) = judge_certificate(certificate, "1A/ledger", LEDGER, [each.certificate for each in authorities], now_ms)
+    assert (found.state, says in found.sentence, bool(found.advice)) == (state, True, state is not State.OK), found
+
+
+def test_a_credential_is_anybodys_of_the_member() -> None:
+    certificate = x509.load_pem_x509_certificate(HOME.person(TlsRole.STAFF, "somebody").certificate)
+    (found,) = judge_certificate(certificate, "credential", ("alliance", "1A", ""), [HOME.certificate], wall_ms())
+    assert found.state is State.OK
 
 
 # --- in Kubernetes ---
