@@ -121,7 +121,7 @@ def draw_options(seed: int) -> Options:
         skew_max=_on(chance, chance.randrange(1, 401), 0.5),
         drift=_on(chance, chance.randrange(1, 21), 0.3),
         disk_ms=_on(chance, chance.choice((10, 100, 1_000)), 0.3),
-        faults=_kinds(chance, byzantine) + _alone(seed, byzantine),
+        faults=_kinds(chance, seed, byzantine),
         fault_gap=chance.randrange(300, 2_000),
         twins=twins,
         droppers=byzantine - twins,
@@ -138,18 +138,20 @@ def draw_options(seed: int) -> Options:
     )
 
 
-def _kinds(chance: random.Random, byzantine: int) -> tuple[str, ...]:
+def _kinds(chance: random.Random, seed: int, byzantine: int) -> tuple[str, ...]:
     """The kinds of planned faults that are on: never too few; no amnesia on top of delegates that are faulty already."""
     menu = LINKS + MACHINES + DISKS + CLOCKS + (() if byzantine else AMNESIA)
     drawn = [each for each in menu if chance.random() < LIKELY]
     rest = [each for each in menu if each not in drawn]
     lacking = max(0, KINDS_LEAST + 1 - len(drawn))
-    return tuple(drawn + chance.sample(rest, lacking))
+    kinds = tuple(drawn + chance.sample(rest, lacking))
+    return kinds if byzantine else kinds + _alone(seed, kinds)
 
 
-def _alone(seed: int, byzantine: int) -> tuple[str, ...]:
-    """Whether ledgers are lost alone in this seed."""
-    happens = not byzantine and stream(seed, LOST_LEDGER).random() < LIKELY
+def _alone(seed: int, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Whether ledgers are lost alone in this seed; not where most kinds are amnesia's, for then it takes their room."""
+    others = [each for each in kinds if each not in AMNESIA]
+    happens = len(others) >= KINDS_LEAST and stream(seed, LOST_LEDGER).random() < LIKELY
     return (LOST_LEDGER,) if happens else ()
 
 
