@@ -36,6 +36,7 @@ PARAMETERS = Parameters(
     term_blocks=60, heartbeat_ms=400, view_timeout_ms=4_000, view_timeout_max_ms=12_000, tip_age_max_ms=10_000
 )
 """Terms of half a minute."""
+OPEN = ("member", "proposals")
 STARTED = ("ledger", "consensus", "identity")
 
 
@@ -141,3 +142,14 @@ def admitted(four: SandboxAlliance, five: SandboxAlliance, machines: dict[str, T
     assert mine.get("author") == NEWCOMER, mine
     assert mine["state"] == "OPEN"
     assert five.ended() == [] == four.ended()
+    leaving(newcomer, machines)
+
+
+def leaving(newcomer: Terminal, machines: dict[str, Terminal]) -> None:
+    """It proposes its own expulsion, and the others let it go: from that block on it is nobody's member (G2)."""
+    going = newcomer.run("member", "propose", "expel", NEWCOMER, "--json").facts
+    for each in ("1A", HOME, "3A"):
+        until(machines[each], lambda facts: going["proposal"] in [one["proposal"] for one in facts["proposals"]], *OPEN)
+        voted = machines[each].run("member", "vote", going["proposal"], "yes", "--json").facts
+    assert (voted["state"], voted["outcome"]) == ("ADOPTED", "APPLIED")
+    assert machines[HOME].run("member", "show", NEWCOMER, "--json").facts["state"].lower() == "expelled"
