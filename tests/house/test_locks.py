@@ -22,7 +22,7 @@ def locked(name: str) -> dict[str, str]:
     return versions
 
 
-@pytest.mark.parametrize("name", ["demo.txt", "dev.txt", "model.txt"])
+@pytest.mark.parametrize("name", ["demo.txt", "dev.txt", "image.txt", "model.txt", "services.txt"])
 def test_no_index_is_named_and_all_is_hashed(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert not re.search(r"://|-index|find-links|trusted-host", text)
@@ -40,3 +40,10 @@ def test_the_demo_can_generate_stubs_and_run_services_and_no_tests() -> None:
     demo = locked("demo.txt").keys()
     assert {"grpcio", "grpcio-health-checking", "grpcio-tools", "mypy-protobuf", "prometheus-client"} <= demo
     assert not {"pytest", "ruff", "mypy", "uv"} & demo
+
+
+def test_the_image_holds_what_was_tested_and_no_tools() -> None:
+    services = locked("services.txt")
+    assert services.items() <= locked("dev.txt").items()
+    assert {"grpcio", "cassandra-driver", "umbral-pre", "minio", "uvloop"} <= services.keys()
+    assert not {"pip", "pytest", "hatchling", "grpcio-tools", "cyclonedx-bom"} & services.keys()

@@ -29,6 +29,9 @@ WORDS = [
     "cassandra",
     "storage-nemesis",
     "bench-storage",
+    "image",
+    "cluster",
+    "cluster-test",
 ]
 
 
@@ -57,7 +60,9 @@ def test_missing_tools_are_named_in_one_sentence(tmp_path: Path) -> None:
     assert f"make test needs {named}, not found on the PATH." in run.stderr
 
 
-@pytest.mark.parametrize("word", ["demo", "sandbox", "lint", "sim", "mutants", "nemesis", "consensus-odds", "bench"])
+@pytest.mark.parametrize(
+    "word", ["demo", "sandbox", "lint", "sim", "mutants", "nemesis", "consensus-odds", "bench", "cluster-there"]
+)
 def test_what_runs_our_code_has_its_stubs_made(word: str) -> None:
     """From a fresh clone: generated code is not committed."""
     rules = make("--print-data-base", "--question", "help").stdout

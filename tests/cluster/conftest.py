@@ -1,0 +1,45 @@
+"""One cluster for all tests here, with the alliance installed: each is brought up when first asked for, and timed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.alliance import Alliance
+from tests.cluster.cluster import Cluster
+from tests.cluster.images import all_images
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster; its folder is removed with it, but for the logs."""
+    folder = Path(tempfile.mkdtemp(prefix="cluster-", dir="/tmp"))
+    made = Cluster.start(folder, all_images())
+    yield made
+    made.stop()
+    shutil.copytree(folder / "logs", "build/cluster-logs", dirs_exist_ok=True)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def alliance(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Alliance:
+    """The four members, installed, with a first final block at each; how long that took is printed and bounded."""
+    made = Alliance(cluster, tmp_path_factory.mktemp("alliance"))
+    with cluster.timed("founding by files"):
+        made.found()
+    with cluster.timed("namespaces, Secrets, databases"):
+        for each in made.members:
+            made.prepare(each)
+    with cluster.timed("install of four members to the first final block"):
+        for each in made.members:
+            made.install(each)
+        for each in made.members:
+            made.until_height(each, 1)
+    return made
