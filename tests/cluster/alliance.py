@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ SERVICES = ("identity", "consensus", "ledger", "storage", "reencryption")
 KEYS, GENESIS = "consilium-keys", "consilium-genesis"
 CONSILIUM = str(Path(sys.executable).with_name("consilium"))
 FINAL_S = 180
+TERM_BLOCKS, HEARTBEAT_MS = 40, 2_000
+"""A term of a minute or so: a delegate whose vote log was lost is silent until one ends (C5)."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -64,6 +67,8 @@ class Alliance:
     members: tuple[Member, ...] = FOUR
     images: dict[str, str] = field(default_factory=dict)
     """The image by member, where it is not the usual one."""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """More values by member."""
 
     # --- founding and installing ---
 
@@ -74,7 +79,10 @@ class Alliance:
             consilium("founding", "prepare", str(self.keys(each)), *named)
         cards = [str(self.keys(each) / f"{each.member_id}.founder") for each in self.members]
         draft = str(self.folder / "genesis-draft")
-        fingerprint = json.loads(consilium("founding", "draft", *cards, "--output", draft, "--json"))["fingerprint"]
+        numbers = self.folder / "numbers.toml"
+        numbers.write_text(f"term_blocks = {TERM_BLOCKS}\nheartbeat_ms = {HEARTBEAT_MS}\n")
+        drafted = consilium("founding", "draft", *cards, "--output", draft, "--parameters", str(numbers), "--json")
+        fingerprint = json.loads(drafted)["fingerprint"]
         for each in self.members:
             consilium("founding", "sign", draft, str(self.keys(each)), "--fingerprint", fingerprint)
         consents = [str(self.keys(each) / f"{each.member_id}.consent") for each in self.members]
@@ -115,6 +123,7 @@ class Alliance:
             "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
             "desk": {"enabled": True},
             **(databases.values() if member.has_cassandra else {}),
+            **self.settings.get(member.member_id, {}),
         }
 
     # --- asking ---
@@ -122,6 +131,24 @@ class Alliance:
     def desk(self, member: Member, *command: str, text: str | None = None) -> str:
         """Run a command in the member's desk. Fails with what it said."""
         return self.cluster.kubectl(*self._at_desk(member, *([] if text is None else ["--stdin"])), *command, text=text)
+
+    def ask(self, member: Member, *words: str) -> dict[str, Any]:
+        """What the command line answers in the member's desk, as values."""
+        told: dict[str, Any] = json.loads(self.desk(member, "consilium", *words, "--json"))
+        return told
+
+    def sh(self, member: Member, script: str) -> str:
+        """Run a script of the shell in the member's desk, that ends at the first command that fails."""
+        return self.desk(member, "sh", "-euc", script)
+
+    def hand_over(self, path: str, giver: Member, taker: Member) -> None:
+        """Carry a file from one desk to another, as people do."""
+        self.desk(taker, "sh", "-euc", f"cat > {path}", text=self.desk(giver, "cat", path))
+
+    def install_all(self) -> None:
+        """All members at once, as operators who agreed on an hour: who comes after blocks were made is a late joiner."""
+        with ThreadPoolExecutor() as several:
+            list(several.map(self.install, self.members))
 
     def status(self, member: Member) -> dict[str, Any]:
         """What `consilium status` tells there; empty while it tells nothing."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+INSTALL = "helm install of four members, to the first final block at each"
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A cluster; its folder is removed with it, but for the logs."""
@@ -37,9 +40,8 @@ def alliance(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Alli
     with cluster.timed("namespaces, Secrets, databases"):
         for each in made.members:
             made.prepare(each)
-    with cluster.timed("install of four members to the first final block"):
-        for each in made.members:
-            made.install(each)
+    with cluster.timed(INSTALL):
+        made.install_all()
         for each in made.members:
             made.until_height(each, 1)
     return made

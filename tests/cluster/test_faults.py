@@ -1,0 +1,127 @@
+"""What an installed alliance bears: killed pods, a lost control plane, a copied key, a lost namespace (rules C2, C5)."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tests.cluster.alliance import FOUR, RELEASE, Alliance, Member
+from tests.cluster.outside import Outside
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.cluster.cluster import Cluster
+
+HOME, AWAY, VICTIM, FAR = FOUR
+AHEAD, BACK_S = 4, 300
+
+
+def test_killed_pods_are_missed_by_nobody(cluster: Cluster, alliance: Alliance) -> None:
+    """All pods of a member at once, without notice; the others go on, and it comes back."""
+    before = alliance.height(HOME)
+    names = [f"{RELEASE}-{each}-0" for each in ("identity", "consensus", "ledger", "storage", "reencryption")]
+    cluster.kubectl("delete", "pod", *names, f"--namespace={FAR.namespace}", "--force", "--grace-period=0")
+    reached = alliance.until_height(HOME, before + AHEAD)
+    alliance.until_height(FAR, reached + 1, BACK_S)
+    until_attending(alliance)
+
+
+def test_lost_control_plane_stops_no_replica(cluster: Cluster, alliance: Alliance, tmp_path: Path) -> None:
+    """Rule C5: the Lease warns, and nothing else; blocks go on without an API server, and no pod was started again."""
+    outside = [Outside.of(alliance, each, tmp_path / each.member_id) for each in alliance.members]
+    before, restarts = [each.status()["executed_height"] for each in outside], all_restarts(alliance)
+    cluster.end("kube-apiserver")
+    try:
+        for each, height in zip(outside, before, strict=True):
+            until_outside(each, height + AHEAD)
+        assert not cluster.answers()
+    finally:
+        cluster.spawn("kube-apiserver")
+        cluster.until("the API server is ready again", cluster.answers)
+    assert all_restarts(alliance) == restarts
+
+
+def test_second_pod_with_a_key_is_refused_by_the_others(cluster: Cluster, alliance: Alliance) -> None:
+    """Rule C5: a copy of the consensus pod, on a volume of its own, while the first one runs."""
+    cluster.apply(copied_pod(cluster, VICTIM))
+    named = ("copy", f"--namespace={VICTIM.namespace}")
+    try:
+        cluster.until("the copy is told", lambda: "RUNNING_ELSEWHERE" in cluster.kubectl("logs", *named), BACK_S)
+        assert "stop one of the two" in cluster.kubectl("logs", *named)
+        reached = alliance.height(HOME)
+        alliance.until_height(VICTIM, reached + AHEAD)
+    finally:
+        cluster.kubectl("delete", "pod", *named, "--force", "--grace-period=0")
+    until_attending(alliance)
+    assert not tombstoned(alliance)
+
+
+def test_forced_reschedules_make_no_conflicting_votes(
+    cluster: Cluster, alliance: Alliance, pytestconfig: pytest.Config
+) -> None:
+    """Rule C5: killed and started again on the same votes, as often as asked; two votes for one slot would be evidence."""
+    for _ in range(pytestconfig.getoption("--reschedules")):
+        before = alliance.pod(VICTIM, "consensus")["metadata"]["uid"]
+        named = (f"{RELEASE}-consensus-0", f"--namespace={VICTIM.namespace}")
+        cluster.kubectl("delete", "pod", *named, "--force", "--grace-period=0")
+        cluster.until("another pod runs", partial(runs_another, alliance, VICTIM, before), BACK_S)
+    reached = alliance.height(HOME)
+    alliance.until_height(VICTIM, reached + AHEAD)
+    until_attending(alliance)
+    assert not tombstoned(alliance)
+
+
+# --- looking ---
+
+
+def until_attending(alliance: Alliance, seconds: float = BACK_S) -> None:
+    """Wait until nobody is missing at the first member. Fails with what it says."""
+    deadline = time.monotonic() + seconds
+    while (told := alliance.status(HOME)).get("missing", True) or told["stall"]:
+        assert time.monotonic() < deadline, told
+        time.sleep(0.5)
+
+
+def until_outside(client: Outside, height: int) -> None:
+    """Wait until a member's ledger has come so far, without the API server's help."""
+    deadline = time.monotonic() + BACK_S
+    while ((told := client.status()).get("executed_height") or 0) < height:
+        assert time.monotonic() < deadline, told
+        time.sleep(0.5)
+
+
+def tombstoned(alliance: Alliance) -> list[str]:
+    """The members that the ledger holds evidence against."""
+    listed = alliance.ask(HOME, "member", "list")["members"]
+    return [each["member"] for each in listed if each["tombstoned"]]
+
+
+def all_restarts(alliance: Alliance) -> dict[str, int]:
+    """How often each container of the services was started again."""
+    found = {}
+    for member in alliance.members:
+        for pod in alliance.cluster.get("pods", f"--namespace={member.namespace}")["items"]:
+            statuses = pod["status"].get("containerStatuses", [])
+            found[f"{member.member_id}/{pod['metadata']['name']}"] = sum(each["restartCount"] for each in statuses)
+    return found
+
+
+def runs_another(alliance: Alliance, member: Member, uid: str) -> bool:
+    """Whether a pod other than this one runs there, and is ready."""
+    named = ("pods", f"--namespace={member.namespace}", f"--field-selector=metadata.name={RELEASE}-consensus-0")
+    pods = alliance.cluster.get(*named)["items"]
+    conditions = [each for pod in pods if pod["metadata"]["uid"] != uid for each in pod["status"].get("conditions", [])]
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def copied_pod(cluster: Cluster, member: Member) -> dict[str, Any]:
+    """The consensus pod once more, under another name and without its volume; no Service finds it."""
+    template = cluster.get("statefulset", f"{RELEASE}-consensus", f"--namespace={member.namespace}")["spec"]["template"]
+    spec = template["spec"]
+    spec["volumes"] = [*spec["volumes"], {"name": "state", "emptyDir": {}}]
+    metadata = {"name": "copy", "namespace": member.namespace, "labels": {"app": "copy"}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}

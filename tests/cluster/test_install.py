@@ -1,0 +1,115 @@
+"""What an operator gets by Helm: an alliance that works, in namespaces held to Pod Security, level restricted."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cluster.alliance import CHART, FOUR, RELEASE, SERVICES
+from tests.cluster.conftest import INSTALL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cluster.alliance import Alliance, Member
+    from tests.cluster.cluster import Cluster
+
+INSTALL_S_MAX = 180
+OURS = ("", "apps", "batch", "policy", "networking.k8s.io", "rbac.authorization.k8s.io")
+"""API groups that a cluster has without anybody's operator."""
+HOME, AWAY, THIRD = FOUR[0], FOUR[1], FOUR[3]
+PATIENT = """
+umask 077; cd /tmp; echo 'a passphrase of the test' > passphrase
+consilium patient enrol lin --passphrase-file passphrase
+head -c 3000000 /dev/urandom > scan.dcm
+consilium record put scan.dcm --scope imaging --passphrase-file passphrase
+sha256sum < scan.dcm
+"""
+RECIPIENT = """
+umask 077; cd /tmp; echo 'a passphrase of the test' > passphrase
+consilium recipient enrol radiology --out radiology.address --passphrase-file passphrase
+"""
+GRANT = """
+cd /tmp
+consilium share grant radiology.address --scope imaging --purpose treatment --days 30 --out lin.reference \\
+  --passphrase-file passphrase --json
+"""
+OPEN = """
+cd /tmp; echo referral > why
+consilium record get lin.reference --why why --out opened --as radiology --passphrase-file passphrase
+sha256sum < opened
+"""
+AGAIN = """
+cd /tmp; rm -f opened
+status=0
+consilium record get lin.reference --why why --out opened --as radiology --passphrase-file passphrase || status=$?
+test $status = 2
+"""
+
+
+def test_four_members_are_final_within_three_minutes(cluster: Cluster, alliance: Alliance) -> None:
+    assert cluster.seconds[INSTALL] < INSTALL_S_MAX
+    for each in alliance.members:
+        assert all(alliance.status(each)["services"].values())
+
+
+def test_record_is_put_granted_opened_audited_and_revoked(alliance: Alliance) -> None:
+    """The main job, through installed services: the owner's home on the embedded store, the recipient's on Cassandra."""
+    put = alliance.sh(HOME, PATIENT).split()
+    alliance.sh(AWAY, RECIPIENT)
+    alliance.hand_over("/tmp/radiology.address", AWAY, HOME)
+    grant = json.loads(alliance.sh(HOME, GRANT))["grant"]
+    alliance.hand_over("/tmp/lin.reference", HOME, AWAY)
+    assert alliance.sh(AWAY, OPEN).split()[-2] == put[-2]
+    audit = json.loads(alliance.sh(HOME, "cd /tmp; consilium audit --passphrase-file passphrase --json"))
+    assert {each["member"] for each in audit["lines"]} >= {AWAY.member_id}
+    alliance.sh(HOME, f"cd /tmp; consilium share revoke {grant} --passphrase-file passphrase")
+    alliance.sh(AWAY, AGAIN)
+
+
+@pytest.mark.parametrize("member", FOUR, ids=lambda each: each.member_id)
+def test_helms_own_test_passes(cluster: Cluster, alliance: Alliance, member: Member) -> None:
+    """Doctor, and a record that goes round."""
+    del alliance
+    cluster.helm("test", RELEASE, f"--namespace={member.namespace}", "--timeout=5m")
+
+
+@pytest.mark.parametrize("member", FOUR, ids=lambda each: each.member_id)
+def test_restricted_namespace_takes_every_pod(cluster: Cluster, alliance: Alliance, member: Member) -> None:
+    wanted = {f"{RELEASE}-{each}-0" for each in SERVICES}
+    pods = cluster.get("pods", f"--namespace={member.namespace}", "--field-selector=status.phase=Running")["items"]
+    assert wanted <= {each["metadata"]["name"] for each in pods}
+    sets = cluster.get("statefulsets,deployments,jobs", f"--namespace={member.namespace}")["items"]
+    assert sets
+    refusals = cluster.kubectl("get", "events", f"--namespace={member.namespace}", "--field-selector=reason=FailedCreate")
+    assert "violates PodSecurity" not in refusals
+    del alliance
+
+
+def test_restricted_namespace_refuses_what_is_not(cluster: Cluster, alliance: Alliance) -> None:
+    """So that the test above can fail."""
+    namespace = f"--namespace={alliance.members[0].namespace}"
+    with pytest.raises(AssertionError, match="violates PodSecurity"):
+        cluster.kubectl("run", "root", namespace, "--image=localhost/consilium:dev", "--image-pull-policy=Never", "--", "id")
+
+
+@pytest.mark.parametrize("name", ["", *sorted(each.name for each in CHART.glob("values-*.yaml"))])
+def test_api_server_takes_what_is_rendered(cluster: Cluster, alliance: Alliance, name: str, tmp_path: Path) -> None:
+    """Every object of a kind that the cluster has, in the namespace it is for: dry, but judged by the real API server."""
+    member = alliance.members[0]
+    path = tmp_path / "values.json"
+    path.write_text(json.dumps(alliance.values(member)))
+    files = [f"--values={CHART / name}"] if name else []
+    text = cluster.helm("template", "dry", str(CHART), f"--namespace={member.namespace}", f"--values={path}", *files)
+    objects = [each for each in text.split("\n---\n") if _is_ours(each)]
+    assert objects
+    cluster.kubectl(
+        "apply", "--dry-run=server", "--filename=-", f"--namespace={member.namespace}", text="\n---\n".join(objects)
+    )
+
+
+def _is_ours(document: str) -> bool:
+    versions = [line.split()[1] for line in document.splitlines() if line.startswith("apiVersion: ")]
+    return any((each.rpartition("/")[0] if "/" in each else "") in OURS for each in versions)

@@ -1,0 +1,81 @@
+"""What an alliance lives through on a cluster: another build under load, and a member whose namespace is gone (issue 7)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from tests.cluster.alliance import FOUR, RELEASE, Alliance, Member
+from tests.cluster.images import NEXT_BUILD
+from tests.cluster.test_faults import BACK_S, until_attending
+
+if TYPE_CHECKING:
+    from tests.cluster.cluster import Cluster
+
+HOME, AWAY, VICTIM, FAR = FOUR
+WRITES_MIN = 20
+LOAD = """
+umask 077; cd /tmp; echo 'a passphrase of the test' > passphrase
+consilium patient enrol busy --passphrase-file passphrase
+n=0
+while [ ! -e stop ]; do
+  head -c 20000 /dev/urandom > letter-$n
+  if consilium record put letter-$n --scope load --passphrase-file passphrase > said 2>&1
+  then echo "written $n"; else echo "failed $n: $(cat said)"; fi
+  n=$((n+1))
+done
+echo ended
+"""
+
+
+def test_another_build_rolls_out_under_load_and_no_write_fails(cluster: Cluster, alliance: Alliance) -> None:
+    """One member after the other, the load's home among them; each is attended again before the next begins."""
+    cluster.apply(load_pod(cluster, HOME))
+    named = ("load", f"--namespace={HOME.namespace}")
+    cluster.until("the load writes", lambda: "written 0" in cluster.kubectl("logs", *named), BACK_S)
+    with cluster.timed("rolling upgrade of four members under load"):
+        for each in (*FOUR[1:], HOME):
+            alliance.images[each.member_id] = NEXT_BUILD
+            alliance.install(each)
+            until_rolled_out(cluster, each)
+            until_attending(alliance)
+    written = cluster.kubectl("logs", *named).count("written")
+    cluster.until("more is written", lambda: cluster.kubectl("logs", *named).count("written") > written, BACK_S)
+    cluster.kubectl("exec", *named, "--", "touch", "/tmp/stop")
+    cluster.until("the load has ended", lambda: "ended" in cluster.kubectl("logs", *named), BACK_S)
+    said = cluster.kubectl("logs", *named)
+    cluster.kubectl("delete", "pod", *named, "--force", "--grace-period=0")
+    assert "failed" not in said
+    assert said.count("written") >= WRITES_MIN
+
+
+def test_deleted_namespace_is_installed_again_and_heals(cluster: Cluster, alliance: Alliance) -> None:
+    """Volumes, certificates and votes are gone; keys and genesis are what the operator kept."""
+    cluster.kubectl("delete", "namespace", FAR.namespace, "--timeout=180s")
+    alliance.until_height(HOME, alliance.height(HOME) + 2)
+    alliance.settings[FAR.member_id] = {"consensus": {"settings": {"begin_again_above": int(time.time())}}}
+    with cluster.timed("reinstall of a deleted namespace, to the others' height"):
+        alliance.prepare(FAR)
+        alliance.install(FAR)
+        alliance.until_height(FAR, alliance.height(HOME), BACK_S)
+    cluster.until("its storage is healed", lambda: alliance.ask(FAR, "storage", "heal")["failed"] == 0, BACK_S)
+    until_attending(alliance)
+
+
+def until_rolled_out(cluster: Cluster, member: Member) -> None:
+    """Wait until every pod of a release is the new one, and ready."""
+    for each in ("identity", "consensus", "ledger", "storage", "reencryption"):
+        cluster.kubectl(
+            "rollout", "status", f"statefulset/{RELEASE}-{each}", f"--namespace={member.namespace}", "--timeout=240s"
+        )
+    cluster.kubectl("rollout", "status", f"deployment/{RELEASE}-desk", f"--namespace={member.namespace}", "--timeout=120s")
+
+
+def load_pod(cluster: Cluster, member: Member) -> dict[str, Any]:
+    """The member's desk once more, which writes one record after the other until told to stop."""
+    template = cluster.get("deployment", f"{RELEASE}-desk", f"--namespace={member.namespace}")["spec"]["template"]
+    spec = template["spec"]
+    spec["containers"][0]["command"] = ["sh", "-euc", LOAD]
+    labels = {"consilium.io/client": "true", "app": "load"}
+    metadata = {"name": "load", "namespace": member.namespace, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**spec, "restartPolicy": "Never"}}
