@@ -39,7 +39,7 @@ from consilium.storage.cassandra.session import Database
 from consilium.storage.settings import StorageSettings
 database = Database.open(load(StorageSettings))
 database.say("CREATE ROLE IF NOT EXISTS consilium WITH PASSWORD = 'consilium' AND LOGIN = true")
-for each in ("CREATE", "ALTER", "SELECT", "MODIFY", "DESCRIBE"):
+for each in ("CREATE", "ALTER", "SELECT", "MODIFY"):
     database.say(f"GRANT {each} ON ALL KEYSPACES TO consilium")
 """
 """What an operator types once, run in the product's image because the driver is in it."""
@@ -122,6 +122,7 @@ def _stateful_set(namespace: str) -> dict[str, Any]:
         "volumes": [{"name": "files", "secret": {"secretName": SECRET}}, {"name": "tmp", "emptyDir": {}}],
         "terminationGracePeriodSeconds": 5,
         "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
     }
     claim = {
         "metadata": {"name": "data"},
@@ -162,6 +163,7 @@ def _roles(namespace: str) -> dict[str, Any]:
         "containers": [container],
         "volumes": [{"name": "client", "secret": {"secretName": CLIENT, "defaultMode": 0o440}}],
         "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
     }
     spec = {"backoffLimit": 20, "template": {"spec": pod}}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "roles", "namespace": namespace}, "spec": spec}
