@@ -73,6 +73,11 @@ class Cluster:
         """What `kubectl get` shows, as values."""
         return json.loads(self.kubectl("get", *arguments, "--output=json"))
 
+    def logs(self, pod: str, namespace: str) -> str:
+        """What a pod has said; nothing while it has not started."""
+        command = [str(TOOLS / "kubectl"), "--kubeconfig", str(self.places.kubeconfig), "logs", pod]
+        return subprocess.run([*command, f"--namespace={namespace}"], capture_output=True, text=True, check=False).stdout
+
     def helm(self, *arguments: str) -> str:
         """Run Helm. Fails with what it said."""
         return run([str(TOOLS / "helm"), "--kubeconfig", str(self.places.kubeconfig), *arguments])

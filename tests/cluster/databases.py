@@ -41,6 +41,7 @@ database = Database.open(load(StorageSettings))
 database.say("CREATE ROLE IF NOT EXISTS consilium WITH PASSWORD = 'consilium' AND LOGIN = true")
 for each in ("CREATE", "ALTER", "SELECT", "MODIFY"):
     database.say(f"GRANT {each} ON ALL KEYSPACES TO consilium")
+database.say("GRANT SELECT ON KEYSPACE system_views TO consilium")
 """
 """What an operator types once, run in the product's image because the driver is in it."""
 

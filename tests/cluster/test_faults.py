@@ -48,14 +48,14 @@ def test_lost_control_plane_stops_no_replica(cluster: Cluster, alliance: Allianc
 def test_second_pod_with_a_key_is_refused_by_the_others(cluster: Cluster, alliance: Alliance) -> None:
     """Rule C5: a copy of the consensus pod, on a volume of its own, while the first one runs."""
     cluster.apply(copied_pod(cluster, VICTIM))
-    named = ("copy", f"--namespace={VICTIM.namespace}")
+    copy = ("copy", VICTIM.namespace)
     try:
-        cluster.until("the copy is told", lambda: "RUNNING_ELSEWHERE" in cluster.kubectl("logs", *named), BACK_S)
-        assert "stop one of the two" in cluster.kubectl("logs", *named)
+        cluster.until("the copy is told", lambda: "RUNNING_ELSEWHERE" in cluster.logs(*copy), BACK_S)
+        assert "stop one of the two" in cluster.logs(*copy)
         reached = alliance.height(HOME)
         alliance.until_height(VICTIM, reached + AHEAD)
     finally:
-        cluster.kubectl("delete", "pod", *named, "--force", "--grace-period=0")
+        cluster.kubectl("delete", "pod", "copy", f"--namespace={VICTIM.namespace}", "--force", "--grace-period=0")
     until_attending(alliance)
     assert not tombstoned(alliance)
 

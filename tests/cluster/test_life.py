@@ -31,19 +31,19 @@ echo ended
 def test_another_build_rolls_out_under_load_and_no_write_fails(cluster: Cluster, alliance: Alliance) -> None:
     """One member after the other, the load's home among them; each is attended again before the next begins."""
     cluster.apply(load_pod(cluster, HOME))
-    named = ("load", f"--namespace={HOME.namespace}")
-    cluster.until("the load writes", lambda: "written 0" in cluster.kubectl("logs", *named), BACK_S)
+    load, named = ("load", HOME.namespace), ("load", f"--namespace={HOME.namespace}")
+    cluster.until("the load writes", lambda: "written 0" in cluster.logs(*load), BACK_S)
     with cluster.timed("rolling upgrade of four members under load"):
         for each in (*FOUR[1:], HOME):
             alliance.images[each.member_id] = NEXT_BUILD
             alliance.install(each)
             until_rolled_out(cluster, each)
             until_attending(alliance)
-    written = cluster.kubectl("logs", *named).count("written")
-    cluster.until("more is written", lambda: cluster.kubectl("logs", *named).count("written") > written, BACK_S)
+    written = cluster.logs(*load).count("written")
+    cluster.until("more is written", lambda: cluster.logs(*load).count("written") > written, BACK_S)
     cluster.kubectl("exec", *named, "--", "touch", "/tmp/stop")
-    cluster.until("the load has ended", lambda: "ended" in cluster.kubectl("logs", *named), BACK_S)
-    said = cluster.kubectl("logs", *named)
+    cluster.until("the load has ended", lambda: "ended" in cluster.logs(*load), BACK_S)
+    said = cluster.logs(*load)
     cluster.kubectl("delete", "pod", *named, "--force", "--grace-period=0")
     assert "failed" not in said
     assert said.count("written") >= WRITES_MIN
