@@ -51,7 +51,7 @@ def test_second_pod_with_a_key_is_refused_by_the_others(cluster: Cluster, allian
     copy = ("copy", VICTIM.namespace)
     try:
         cluster.until("the copy is told", lambda: "RUNNING_ELSEWHERE" in cluster.logs(*copy), BACK_S)
-        assert "stop one of the two" in cluster.logs(*copy)
+        assert "key_is_running_elsewhere" in cluster.logs(*copy)
         reached = alliance.height(HOME)
         alliance.until_height(VICTIM, reached + AHEAD)
     finally:
