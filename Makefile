@@ -132,7 +132,7 @@ cluster: cluster-there ## a Kubernetes of one machine, until Ctrl-C: FOLDER=dir,
 	@$(BIN)/python -m tests.cluster $(if $(FOLDER),--folder $(FOLDER)) $(if $(MEMBERS),--members $(MEMBERS))
 
 cluster-test: cluster-there ## a real Kubernetes, the alliance installed on it by Helm, and what the issue of it promises: RESCHEDULES=100
-	$(BIN)/python -m pytest tests/cluster --cluster $(if $(RESCHEDULES),--reschedules $(RESCHEDULES)) -q --junitxml=build/pytest-cluster.xml
+	$(BIN)/python -m pytest tests/cluster --cluster -s $(if $(RESCHEDULES),--reschedules $(RESCHEDULES)) -q --junitxml=build/pytest-cluster.xml
 
 cassandra: $(RING) ## fetch Cassandra's jars, which tests and benches start rings from: needs Maven and Java 17
 

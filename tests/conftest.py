@@ -76,7 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds --whole, which `make test` passes, and what `make cluster-test` passes."""
     parser.addoption("--whole", action="store_true", help="fail when any test is skipped, xfailed or deselected")
     parser.addoption("--cluster", action="store_true", help="collect tests/cluster, which needs root and built tools")
-    parser.addoption("--reschedules", type=int, default=10, help="how often tests/cluster moves a consensus pod by force")
+    parser.addoption("--reschedules", type=int, default=5, help="how often tests/cluster moves a consensus pod by force")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -153,9 +153,7 @@ class Alliance:
     def status(self, member: Member) -> dict[str, Any]:
         """What `consilium status` tells there; empty while it tells nothing."""
         command = [str(TOOLS / "kubectl"), "--kubeconfig", str(self.cluster.places.kubeconfig), *self._at_desk(member)]
-        done = subprocess.run(
-            [*command, "consilium", "status", "--json"], capture_output=True, text=True, check=False, timeout=60
-        )
+        done = subprocess.run([*command, "consilium", "status", "--json"], capture_output=True, text=True, check=False)
         try:
             told: dict[str, Any] = json.loads(done.stdout)
         except ValueError:

@@ -14,10 +14,19 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.images import all_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
+TEST_S = 900
+"""How many seconds a test may take, with the cluster and the alliance when it is the first to ask for them."""
 INSTALL = "helm install of four members, to the first final block at each"
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Gives these tests the time that a real cluster takes."""
+    for each in items:
+        if each.path.parent == Path(__file__).parent:
+            each.add_marker(pytest.mark.timeout(TEST_S))
 
 
 @pytest.fixture(scope="session")

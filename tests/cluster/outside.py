@@ -51,7 +51,7 @@ class Outside:
     def status(self) -> dict[str, Any]:
         """How the alliance stands, as `consilium status` tells it; empty while it tells nothing."""
         command = [*self.enclosure.entering(), CONSILIUM, "status", "--json"]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         try:
             told: dict[str, Any] = json.loads(done.stdout)
         except ValueError:
