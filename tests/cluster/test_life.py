@@ -1,4 +1,4 @@
-"""What an alliance lives through on a cluster: another build under load, and a member whose namespace is gone (issue 7)."""
+"""What an alliance lives through on a cluster: killed pods, another build under load, a member whose namespace is gone."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from tests.cluster.alliance import FOUR, RELEASE, Alliance, Member
+from tests.cluster.alliance import FOUR, RELEASE, SERVICES
 from tests.cluster.images import NEXT_BUILD
-from tests.cluster.test_faults import BACK_S, until_attending
+from tests.cluster.looking import BACK_S, until_attending
 
 if TYPE_CHECKING:
+    from tests.cluster.alliance import Alliance, Member
     from tests.cluster.cluster import Cluster
 
-HOME, AWAY, VICTIM, FAR = FOUR
-WRITES_MIN = 20
+HOME, FAR = FOUR[0], FOUR[3]
+WRITES_MIN, AHEAD = 20, 4
 LOAD = """
 umask 077; cd /tmp; echo 'a passphrase of the test' > passphrase
 consilium patient enrol busy --passphrase-file passphrase
@@ -35,6 +36,16 @@ echo ended
 sleep 600
 """
 """As an application does: what cannot be reached (exit code 3) has taken nothing on, and is tried again."""
+
+
+def test_killed_pods_are_missed_by_nobody(cluster: Cluster, alliance: Alliance) -> None:
+    """All pods of a member at once, without notice; the others go on, and it comes back."""
+    before = alliance.height(HOME)
+    names = [f"{RELEASE}-{each}-0" for each in SERVICES]
+    cluster.kubectl("delete", "pod", *names, f"--namespace={FAR.namespace}", "--force", "--grace-period=0")
+    reached = alliance.until_height(HOME, before + AHEAD)
+    alliance.until_height(FAR, reached + 1, BACK_S)
+    until_attending(alliance)
 
 
 def test_another_build_rolls_out_under_load_and_no_write_fails(cluster: Cluster, alliance: Alliance) -> None:
@@ -86,7 +97,7 @@ def test_deleted_namespace_is_installed_again_and_heals(cluster: Cluster, allian
 
 def until_rolled_out(cluster: Cluster, member: Member) -> None:
     """Wait until every pod of a release is the new one, and ready."""
-    for each in ("identity", "consensus", "ledger", "storage", "reencryption"):
+    for each in SERVICES:
         cluster.kubectl(
             "rollout", "status", f"statefulset/{RELEASE}-{each}", f"--namespace={member.namespace}", "--timeout=240s"
         )

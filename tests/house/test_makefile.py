@@ -32,6 +32,7 @@ WORDS = [
     "image",
     "cluster",
     "cluster-test",
+    "cluster-long",
 ]
 
 
