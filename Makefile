@@ -114,7 +114,7 @@ protos-breaking: $(BUF) ## are the contracts still compatible with the last tag?
 	cd protos && $(BUF) breaking --against "../.git#tag=$$last,subdir=protos"
 
 lock: $(DEV) ## resolve the lock files again (remove a file first to move its versions)
-	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --extra plot --extra s3 --extra services --group dev $(LOCK) \
+	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --extra plot --extra s3 --extra services --extra otel --group dev $(LOCK) \
 	  -o requirements/dev.txt
 	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --extra services --group build --group stubs $(LOCK) \
 	  -c requirements/dev.txt -o requirements/demo.txt

@@ -23,11 +23,11 @@ RATIOS = {
 }
 
 
-def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Prometheus's own tool."""
+def promtool(*arguments: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Prometheus's own tool, with something on its standard input."""
     tool = shutil.which("promtool")
     assert tool is not None, "promtool is missing: on Debian and Ubuntu it comes with prometheus"
-    return subprocess.run([tool, *arguments], capture_output=True, text=True, check=False)  # noqa: S603  promtool itself
+    return subprocess.run([tool, *arguments], input=given, capture_output=True, text=True, check=False)  # noqa: S603  promtool itself
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from consilium.runtime.early_status import keep_early_status
 from consilium.runtime.names import server_name
 from consilium.runtime.statuses import to_error
 from consilium.runtime.tls import Tls, TlsMaterial
+from consilium.runtime.traces import client_interceptors
 
 RETRIES = {
     "maxAttempts": 4,
@@ -89,7 +90,9 @@ class Channel(grpc.aio.Channel):
     def _open(self) -> tuple[TlsMaterial, grpc.aio.Channel]:
         credentials = self._tls.channel_credentials(self._peer.member_id)
         name = server_name(self._tls.material.alliance, self._peer.member_id, self._peer.service)
-        return self._tls.material, grpc.aio.secure_channel(self._peer.address, credentials, _options(name, self._limits))
+        around = client_interceptors() or None
+        options = _options(name, self._limits)
+        return self._tls.material, grpc.aio.secure_channel(self._peer.address, credentials, options, interceptors=around)
 
     def _current(self) -> grpc.aio.Channel:
         """The channel with the certificates of now; one with older ones is closed once its calls have ended."""

@@ -15,6 +15,7 @@ import uvloop
 from consilium.kernel.errors import ConsiliumError
 from consilium.runtime import logs
 from consilium.runtime.settings import FILE_VARIABLE, Settings, describe, load
+from consilium.runtime.traces import tracing
 
 REFUSED = 2
 """The exit code when settings, TLS files or a port are refused; the sentence is on standard error."""
@@ -38,6 +39,14 @@ class ServiceSettings(Settings, Protocol):
     def log_level(self) -> str:
         """What is logged and above."""
 
+    @property
+    def traces_endpoint(self) -> str:
+        """Where traces go, empty for no traces."""
+
+    @property
+    def traces_percent(self) -> int:
+        """How many of a hundred that begin here."""
+
 
 Filled = TypeVar("Filled", bound=ServiceSettings)
 
@@ -51,7 +60,8 @@ def run(kind: type[Filled], main: Callable[[Filled], Coroutine[None, None, None]
         settings = load(kind)
         logs.configure(kind.SECTION, settings.member_id, settings.log_level)
         sys.setswitchinterval(SWITCH_S)
-        uvloop.run(_watched(main(settings)))
+        with tracing(settings.traces_endpoint, kind.SECTION, settings.member_id, settings.traces_percent):
+            uvloop.run(_watched(main(settings)))
     except ConsiliumError as error:
         sys.stderr.write(f"consilium.{kind.SECTION}: {error}\n")
         return REFUSED

@@ -26,6 +26,7 @@ from consilium.runtime.methods import Service, methods_of
 from consilium.runtime.metrics import Metrics, MetricsPort, TlsExpiry
 from consilium.runtime.settings import setting
 from consilium.runtime.tls import Tls
+from consilium.runtime.traces import server_interceptors
 
 READINESS, LIVENESS = "readiness", "liveness"
 TLS_DIRECTORY = Path("tls")
@@ -59,6 +60,8 @@ class ServerSettings:
     drain_s: int = setting(5, "The seconds between falling readiness and the last new call.", least=0, most=300)
     grace_s: int = setting(5, "The seconds running calls have to end when stopping.", least=0, most=300)
     log_level: str = setting("info", "What is logged and above.", choices=("debug", "info", "warning", "error"))
+    traces_endpoint: str = setting("", "Where traces go: http:// or https://host:port of a collector; empty for no traces.")
+    traces_percent: int = setting(1, "How many of a hundred traces that begin here are sent.", least=0, most=100)
     commit: str = setting("unknown", "The commit this was built from, for the metric build_info.")
 
 
@@ -157,7 +160,7 @@ async def _main_port(
     settings: ServerSettings, services: Sequence[Service], gate: Gate, tls: Tls
 ) -> tuple[grpc.aio.Server, int]:
     server = grpc.aio.server(
-        interceptors=[Interceptor(gate, methods_of(services))],
+        interceptors=[*server_interceptors(), Interceptor(gate, methods_of(services))],
         options=_options(settings),
         maximum_concurrent_rpcs=settings.rpcs_max,
         compression=grpc.Compression.Gzip if settings.compression else grpc.Compression.NoCompression,
