@@ -300,8 +300,8 @@ LEDGER = Board(
                 ),
                 graph(
                     "Outcomes",
-                    "Transactions a second, by how they ended.",
-                    (f"{_rate('consilium_ledger_transactions_total', 'code')} > 0", "{{code}}"),
+                    "Transactions a second, by how they ended: the eight most frequent.",
+                    (f"topk(8, {_rate('consilium_ledger_transactions_total', 'code')})", "{{code}}"),
                 ),
                 graph("Blocks", "Kept, a second.", (_rate("consilium_ledger_blocks_total", "member"), MEMBER)),
                 graph("Syncs", "Of the block store, a second.", (_rate("consilium_ledger_syncs_total", "member"), MEMBER)),

@@ -60,6 +60,15 @@ def test_absence_says_since_when_and_what_to_do() -> None:
     assert all("Ask its operators" in each.sentence for each in found)
 
 
+def test_a_member_without_a_seat_misses_only_whom_it_does_not_reach() -> None:
+    """L7: delegates say nothing to those who only follow; that is no outage."""
+    peers = [peer("1A", silent_ms=600_000), peer("2A", silent_ms=None), peer("3A", connected=False, silent_ms=100)]
+    replica = pb.GetReplicaStateResponse(state=pb.REPLICA_STATE_FOLLOWING, peers=peers)
+    assert [each.member_id for each in absences(replica, Parameters(), NOW)] == ["3A"]
+    replica.state = pb.REPLICA_STATE_ORDERING
+    assert [each.member_id for each in absences(replica, Parameters(), NOW)] == ["1A", "2A", "3A"]
+
+
 @pytest.mark.parametrize(
     ("missing", "says"),
     [

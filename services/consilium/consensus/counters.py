@@ -95,23 +95,27 @@ def _delegates(state: State, links: Links) -> Iterator[Metric]:
     )
     others = [each.member_id for each in state.committee.delegates if each.member_id != state.identity.member_id]
     for name in others:
-        missing.add_metric([name], is_missing(links, name, state.parameters.quiet_ms))
+        missing.add_metric([name], is_missing(state, links, name))
         silent_ms = links.silent_ms(name)
         if silent_ms is not None:
             heard.add_metric([name], time.time() - silent_ms / 1_000)
     yield missing
     yield heard
-    present = sum(not is_missing(links, name, state.parameters.quiet_ms) for name in others) + (state.index is not None)
+    present = sum(not is_missing(state, links, name) for name in others) + (state.index is not None)
     yield _gauge("delegates_heard", "Delegates that are not missing, this one included.", present)
     primary = GaugeMetricFamily("consilium_consensus_primary", "1 for the primary of the view.", labels=("peer",))
     primary.add_metric([state.committee.primary(state.view)], 1)
     yield primary
 
 
-def is_missing(links: Links, name: str, quiet_ms: int) -> bool:
-    """Whether a delegate is to be called missing: no stream to it, or nothing from it for longer than may be (L7)."""
-    silent_ms = links.silent_ms(name)
-    return not links.is_connected(name) or silent_ms is None or silent_ms > quiet_ms
+def is_missing(state: State, links: Links, name: str) -> bool:
+    """Whether a delegate is to be called missing: no stream to it, or nothing from it for longer than may be (L7).
+
+    To a member without a seat delegates say nothing, so there only the stream counts.
+    """
+    silent_ms, is_spoken_to = links.silent_ms(name), state.index is not None
+    is_quiet = silent_ms is None or silent_ms > state.parameters.quiet_ms
+    return not links.is_connected(name) or (is_spoken_to and is_quiet)
 
 
 def _pace(state: State) -> Iterator[Metric]:

@@ -33,11 +33,15 @@ class Absence:
 
 
 def absences(replica: pb.GetReplicaStateResponse, parameters: Parameters, now: datetime) -> list[Absence]:
-    """The delegates that are missing as seen from a replica, in the order of their seats."""
+    """The delegates that are missing as seen from a replica, in the order of their seats.
+
+    To a member without a seat delegates say nothing, so there only the stream counts.
+    """
+    is_spoken_to = replica.state != pb.REPLICA_STATE_FOLLOWING
     return [
         Absence(each.member_id, now - timedelta(milliseconds=each.silent_ms) if _was_heard(each) else None, each.connected)
         for each in replica.peers
-        if not each.connected or not _was_heard(each) or each.silent_ms > parameters.quiet_ms
+        if not each.connected or (is_spoken_to and (not _was_heard(each) or each.silent_ms > parameters.quiet_ms))
     ]
 
 
