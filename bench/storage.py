@@ -6,7 +6,10 @@ consistency and TLS, and nothing read back. Then the embedded store through the 
 time stands beside the clock's figure, since neighbours on the cores change that one; for Cassandra it is the three
 instances' and the client's together.
 
-    bench/storage.py [--quick] [--only store|cassandra|memory|many|service]
+Large objects are read as the service reads them: so many chunks ahead. A million objects and ten thousand lie side by side,
+and are measured in turn, so that what the neighbours do to the disk falls on both.
+
+    bench/storage.py [--quick] [--only store|cassandra|memory|ring-memory|many|service] [--mib 64 1024]
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,9 +43,11 @@ from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.sealing import CHUNK_BYTES, SealHeader, chunk_count, sealed_chunk_bytes, size_class_of
 from consilium.kernel.umbral import CAPSULE_BYTES, Sealed
 from consilium.runtime.disk import OsDisk
+from consilium.runtime.threads import run_to_end, some_ahead
 from consilium.storage.cassandra.session import Database
 from consilium.storage.cassandra.store import CassandraObjectStore
 from consilium.storage.core.manifest import manifest_check
+from consilium.storage.reading import READ_AHEAD
 from consilium.storage.store import EmbeddedObjectStore
 from tests.ring.ring import MIGRATOR, Ring
 
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
 
 CHAIN_ID = bytes(32)
 KIB = 1_024
+PARTS = ("store", "cassandra", "memory", "ring-memory", "many", "service")
 SIZES = (64 * KIB, MIB, 64 * MIB, 1_024 * MIB)
 QUICK_SIZES = (64 * KIB, MIB, 64 * MIB)
 POOL_CHUNKS = 64
@@ -60,8 +66,8 @@ POOL_CHUNKS = 64
 ROUNDS_BYTES = 256 * MIB
 ROUNDS_MAX = 24
 IN_FLIGHT = 8
-KEPT = 1_000
-"""How many objects of a filling are remembered, to be read; also how many rows are written at once."""
+KEPT, TRIED = 1_000, 500
+"""How many objects of a filling are remembered, also how many rows are written at once; and how many are put and read."""
 RAW_TABLE = """
     CREATE TABLE IF NOT EXISTS raw (record_id blob, bucket int, chunk_index int, chunk blob,
     PRIMARY KEY ((record_id, bucket), chunk_index)) WITH compression = {'enabled': 'false'}
@@ -130,9 +136,16 @@ def put(store: ObjectStore, made: Made) -> None:
 
 
 def get(store: ObjectStore, made: Made) -> None:
-    """A whole object, every chunk verified."""
-    for index in range(len(made.manifest.chunk_hashes)):
-        store.read_chunk(made.manifest.record_id, index)
+    """A whole object, every chunk verified, some of them under way while one is used: as a stream of the service does."""
+
+    async def stream() -> None:
+        record_id, count = made.manifest.record_id, len(made.manifest.chunk_hashes)
+        reading = (run_to_end(store.read_chunk, record_id, index) for index in range(count))
+        async with aclosing(some_ahead(reading, READ_AHEAD)) as chunks:
+            async for _ in chunks:
+                pass
+
+    asyncio.run(stream())
 
 
 class Raw:
@@ -242,18 +255,22 @@ def memory(kind: str, size: int, place: str) -> None:
     sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_024}\n")
 
 
-def memories(folder: Path, console: Console, *, quick: bool) -> None:
-    """The most memory at each size, both stores."""
-    for size in (64 * MIB, 1_024 * MIB) if quick else (64 * MIB, 10 * 1_024 * MIB):
+def memories(sizes: tuple[int, ...], folder: Path, console: Console) -> None:
+    """The most memory at each size, in the embedded store."""
+    for size in sizes:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             console.print(
                 f"embedded store, {shown(size)} in and out: {in_a_process('embedded', size, place)} MiB resident at most"
             )
+
+
+def ring_memories(sizes: tuple[int, ...], folder: Path, console: Console) -> None:
+    """The most memory at each size, of the client of a ring."""
     ring = Ring.start(folder, is_bench=True)
     try:
         (folder / "addresses").write_text(" ".join(ring.addresses))
         ring.migrated("bench", CHAIN_ID)
-        for size in (64 * MIB, 256 * MIB) if quick else (64 * MIB, 2 * 1_024 * MIB):
+        for size in sizes:
             console.print(
                 f"Cassandra, {shown(size)} in and out: {in_a_process('cassandra', size, str(folder))} MiB resident at most"
             )
@@ -271,54 +288,54 @@ def in_a_process(kind: str, size: int, place: str) -> str:
 
 
 def many(folder: Path, console: Console, *, quick: bool) -> None:
-    """The latency of one small object among ten thousand, and among a million."""
-    store = EmbeddedObjectStore.create(OsDisk(), folder, CHAIN_ID)
-    kept: list[Made] = []
-    medians, present = [], 0
-    for count in (10_000, 50_000) if quick else (10_000, 1_000_000):
-        fill(store, folder, count - present, kept)
-        present = count
-        found = latencies(store, kept)
-        medians.append(found)
-        console.print(f"among {count:,} objects of 4 KiB: put {found[0]:.2f} ms, get {found[1]:.3f} ms (medians)")
-    (few_put, few_get), (many_put, many_get) = medians
-    console.print(
-        f"that is {many_put / few_put:.2f} times for a put, {many_get / few_get:.2f} times for a get; the aim is 1.3"
-    )
-    store.close()
+    """The latency of one small object among ten thousand, and among a million, measured in turn."""
+    filled = []
+    for count in (10_000, 100_000) if quick else (10_000, 1_000_000):
+        place = folder / str(count)
+        place.mkdir()
+        store = EmbeddedObjectStore.create(OsDisk(), place, CHAIN_ID)
+        filled.append((count, store, fill(store, place, count)))
+    os.sync()
+    found = latencies([(store, kept) for _, store, kept in filled])
+    for (count, store, _), (puts, gets) in zip(filled, found, strict=True):
+        console.print(f"among {count:,} objects of 4 KiB: put {puts:.2f} ms, get {gets:.3f} ms (medians)")
+        store.close()
+    (few_put, few_get), (many_put, many_get) = found
+    ratios = f"{many_put / few_put:.2f} times for a put, {many_get / few_get:.2f} times for a get"
+    console.print(f"that is {ratios}; the aim is 1.3; load {load_average():.0f}")
 
 
-def fill(store: EmbeddedObjectStore, folder: Path, count: int, kept: list[Made]) -> None:
-    """Objects as `complete` leaves them, without a sync for each; the last thousand are remembered."""
-    pool = [os.urandom(CHUNK_BYTES)]
-    rows = []
+def fill(store: EmbeddedObjectStore, folder: Path, count: int) -> list[Made]:
+    """Objects as `complete` leaves them, without a sync for each; some from all over are remembered."""
+    first, kept, rows = Made.of(4 * KIB, [os.urandom(CHUNK_BYTES)]), [], []
     for number in range(count):
-        made = Made.of(4 * KIB, pool)
+        made = replace(first, manifest=replace(first.manifest, record_id=os.urandom(16)))
         (folder / "chunks" / made.manifest.record_id.hex()).write_bytes(made.last)
         data = encode(made.manifest, CHAIN_ID)
         rows.append((made.manifest.record_id, data, manifest_check(made.manifest.record_id, data)))
-        if number >= count - KEPT:
+        if number % (count // KEPT) == 0:
             kept.append(made)
         if len(rows) == KEPT or number == count - 1:
             with store._database.transaction() as connection:  # noqa: SLF001
                 connection.executemany("INSERT INTO objects VALUES (?, ?, ?)", rows)
             rows = []
-    os.sync()
+    return kept
 
 
-def latencies(store: EmbeddedObjectStore, kept: list[Made]) -> tuple[float, float]:
-    """Milliseconds of a put and of a get, medians of some hundreds; what was put is deleted again."""
-    pool, puts, gets = [os.urandom(CHUNK_BYTES)], [], []
-    for each in kept[-400:]:
-        made = Made.of(4 * KIB, pool)
-        started = time.perf_counter()
-        put(store, made)
-        puts.append(time.perf_counter() - started)
-        started = time.perf_counter()
-        get(store, each)
-        gets.append(time.perf_counter() - started)
-        store.delete(made.manifest.record_id)
-    return statistics.median(puts) * 1e3, statistics.median(gets) * 1e3
+def latencies(filled: list[tuple[EmbeddedObjectStore, list[Made]]]) -> list[tuple[float, float]]:
+    """Milliseconds of a put and of a get in each store, medians of some hundreds; what was put is deleted again."""
+    pool, found = [os.urandom(CHUNK_BYTES)], [(list[float](), list[float]()) for _ in filled]
+    for number in range(TRIED):
+        for (store, kept), (puts, gets) in zip(filled, found, strict=True):
+            made, wanted = Made.of(4 * KIB, pool), kept[number].manifest.record_id
+            started = time.perf_counter()
+            put(store, made)
+            puts.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            store.read_chunk(wanted, 0)
+            gets.append(time.perf_counter() - started)
+            store.delete(made.manifest.record_id)
+    return [(statistics.median(puts) * 1e3, statistics.median(gets) * 1e3) for puts, gets in found]
 
 
 # --- through the services ---
@@ -341,7 +358,8 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smaller objects, fewer of them")
-    parser.add_argument("--only", choices=("store", "cassandra", "memory", "many", "service"), help="one part")
+    parser.add_argument("--only", choices=PARTS, help="one part")
+    parser.add_argument("--mib", type=float, nargs="+", help="these sizes in MiB, and not those of the aims")
     parser.add_argument("--memory", choices=("embedded", "cassandra"), help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--place", help=argparse.SUPPRESS)
@@ -349,11 +367,15 @@ def main() -> None:
     if asked.memory:
         memory(asked.memory, asked.size, asked.place)
         return
-    rows, sizes = Rows(), QUICK_SIZES if asked.quick else SIZES
+    rows, chosen = Rows(), tuple(round(each * MIB) for each in asked.mib or ())
+    sizes = chosen or (QUICK_SIZES if asked.quick else SIZES)
+    memory_sizes = chosen or (64 * MIB, (1 if asked.quick else 10) * 1_024 * MIB)
+    ring_sizes = chosen or (64 * MIB, (256 if asked.quick else 2_048) * MIB)
     parts: dict[str, Callable[[Path], object]] = {
         "store": lambda folder: stores(sizes, folder, rows),
         "cassandra": lambda folder: beside_the_driver(sizes, folder, rows),
-        "memory": lambda folder: memories(folder, rows.console, quick=asked.quick),
+        "memory": lambda folder: memories(memory_sizes, folder, rows.console),
+        "ring-memory": lambda folder: ring_memories(ring_sizes, folder, rows.console),
         "many": lambda folder: many(folder, rows.console, quick=asked.quick),
         "service": lambda folder: asyncio.run(services(sizes, folder, rows)),
     }

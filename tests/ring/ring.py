@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from consilium.kernel.errors import ConsiliumError
 from consilium.runtime.names import Role
@@ -109,6 +110,12 @@ class Ring:
         database.say(f"GRANT MODIFY ON KEYSPACE {keyspace} TO {SERVICE}")
         database.close()
         return replace(self.settings(keyspace), **changed)  # type: ignore[arg-type]
+
+    def home_of(self, member_id: str, chain_id: bytes) -> dict[str, Any]:
+        """The settings, by name, that put a member's objects into a new keyspace of this ring."""
+        made = self.migrated(f"home_{secrets.token_hex(6)}", chain_id, member_id=member_id)
+        names = [each.name for each in fields(made) if each.name == "objects" or each.name.startswith("cassandra_")]
+        return {name: getattr(made, name) for name in names}
 
     def kill(self) -> None:
         """End all of it, as a power cut does."""

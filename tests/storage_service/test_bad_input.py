@@ -66,7 +66,7 @@ async def nothing_is_there(station: Station, folder: Path) -> None:
 def metrics(station: Station) -> str:
     """What Prometheus reads."""
     registry = CollectorRegistry()
-    registry.register(StorageCounters(station.driver, station.erasing, station.healing, station.scrub))
+    registry.register(StorageCounters(station.parts))
     return generate_latest(registry).decode()
 
 
@@ -76,9 +76,11 @@ def test_an_upload_abandoned_half_way_is_dropped_and_its_room_given_back(tmp_pat
             stub = world.application(station)
             await refused(stub.PutObject(iter([BEGIN, chunk(0, CHUNKS[0])])), FailedPrecondition, "PUT_NOT_FINISHED")
             assert f"consilium_storage_staged_bytes {float(SIZE)}" in metrics(station)
-            assert station.driver.stores.holdings.bytes_of(HOME) == SIZE
-            await station.scrub.tidy()
-            assert station.driver.stores.holdings.bytes_of(HOME) == 0
+            holdings = station.driver.stores.holdings
+            [draft] = holdings.drafts(2**62)
+            assert holdings.bytes_by(draft.writer) == SIZE
+            await station.parts.scrub.tidy()
+            assert holdings.bytes_by(draft.writer) == 0
             assert "consilium_storage_staged_bytes 0.0" in metrics(station)
             await nothing_is_there(station, tmp_path / f"state-{HOME}")
             await refused(stub.GetPutState(STATE), NotFound, "NO_SUCH_OBJECT")
@@ -108,7 +110,7 @@ def test_an_object_finished_while_old_drafts_are_dropped_stays(tmp_path: Path) -
             await put(world, world.application(station))
             stores.holdings.write(replace(stores.holdings.read(MANIFEST.record_id), state=HoldingState.DRAFT))
             driver.stores = replace(stores, holdings=Overtaken(stores.holdings._database))  # noqa: SLF001  the same rows
-            await station.scrub.tidy()
+            await station.parts.scrub.tidy()
             assert stores.objects.record_ids() == [MANIFEST.record_id]
             assert not stores.holdings.drop_draft(MANIFEST.record_id)
             with pytest.raises(NotFound, match="NO_SUCH_OBJECT"):

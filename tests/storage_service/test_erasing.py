@@ -89,7 +89,8 @@ def test_promise_6_the_owner_erases_and_it_ends_everywhere(tmp_path: Path) -> No
             for each in (station, keeper):
                 assert each.driver.stores.objects.record_ids() == []
                 assert each.driver.stores.secrets.record_ids() == []
-                assert each.driver.stores.holdings.bytes_of(HOME) == 0
+                holdings = each.driver.stores.holdings
+                assert holdings.bytes_by(holdings.read(reference.record_id).writer) == 0
             with pytest.raises(PermissionDenied, match="RECORD_ERASED"):
                 await sharing.request(reference, grant)
             again = await sharing.patient.erase(reference.record_id)
@@ -146,7 +147,7 @@ def test_p4_a_zombie_row_and_a_staged_upload_are_unreadable(tmp_path: Path) -> N
             await unreadable(world, station, reference, asked, "ERASED")
             objects.complete(manifest)
             await unreadable(world, station, reference, asked, "ERASED")
-            await station.scrub.round()
+            await station.parts.scrub.round()
             assert objects.record_ids() == []
 
     play(tmp_path, scene)
@@ -239,7 +240,7 @@ def test_s8_a_copy_out_of_reach_is_named_and_asked_again(tmp_path: Path) -> None
             erased = await erase_record(session_of(sharing), reference.record_id, None, WHY)
             assert (erased.copies_deleted, erased.copies_left) == ((), (KEEPER,))
         async with world.storage(KEEPER) as keeper, world.storage(HOME, {KEEPER: keeper.address}) as station:
-            await station.scrub.tidy()
+            await station.parts.scrub.tidy()
             assert keeper.driver.stores.objects.record_ids() == []
             assert station.driver.stores.holdings.erased() == []
 

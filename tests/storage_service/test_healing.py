@@ -41,7 +41,7 @@ async def two(world: World, **changed: object) -> AsyncIterator[tuple[Station, S
 async def healed(station: Station) -> HealState:
     """How a whole heal ended."""
     last = HealState()
-    async for each in station.healing.heal():
+    async for each in station.parts.healing.heal():
         last = each
     return last
 
@@ -86,8 +86,8 @@ def test_s9_a_keeper_that_lost_everything_has_it_again(tmp_path: Path) -> None:
             shutil.rmtree(tmp_path / f"state-{KEEPER}")
             async with two(world) as (home, keeper):
                 if by_home:
-                    await home.healing.check_copies()
-                    assert (home.healing.copies_missing, home.healing.copies_restored) == (0, 1)
+                    await home.parts.healing.check_copies()
+                    assert (home.parts.healing.copies_missing, home.parts.healing.copies_restored) == (0, 1)
                 else:
                     assert (await healed(keeper)).objects_healed == 1
                 stores = keeper.driver.stores
@@ -159,12 +159,12 @@ def test_s9_the_scrub_misses_what_no_row_names_any_more(tmp_path: Path) -> None:
         rows.close()
         async with two(world) as (home, _):
             again(world, sharing, home)
-            await home.scrub.round()
-            assert (home.scrub.state.chunks_damaged, home.scrub.state.chunks_healed) == (2, 2)
+            await home.parts.scrub.round()
+            assert (home.parts.scrub.state.chunks_damaged, home.parts.scrub.state.chunks_healed) == (2, 2)
             for reference, grant in kept:
                 assert await sharing.read(reference, grant) == SCAN
-            await home.scrub.round()
-            assert home.scrub.state.chunks_damaged == 2
+            await home.parts.scrub.round()
+            assert home.parts.scrub.state.chunks_damaged == 2
 
     play(tmp_path, scene)
 
@@ -268,10 +268,10 @@ def test_s9_copies_and_sealed_secrets_are_for_their_members_alone(tmp_path: Path
             assert list((await stranger.ListCopies(pb.ListCopiesRequest())).copies) == []
             reader = world.application(keeper, RECIPIENT)
             await refused(reader.GetCopy(wanted), PermissionDenied, "WRONG_ROLE")
-            running = home.healing.heal()
+            running = home.parts.healing.heal()
             await anext(running)
             with pytest.raises(FailedPrecondition, match="HEAL_RUNNING"):
-                await anext(home.healing.heal())
+                await anext(home.parts.healing.heal())
             await running.aclose()
             await healed(home)
 

@@ -337,7 +337,7 @@ def test_get_scrub_state_counts_damage_and_orphans(tmp_path: Path) -> None:
             manifest = await put(world, stub)
             path = tmp_path / f"state-{HOME}" / "chunks" / manifest.record_id.hex()
             path.write_bytes(b"")
-            await station.scrub.round()
+            await station.parts.scrub.round()
             state = await stub.GetScrubState(pb.GetScrubStateRequest())
             assert (state.chunks_read, state.chunks_damaged, state.chunks_healed, state.orphans) == (2, 2, 2, 1)
             assert state.last_round_ms > 0
@@ -355,7 +355,7 @@ def test_damage_in_both_copies_is_said_and_not_healed(tmp_path: Path) -> None:
             for name in (HOME, KEEPER):
                 with (tmp_path / f"state-{name}" / "chunks" / manifest.record_id.hex()).open("r+b") as file:
                     file.write(b"damaged")
-            await station.scrub.round()
+            await station.parts.scrub.round()
             state = await stub.GetScrubState(pb.GetScrubStateRequest())
             assert (state.chunks_damaged, state.chunks_healed) == (1, 0)
 

@@ -34,10 +34,8 @@ from consilium.storage.__main__ import described, limits_of, open_stores
 from consilium.storage.core.admission import admitted
 from consilium.storage.core.escrow import escrow_key
 from consilium.storage.driver import Driver, MemberKeys
-from consilium.storage.erasing import Erasing
-from consilium.storage.healing import Healing
+from consilium.storage.parts import Parts
 from consilium.storage.peers import GrpcStorages
-from consilium.storage.scrubbing import Scrub
 from consilium.storage.settings import StorageSettings
 from tests.alliance import GRADES, seed_of
 from tests.client.local_member import LocalAlliance, LocalMember
@@ -65,11 +63,13 @@ class Station:
 
     member_id: str
     address: str
-    driver: Driver
-    erasing: Erasing
-    healing: Healing
-    scrub: Scrub
+    parts: Parts
     standing: Standing
+
+    @property
+    def driver(self) -> Driver:
+        """What all parts work with."""
+        return self.parts.driver
 
 
 @dataclass
@@ -116,14 +116,13 @@ class World:
             standing = Standing(member_id, chain_id, list(keys), ledger, directory, admitted)
             member_keys = MemberKeys(keys[member_id].member, escrow_key(seed_of(f"{member_id} member")))
             driver = Driver(member_id, member_keys, chain_id, stores, ledger, storages, standing.member, limits_of(settings))
-            erasing, healing = Erasing(driver), Healing(driver)
-            scrub = Scrub(driver, erasing, healing, settings.scrub_chunks_per_s)
-            offered = [described(driver, erasing, healing, scrub)]
+            parts = Parts.of(driver, settings.scrub_chunks_per_s)
+            offered = [described(parts)]
             running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
-            for each in (standing.follow(), erasing.follow()):
+            for each in (standing.follow(), parts.erasing.follow()):
                 stack.callback(asyncio.get_running_loop().create_task(each).cancel)
             await standing.loaded.wait()
-            yield Station(member_id, f"127.0.0.1:{running.port}", driver, erasing, healing, scrub, standing)
+            yield Station(member_id, f"127.0.0.1:{running.port}", parts, standing)
 
     def stub(self, station: Station, issued: Issued) -> Stub:
         """The service as the bearer of a certificate calls it."""

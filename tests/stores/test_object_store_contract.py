@@ -10,7 +10,7 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -48,6 +48,10 @@ OVERWRITE = """
 """
 
 
+Rows = tuple[object, object]
+"""An object's manifest and its chunks, as a back end keeps them."""
+
+
 class Place(ABC):
     """Where a member keeps its objects, and what may happen to them there."""
 
@@ -60,6 +64,14 @@ class Place(ABC):
     @abstractmethod
     def change(self, record: bytes, index: int, edit: Callable[[bytes], bytes]) -> None:
         """Change a stored chunk behind the store's back."""
+
+    @abstractmethod
+    def rows(self, record: bytes) -> Rows:
+        """What lies there of an object, as it lies."""
+
+    @abstractmethod
+    def put_rows(self, record: bytes, manifest: object, chunks: object) -> None:
+        """Put back what lay there before, behind the store's back; None leaves what is there."""
 
 
 class MemoryPlace(Place):
@@ -76,6 +88,17 @@ class MemoryPlace(Place):
         """As a `Place` does."""
         chunks = self.store._chunks[record]  # noqa: SLF001  no other way to damage memory
         chunks[index] = edit(chunks[index])
+
+    def rows(self, record: bytes) -> Rows:
+        """As a `Place` does."""
+        return self.store._manifests[record], dict(self.store._chunks[record])  # noqa: SLF001
+
+    def put_rows(self, record: bytes, manifest: Any, chunks: Any) -> None:
+        """As a `Place` does."""
+        if manifest is not None:
+            self.store._manifests[record] = manifest  # noqa: SLF001
+        if chunks is not None:
+            self.store._chunks[record] = chunks  # noqa: SLF001
 
 
 class EmbeddedPlace(Place):
@@ -97,6 +120,19 @@ class EmbeddedPlace(Place):
         data = path.read_bytes()
         start, end = index * CHUNK_BYTES, (index + 1) * CHUNK_BYTES
         path.write_bytes(data[:start] + edit(data[start:end]) + data[end:])
+
+    def rows(self, record: bytes) -> Rows:
+        """As a `Place` does."""
+        [row] = self.store._database.rows("SELECT * FROM objects WHERE record_id = ?", record)  # noqa: SLF001  held alone
+        return row, (self.folder / "chunks" / record.hex()).read_bytes()
+
+    def put_rows(self, record: bytes, manifest: Any, chunks: Any) -> None:
+        """As a `Place` does."""
+        if manifest is not None:
+            with self.store._database.transaction() as connection:  # noqa: SLF001
+                connection.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?)", manifest)
+        if chunks is not None:
+            (self.folder / "chunks" / record.hex()).write_bytes(chunks)
 
 
 class CassandraPlace(Place):
@@ -122,6 +158,21 @@ class CassandraPlace(Place):
         key = (record, index, row.chunk_hash)
         [found] = self.database.run(self.database.prepare(WRITTEN), *key)
         self.database.run(self.database.prepare(OVERWRITE), found.written + 1, edit(row.chunk), *key)
+
+    def rows(self, record: bytes) -> Rows:
+        """As a `Place` does."""
+        [row] = self.database.run(self.database.prepare("SELECT * FROM objects WHERE record_id = ?"), record)
+        chunks = self.database.run(self.database.prepare("SELECT * FROM chunks WHERE record_id = ? AND bucket = 0"), record)
+        return row, chunks
+
+    def put_rows(self, record: bytes, manifest: Any, chunks: Any) -> None:
+        """As a `Place` does, above all that was written and deleted since."""
+        timestamp = self.store._timestamps.lift()  # noqa: SLF001
+        for table, rows in (("objects", [manifest] if manifest else []), ("chunks", chunks or [])):
+            for row in rows:
+                names = row._fields
+                cql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) USING TIMESTAMP ?"  # noqa: S608
+                self.database.run(self.database.prepare(cql), *row, timestamp)
 
 
 @pytest.fixture(params=["memory", "embedded", pytest.param("cassandra", marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
@@ -286,6 +337,38 @@ def test_s2_a_chunk_of_another_object_is_never_returned(place: Place) -> None:
         place.store.read_chunk(SCAN, 0)
     place.store.heal(SCAN, 0, CHUNKS[0])
     assert place.store.read_chunk(SCAN, 0) == CHUNKS[0]
+
+
+@pytest.mark.parametrize("what", ["manifest", "chunks"])
+def test_s2_a_row_rolled_back_to_an_older_valid_one_is_never_believed(place: Place, what: str) -> None:
+    """Each is whole in itself, and was once right; together with the newer rest nothing old comes out, and it is healed."""
+    older = make_chunks("older", TWO_CHUNKS)
+    for index, chunk in enumerate(older):
+        place.store.put_chunk(SCAN, index, chunk)
+    place.store.complete(dataclasses.replace(MANIFEST, chunk_hashes=tuple(map(leaf_hash, older))))
+    manifest, chunks = place.rows(SCAN)
+    place.store.delete(SCAN)
+    put(place.store)
+    place.put_rows(SCAN, manifest if what == "manifest" else None, chunks if what == "chunks" else None)
+    store = place.restart()
+    found = [read_or_lost(store, index) for index in range(2)]
+    assert set(found) <= {None, *CHUNKS}
+    if what == "manifest":
+        assert found == [None, None]
+        assert store.read_manifest(SCAN) != MANIFEST  # it is a good one, and whoever reads compares it with the record
+        store.mend_manifest(MANIFEST)
+    for index, chunk in enumerate(CHUNKS):
+        store.heal(SCAN, index, chunk)
+    assert [place.restart().read_chunk(SCAN, index) for index in range(2)] == CHUNKS
+
+
+def read_or_lost(store: ObjectStore, index: int) -> bytes | None:
+    """A chunk of the scan, or None where it is damaged."""
+    try:
+        return store.read_chunk(SCAN, index)
+    except DataLoss as error:
+        assert error.reason == "BAD_CHUNK"  # noqa: PT017
+        return None
 
 
 def test_a_deleted_object_is_gone(place: Place) -> None:

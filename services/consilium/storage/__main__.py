@@ -31,11 +31,9 @@ from consilium.storage.core.admission import admitted
 from consilium.storage.core.escrow import escrow_key
 from consilium.storage.counters import StorageCounters
 from consilium.storage.driver import Driver, Limits, MemberKeys, Stores
-from consilium.storage.erasing import Erasing
-from consilium.storage.healing import Healing
 from consilium.storage.holdings import Holdings
+from consilium.storage.parts import Parts
 from consilium.storage.peers import GrpcStorages
-from consilium.storage.scrubbing import Scrub
 from consilium.storage.servicer import StorageServicer
 from consilium.storage.settings import StorageSettings, addresses
 from consilium.storage.shredding import ShredSecretStore
@@ -80,21 +78,19 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     founders = [each.member_id for each in genesis.members]
     standing = Standing(settings.member_id, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
     driver = Driver(settings.member_id, keys, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings))
-    erasing = Erasing(driver)
-    healing = Healing(driver)
-    scrub = Scrub(driver, erasing, healing, settings.scrub_chunks_per_s)
-    work = (standing.follow(), erasing.follow(), scrub.run(settings.scrub_interval_s))
+    parts = Parts.of(driver, settings.scrub_chunks_per_s)
+    work = (standing.follow(), parts.erasing.follow(), parts.scrub.run(settings.scrub_interval_s))
     ended = await stack.enter_async_context(background(*work))
-    offered = [described(driver, erasing, healing, scrub)]
+    offered = [described(parts)]
     running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
-    running.metrics.registry.register(StorageCounters(driver, erasing, healing, scrub))
+    running.metrics.registry.register(StorageCounters(parts))
     return RunningService(driver, standing, running), ended
 
 
-def described(driver: Driver, erasing: Erasing, healing: Healing, scrub: Scrub) -> Service:
+def described(parts: Parts) -> Service:
     """The contract with its servicer."""
     contract = storage_pb2.DESCRIPTOR.services_by_name["StorageService"]
-    return Service(contract, add_StorageServiceServicer_to_server, StorageServicer(driver, erasing, healing, scrub))
+    return Service(contract, add_StorageServiceServicer_to_server, StorageServicer(parts))
 
 
 def open_stores(settings: StorageSettings, chain_id: bytes, stack: contextlib.AsyncExitStack) -> Stores:

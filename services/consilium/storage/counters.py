@@ -5,17 +5,14 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from consilium.storage.driver import Driver
-from consilium.storage.erasing import Erasing
-from consilium.storage.healing import Healing
-from consilium.storage.scrubbing import Scrub
+from consilium.storage.parts import Parts
 
 
 class StorageCounters(Collector):
     """What is kept, what was found damaged and had again, what is missing, what was erased."""
 
-    def __init__(self, driver: Driver, erasing: Erasing, healing: Healing, scrub: Scrub) -> None:
-        self._driver, self._erasing, self._healing, self._scrub = driver, erasing, healing, scrub
+    def __init__(self, parts: Parts) -> None:
+        self._driver, self._erasing, self._healing, self._scrub = parts.driver, parts.erasing, parts.healing, parts.scrub
 
     def collect(self) -> Iterator[Metric]:
         """The metrics as they stand."""

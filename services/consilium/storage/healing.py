@@ -22,6 +22,8 @@ from consilium.storage.core.escrow import open_escrow
 from consilium.storage.core.manifest import check_manifest, ciphertext_bytes
 from consilium.storage.driver import Driver, storage_of
 from consilium.storage.holdings import ERASED_STATES, Holding, HoldingState
+from consilium.storage.putting import Putting
+from consilium.storage.reading import Reading
 
 PARALLEL = 4
 """How many objects are fetched at once."""
@@ -65,9 +67,9 @@ class Shared:
 class Healing:
     """One member's healing; counts are since the start."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, putting: Putting, reading: Reading) -> None:
         self.copies_missing = self.copies_restored = self.objects_healed = 0
-        self._driver = driver
+        self._driver, self._putting, self._reading = driver, putting, reading
         self._running = False
 
     # --- what was lost here ---
@@ -133,7 +135,7 @@ class Healing:
             return
         if is_erased(await driver.retention(record_id)):
             return
-        if not await self._is_whole(record_id):
+        if not await self._is_whole(shared.record):
             fetched = await self._fetch(shared)
             state.bytes_healed += fetched
             state.objects_healed += 1
@@ -150,18 +152,17 @@ class Healing:
     async def _hold_again(self, shared: Shared) -> None:
         """Note again what is here whole, though its holding is not: where the objects lie in a database of their own."""
         driver = self._driver
-        manifest = await driver.work(driver.stores.objects.read_manifest, shared.record_id)
-        verify_manifest(manifest, shared.record)
+        manifest = await self._reading.own_manifest(shared.record)
         holding = await self._begun(shared, manifest)
         if shared.home == driver.member_id:
             await self._complete(holding, manifest)
         else:
             _, escrow = await driver.others.fetch_copy(shared.home, shared.record_id)
-            await driver.finish_copy(holding, manifest, escrow)
+            await self._putting.finish_copy(holding, manifest, escrow)
 
     async def _begun(self, shared: Shared, manifest: Manifest) -> Holding:
         driver = self._driver
-        wanted = driver.draft(shared.record_id, manifest.size_class, shared.home, storage_of(shared.home))
+        wanted = self._putting.draft(shared.record_id, manifest.size_class, shared.home, storage_of(shared.home))
         quota = None if shared.home == driver.member_id else driver.limits.foreign_bytes_max
         return await driver.work(driver.stores.holdings.begin_again, wanted, quota)
 
@@ -172,13 +173,13 @@ class Healing:
         done = replace(holding, state=HoldingState.COMPLETE, root=manifest.ciphertext_root)
         await driver.work(driver.stores.holdings.write, done)
 
-    async def _is_whole(self, record_id: bytes) -> bool:
-        """Whether every chunk is here and reads as it was stored."""
+    async def _is_whole(self, record: RecordBody) -> bool:
+        """Whether the object is here that the record names, and every chunk reads as it was stored."""
         driver = self._driver
         try:
-            manifest = await driver.work(driver.stores.objects.read_manifest, record_id)
+            manifest = await self._reading.own_manifest(record)
             for index in range(len(manifest.chunk_hashes)):
-                await driver.work(driver.stores.objects.read_chunk, record_id, index)
+                await driver.work(driver.stores.objects.read_chunk, record.record_id, index)
         except (NotFound, DataLoss):
             return False
         return True
@@ -208,7 +209,7 @@ class Healing:
         if shared.home == driver.member_id:
             await self._complete(holding, manifest)
         else:
-            await driver.finish_copy(holding, manifest, escrow)
+            await self._putting.finish_copy(holding, manifest, escrow)
         return ciphertext_bytes(manifest)
 
     async def _repair(self, name: str, manifest: Manifest) -> bool:
@@ -310,7 +311,7 @@ class Healing:
         left = replace(holding, keepers=tuple(each for each in holding.keepers if each not in gone))
         try:
             manifest = await driver.work(driver.stores.objects.read_manifest, holding.record_id)
-            spread = await driver.spread(left, manifest)
+            spread = await self._putting.spread(left, manifest)
         except ConsiliumError as error:
             _log.write(logging.WARNING, "copies_not_brought", reason=error.reason)
             spread = left

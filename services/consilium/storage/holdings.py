@@ -1,9 +1,11 @@
 """What this member stores for whom: drafts, objects at home, copies for other members, and what was erased (rule S2).
 
 The object store knows bytes; here stands who may go on with a put, whose quota an object counts against, which members keep
-copies, and that an erased record never comes back. One row a record, in a small SQLite file.
+copies, and that an erased record never comes back. One row a record, in a small SQLite file; what a writer has is kept
+summed up beside them, for a put among a million objects must not add them all up.
 """
 
+import sqlite3
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
@@ -15,9 +17,12 @@ from consilium.runtime.database import Database
 _SCHEMA = (
     "CREATE TABLE holdings (record_id BLOB PRIMARY KEY, home TEXT NOT NULL, writer TEXT NOT NULL,"
     " size_class INTEGER NOT NULL, bytes INTEGER NOT NULL, begun_s INTEGER NOT NULL, state INTEGER NOT NULL,"
-    " root BLOB NOT NULL, keepers TEXT NOT NULL)"
+    " root BLOB NOT NULL, keepers TEXT NOT NULL);"
+    "CREATE INDEX by_state ON holdings (state, begun_s, bytes);"
+    "CREATE TABLE used (writer TEXT PRIMARY KEY, bytes INTEGER NOT NULL)"
 )
 _COLUMNS = "record_id, home, writer, size_class, bytes, begun_s, state, root, keepers"
+_CHARGE = "INSERT INTO used VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET bytes = bytes + excluded.bytes"
 
 
 class HoldingState(IntEnum):
@@ -134,9 +139,14 @@ class Holdings:
 
     def drop_draft(self, record_id: bytes) -> bool:
         """Forget a put that was not finished; False where there is none, for it may have been finished meanwhile."""
-        gone = "DELETE FROM holdings WHERE record_id = ? AND state = ?"
-        with self._lock, self._database.transaction() as connection:
-            return connection.execute(gone, (record_id, HoldingState.DRAFT)).rowcount > 0
+        with self._lock:
+            kept = self.find(record_id)
+            if kept is None or kept.state is not HoldingState.DRAFT:
+                return False
+            with self._database.transaction() as connection:
+                _charge(connection, kept, None)
+                connection.execute("DELETE FROM holdings WHERE record_id = ?", (record_id,))
+            return True
 
     def drafts(self, begun_before_s: int) -> list[Holding]:
         """The unfinished puts that began before a time."""
@@ -185,29 +195,29 @@ class Holdings:
         )
         return int(count), int(size)
 
-    def bytes_of(self, home: str) -> int:
-        """How many bytes a member has here, unfinished copies included."""
-        query = "SELECT coalesce(sum(bytes), 0) FROM holdings WHERE home = ? AND state NOT IN (?, ?)"
-        [(total,)] = self._database.rows(query, home, *ERASED_STATES)
-        return int(total)
+    def bytes_by(self, writer: str) -> int:
+        """How many bytes a writer has here, unfinished puts included."""
+        rows = self._database.rows("SELECT bytes FROM used WHERE writer = ?", writer)
+        return int(rows[0][0]) if rows else 0
 
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
 
     def _check_quota(self, wanted: Holding, bytes_max: int | None) -> None:
-        query = "SELECT coalesce(sum(bytes), 0) FROM holdings WHERE writer = ? AND state NOT IN (?, ?)"
-        [(used,)] = self._database.rows(query, wanted.writer, *ERASED_STATES)
-        if bytes_max is not None and int(used) + wanted.size > bytes_max:
+        used = self.bytes_by(wanted.writer)
+        if bytes_max is not None and used + wanted.size > bytes_max:
             limit = f"the settings writer_bytes_max and foreign_bytes_max allow {bytes_max}"
-            raise ResourceExhausted("QUOTA", f"{wanted.writer} has {int(used)} bytes here, and {limit}.", "S2")
+            raise ResourceExhausted("QUOTA", f"{wanted.writer} has {used} bytes here, and {limit}.", "S2")
 
     def _write(self, each: Holding) -> None:
         row = (
             each.record_id, each.home, each.writer, each.size_class, each.size, each.begun_s, each.state, each.root,
             ",".join(each.keepers),
         )  # fmt: skip
+        before = self.find(each.record_id)
         with self._database.transaction() as connection:
+            _charge(connection, before, each)
             connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
 
@@ -224,6 +234,15 @@ def _check_same(kept: Holding, wanted: Holding) -> None:
         raise PermissionDenied("OTHER_WRITER", "Somebody else puts the object of this record.", "S2")
     if kept.size_class != wanted.size_class:
         raise Conflict("OTHER_SIZE", f"This put began with size class {kept.size_class}.", "S2")
+
+
+def _charge(connection: sqlite3.Connection, before: Holding | None, after: Holding | None) -> None:
+    """Keep the sums of what writers have, where a row takes another's place."""
+    sums = dict[str, int]()
+    for each, sign in ((before, -1), (after, 1)):
+        if each is not None and each.state not in ERASED_STATES:
+            sums[each.writer] = sums.get(each.writer, 0) + sign * each.size
+    connection.executemany(_CHARGE, [(writer, change) for writer, change in sums.items() if change])
 
 
 def _holding(row: tuple[object, ...]) -> Holding:

@@ -9,14 +9,16 @@ import logging
 import time
 from dataclasses import dataclass
 
-from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, NotFound
-from consilium.kernel.manifest import Manifest, verify_manifest
+from consilium.kernel.errors import ConsiliumError, DataLoss, NotFound
+from consilium.kernel.manifest import Manifest
+from consilium.kernel.transactions import RecordBody
 from consilium.runtime.clock import wall_ms
 from consilium.runtime.logs import Log
 from consilium.storage.driver import Driver
 from consilium.storage.erasing import Erasing
 from consilium.storage.healing import Healing
 from consilium.storage.holdings import HoldingState
+from consilium.storage.reading import Reading
 
 _log = Log("consilium.storage.scrubbing")
 
@@ -40,9 +42,10 @@ class ScrubState:
 class Scrub:
     """Reads everything back, `chunks_per_s` chunks a second."""
 
-    def __init__(self, driver: Driver, erasing: Erasing, healing: Healing, chunks_per_s: int) -> None:
+    def __init__(self, driver: Driver, reading: Reading, erasing: Erasing, healing: Healing, chunks_per_s: int) -> None:
         self.state = ScrubState()
-        self._driver, self._erasing, self._healing, self._pause_s = driver, erasing, healing, 1 / chunks_per_s
+        self._driver, self._reading, self._erasing, self._healing = driver, reading, erasing, healing
+        self._pause_s = 1 / chunks_per_s
 
     async def run(self, interval_s: int) -> None:
         """One round after the other, for ever."""
@@ -73,20 +76,23 @@ class Scrub:
         for record_id in sorted({*found, *noted}):
             if await self._erasing.obey(record_id):
                 continue
-            manifest = await self._manifest(record_id)
+            record = await driver.ledger.read_record(record_id)
+            manifest = await self._manifest(record_id, record)
             if manifest is None:
                 continue
             state.chunks_total += len(manifest.chunk_hashes)
-            orphans += not await self._is_registered(manifest)
+            orphans += record is None
             await self._read_back(manifest)
         state.orphans, state.last_round_ms = orphans, wall_ms()
         if state.chunks_damaged > state.chunks_healed:
             _log.write(logging.ERROR, "chunks_damaged", count=state.chunks_damaged - state.chunks_healed)
 
-    async def _manifest(self, record_id: bytes) -> Manifest | None:
-        """The object's manifest; where it is damaged or lost, the object is had again from other members."""
+    async def _manifest(self, record_id: bytes, record: RecordBody | None) -> Manifest | None:
+        """The object's manifest; where it is damaged, lost or another's, the object is had again from other members."""
         driver = self._driver
         try:
+            if record is not None:
+                return await self._reading.own_manifest(record)
             return await driver.work(driver.stores.objects.read_manifest, record_id)
         except NotFound:
             holding = await driver.work(driver.stores.holdings.find, record_id)
@@ -98,21 +104,10 @@ class Scrub:
         self.state.chunks_healed += await self._healing.heal_one(record_id)
         return None
 
-    async def _is_registered(self, manifest: Manifest) -> bool:
-        """Whether the ledger knows the record as this very object."""
-        record = await self._driver.ledger.read_record(manifest.record_id)
-        if record is None:
-            return False
-        try:
-            verify_manifest(manifest, record)
-        except Conflict:
-            return False
-        return True
-
     async def _read_back(self, manifest: Manifest) -> None:
         for index in range(len(manifest.chunk_hashes)):
             try:
-                await self._driver.read_chunk(manifest.record_id, index, repair=False)
+                await self._reading.read_chunk(manifest.record_id, index, repair=False)
             except NotFound:
                 return
             except DataLoss:
@@ -124,7 +119,7 @@ class Scrub:
     async def _heal(self, record_id: bytes, index: int) -> None:
         self.state.chunks_damaged += 1
         try:
-            await self._driver.heal(record_id, index)
+            await self._reading.heal(record_id, index)
         except ConsiliumError as error:
             _log.write(logging.WARNING, "chunk_not_healed", reason=error.reason)
         else:

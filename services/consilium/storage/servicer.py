@@ -13,11 +13,8 @@ from consilium.kernel.errors import FailedPrecondition, Malformed
 from consilium.kernel.manifest import Manifest
 from consilium.runtime import calls
 from consilium.storage import wire
-from consilium.storage.driver import Driver
-from consilium.storage.erasing import Erasing
-from consilium.storage.healing import Healing
 from consilium.storage.holdings import Holding
-from consilium.storage.scrubbing import Scrub
+from consilium.storage.parts import Parts
 
 PAGE_SIZE = 1_000
 """The most entries of a page."""
@@ -28,15 +25,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class StorageServicer(StorageServiceServicer):
     """The storage service of one member."""
 
-    def __init__(self, driver: Driver, erasing: Erasing, healing: Healing, scrub: Scrub) -> None:
-        self._driver, self._chain_id = driver, driver.chain_id
-        self._erasing, self._healing, self._scrub = erasing, healing, scrub
+    def __init__(self, parts: Parts) -> None:
+        self._driver, self._chain_id = parts.driver, parts.driver.chain_id
+        self._putting, self._reading = parts.putting, parts.reading
+        self._erasing, self._healing, self._scrub = parts.erasing, parts.healing, parts.scrub
 
     # --- writing ---
 
     async def PutObject(self, request_iterator: AsyncIterator[pb.PutObjectRequest], _: Context) -> pb.PutObjectResponse:
         """Store an object of this member's own."""
-        async with self._driver.intake() as intake:
+        async with self._putting.intake() as intake:
             holding: Holding | None = None
             async for request in request_iterator:
                 frame = request.WhichOneof("frame")
@@ -44,7 +42,7 @@ class StorageServicer(StorageServiceServicer):
                     raise out_of_order()
                 if holding is None:
                     record_id = wire.record_id(request.start.record_id)
-                    holding = await self._driver.begin_put(record_id, request.start.size_class, calls.peer())
+                    holding = await self._putting.begin_put(record_id, request.start.size_class, calls.peer())
                 elif frame == "chunk":
                     await intake.take(holding, *wire.chunk(request.chunk))
                 else:
@@ -54,13 +52,13 @@ class StorageServicer(StorageServiceServicer):
 
     async def _finish_put(self, holding: Holding, finish: pb.PutFinish) -> pb.PutObjectResponse:
         manifest, secret = wire.manifest(finish.manifest, self._chain_id), wire.shred_secret(finish.shred_secret)
-        put = await self._driver.finish_put(holding, manifest, secret)
+        put = await self._putting.finish_put(holding, manifest, secret)
         receipt = wire.receipt_message(put.receipt, self._chain_id)
         return pb.PutObjectResponse(receipt=receipt, replica_member_ids=put.keepers)
 
     async def GetPutState(self, request: pb.GetPutStateRequest, _: Context) -> pb.GetPutStateResponse:
         """How far a put or a copy has come."""
-        hashes, receipt = await self._driver.put_state(wire.record_id(request.record_id), calls.peer())
+        hashes, receipt = await self._putting.put_state(wire.record_id(request.record_id), calls.peer())
         if receipt is None:
             return pb.GetPutStateResponse(state=pb.PUT_STATE_OPEN, chunk_hashes=hashes)
         message = wire.receipt_message(receipt, self._chain_id)
@@ -70,7 +68,7 @@ class StorageServicer(StorageServiceServicer):
         self, request_iterator: AsyncIterator[pb.ReplicateObjectRequest], _: Context
     ) -> pb.ReplicateObjectResponse:
         """Store a copy for another member."""
-        async with self._driver.intake() as intake:
+        async with self._putting.intake() as intake:
             begun: tuple[Holding, Manifest] | None = None
             escrow = b""
             async for request in request_iterator:
@@ -83,14 +81,14 @@ class StorageServicer(StorageServiceServicer):
                     await intake.take(begun[0], *wire.chunk(request.chunk))
                 else:
                     await intake.settle()
-                    receipt = await self._driver.finish_copy(*begun, escrow)
+                    receipt = await self._putting.finish_copy(*begun, escrow)
                     return pb.ReplicateObjectResponse(receipt=wire.receipt_message(receipt, self._chain_id))
         raise not_finished()
 
     async def _begin_copy(self, start: pb.ReplicationStart) -> tuple[Holding, Manifest]:
         manifest = wire.manifest(start.manifest, self._chain_id)
         receipt = wire.receipt(start.home_receipt, self._chain_id)
-        return await self._driver.begin_copy(manifest, receipt, calls.peer()), manifest
+        return await self._putting.begin_copy(manifest, receipt, calls.peer()), manifest
 
     # --- reading ---
 
@@ -99,14 +97,14 @@ class StorageServicer(StorageServiceServicer):
         record_id = wire.record_id(request.record_id)
         request_hash = request.access_request_hash and wire.request_hash(request.access_request_hash)
         with self._driver.stream():
-            chunks = self._driver.get_object(record_id, request_hash, request.offset, request.length, calls.peer())
+            chunks = self._reading.get_object(record_id, request_hash, request.offset, request.length, calls.peer())
             async for index, data in chunks:
                 yield pb.GetObjectResponse(chunk=wire.chunk_message(index, data))
 
     async def GetManifest(self, request: pb.GetManifestRequest, _: Context) -> pb.GetManifestResponse:
         """The manifest, and from the home the sealed shred secret."""
         record_id, request_hash = wire.record_id(request.record_id), wire.request_hash(request.access_request_hash)
-        manifest, sealed = await self._driver.get_manifest(record_id, request_hash, calls.peer())
+        manifest, sealed = await self._reading.get_manifest(record_id, request_hash, calls.peer())
         encoded = encode(manifest, self._chain_id)
         return pb.GetManifestResponse(manifest=encoded, sealed_shred_secret=wire.sealed_message(sealed))
 
@@ -137,7 +135,7 @@ class StorageServicer(StorageServiceServicer):
 
     async def GetCopy(self, request: pb.GetCopyRequest, _: Context) -> pb.GetCopyResponse:
         """What is beside an object's chunks."""
-        manifest, escrow = await self._driver.get_copy(wire.record_id(request.record_id), calls.peer())
+        manifest, escrow = await self._reading.get_copy(wire.record_id(request.record_id), calls.peer())
         return pb.GetCopyResponse(manifest=encode(manifest, self._chain_id), sealed_shred_secret=escrow)
 
     async def HealStorage(self, _request: pb.HealStorageRequest, _: Context) -> AsyncIterator[pb.HealStorageResponse]:
