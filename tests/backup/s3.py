@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,31 +28,56 @@ OWN_PORTS_ABOVE = 10_000
 """SeaweedFS takes each port's own number and one so much higher."""
 
 
+@dataclass
+class S3:
+    """The store, up or down; what was put into it stays in its folder."""
+
+    folder: Path
+    ports: list[int] = field(default_factory=list)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Its host:port."""
+        return f"127.0.0.1:{self.ports[3]}"
+
+    def start(self) -> None:
+        """Start it, where it was before, and wait until its bucket `backups` is there."""
+        identity = {
+            "name": "operator",
+            "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}],
+            "actions": ["Admin", "Read", "Write", "List"],
+        }
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        self.ports = self.ports or _ports(4)
+        master, volume, filer, s3 = self.ports
+        words = [
+            "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}",
+            f"-volume.port={volume}", f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
+            f"-s3.config={self.folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
+        ]  # fmt: skip
+        command = [str(Path(sys.executable).with_name("weed")), *words]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)  # noqa: S603  our own words
+        _until_ready(self.address, self.process)
+
+    def kill(self) -> None:
+        """End it at once; gone on return."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
 @contextmanager
-def s3_server(folder: Path) -> Iterator[str]:
-    """The store, with a bucket `backups`; its host:port. Ended with the block."""
-    identity = {
-        "name": "operator",
-        "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}],
-        "actions": ["Admin", "Read", "Write", "List"],
-    }
-    folder.mkdir(exist_ok=True)
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    master, volume, filer, s3 = _ports(4)
-    words = [
-        "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}",
-        f"-volume.port={volume}", f"-filer.port={filer}", "-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}",
-        "-volume.max=20", "-master.volumeSizeLimitMB=64",
-    ]  # fmt: skip
-    command = [str(Path(sys.executable).with_name("weed")), *words]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)  # noqa: S603  our own words
+def s3_server(folder: Path) -> Iterator[S3]:
+    """The store, up. Ended with the block."""
+    store = S3(folder)
     try:
-        _until_ready(f"127.0.0.1:{s3}", process)
-        yield f"127.0.0.1:{s3}"
+        store.start()
+        yield store
     finally:
-        process.kill()
-        process.wait()
+        store.kill()
 
 
 def _until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -59,7 +86,9 @@ def _until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
     while True:
         assert process.poll() is None, "the store has ended; its log says why"
         try:
-            client.make_bucket("backups")
+            if not client.bucket_exists("backups"):
+                client.make_bucket("backups")
+            client.put_object("backups", "ready", io.BytesIO(b"?"), 1)  # its volumes are there too
         except (S3Error, HTTPError, OSError):
             assert time.monotonic() < over_s, "the store does not answer"
             time.sleep(0.2)

@@ -36,8 +36,8 @@ def where(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         return
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    with s3_server(tmp_path / "s3") as address:
-        yield f"s3+http://{address}/backups/{HOME}"
+    with s3_server(tmp_path / "s3") as store:
+        yield f"s3+http://{store.address}/backups/{HOME}"
 
 
 class Story:

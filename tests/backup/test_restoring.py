@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from minio import Minio
 
 from consilium.api.chain.v1 import chain_pb2
 from consilium.api.ledger.v1 import ledger_pb2
-from consilium.backup.places import Folder
+from consilium.backup.places import Bucket, Folder
 from consilium.backup.restoring import Member, check_confirmed, confirms, restore
 from consilium.backup.taking import packed
 from consilium.backup.vault import KeptObject, Page, Segment, Snapshot, Vault
@@ -27,14 +28,16 @@ from consilium.runtime.disk import OsDisk
 from consilium.storage.__main__ import open_stores
 from consilium.storage.settings import StorageSettings
 from tests.alliance import Alliance, Scribe
+from tests.backup.s3 import ACCESS, SECRET, s3_server
 from tests.client.local_member import LocalAlliance
 from tests.runtime.authority import ALLIANCE, Authority
 from tests.storage_service.world import HOME, Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
+    from consilium.backup.places import Place
     from consilium.backup.restoring import Restored
     from consilium.kernel.certificates import ResultCertificate
     from consilium.kernel.chain import CertifiedBlock
@@ -84,6 +87,12 @@ class Kept:
     def file_of_chunk(self, record_id: bytes, index: int) -> Path:
         """Where a chunk lies in the backup."""
         return self.folder / "backup" / self.vault._chunk(self.local.manifest(record_id).chunk_hashes[index])  # noqa: SLF001
+
+    def move_to(self, place: Place) -> None:
+        """Have the backup lie elsewhere."""
+        for name in self.vault.place.names(""):
+            place.put(name, self.vault.place.get(name))
+        self.vault = Vault(place, b"k" * 32)
 
     def restore(self, *, alone: bool = True) -> Restored:
         """Put the home back."""
@@ -146,6 +155,87 @@ def test_s10_a_vote_log_that_is_there_is_not_overwritten(kept: Kept) -> None:
     with pytest.raises(Conflict, match="STATE_THERE"):
         kept.restore()
     assert kept.vote_log() == (False, False)
+
+
+class Leaving(Folder):
+    """A place that goes away after so many reads."""
+
+    reads_left = 1_000_000
+
+    def get(self, name: str) -> bytes:
+        """As a folder does, while it is there."""
+        if not self.reads_left:
+            raise Unavailable("S3_UNREACHABLE", "The store cannot be reached.", "S10")
+        self.reads_left -= 1
+        return super().get(name)
+
+
+def test_s10_a_restore_goes_on_after_the_place_went_away_again_and_again(kept: Kept, tmp_path: Path) -> None:
+    """Each time one object more is whole; in the end all is as if nothing had happened."""
+    place, broke_off = Leaving(tmp_path / "elsewhere"), 0
+    kept.move_to(place)
+    while True:
+        # The snapshot, a page, a manifest and its two chunks.
+        place.reads_left = 5
+        try:
+            found = kept.restore()
+        except Unavailable as error:
+            assert error.reason == "S3_UNREACHABLE"  # noqa: PT017
+            broke_off += 1
+        else:
+            break
+    assert broke_off == RECORDS
+    assert (found.objects, found.damaged, found.to_heal, kept.objects()) == (RECORDS, 0, 0, sorted(kept.records))
+    assert kept.vote_log() == (True, True)
+    place.reads_left = 5
+    with pytest.raises(Conflict, match="STATE_THERE"):
+        kept.restore()
+
+
+def test_s10_a_restore_that_broke_off_goes_on_from_its_own_snapshot_only(kept: Kept, tmp_path: Path) -> None:
+    place = Leaving(tmp_path / "elsewhere")
+    kept.move_to(place)
+    place.reads_left = 2
+    with pytest.raises(Unavailable):
+        kept.restore()
+    place.reads_left = 100
+    first, newer = kept.name, replace(kept.vault.snapshot(), taken_ms=2)
+    kept.name = kept.vault.put_snapshot(newer)
+    with pytest.raises(Conflict, match=f"{first} broke off here.*STATE_THERE"):
+        kept.restore()
+    kept.name = first
+    assert kept.restore().objects == RECORDS
+
+
+class Ending(Bucket):
+    """A bucket of a store that ends, as by a power cut, before one of its reads."""
+
+    def end_after(self, reads: int, end: Callable[[], None]) -> None:
+        """So many are answered."""
+        self._reads_left, self._end = reads, end
+
+    def get(self, name: str) -> bytes:
+        """As a bucket does."""
+        if self._reads_left == 0:
+            self._end()
+        self._reads_left -= 1
+        return super().get(name)
+
+
+@pytest.mark.slow
+def test_s10_a_restore_goes_on_after_a_real_s3_store_went_away(kept: Kept, tmp_path: Path) -> None:
+    with s3_server(tmp_path / "s3") as store:
+        place = Ending(Minio(store.address, ACCESS, SECRET, secure=False), "backups", "home")
+        place.end_after(-1, store.kill)
+        kept.move_to(place)
+        place.end_after(7, store.kill)
+        with pytest.raises(Unavailable, match="S3_UNREACHABLE"):
+            kept.restore()
+        with pytest.raises(Unavailable, match="S3_UNREACHABLE"):
+            kept.restore()
+        store.start()
+        found = kept.restore()
+    assert (found.objects, found.damaged, found.to_heal, kept.objects()) == (RECORDS, 0, 0, sorted(kept.records))
 
 
 def test_s10_another_snapshot_than_there_is_makes_nothing(kept: Kept) -> None:

@@ -22,8 +22,8 @@ DATA = b"bytes of a scan, sealed before they came here" * 1_000
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as address:
-        yield address
+    with s3_server(tmp_path_factory.mktemp("s3")) as store:
+        yield store.address
 
 
 @pytest.fixture

@@ -6,13 +6,15 @@ they have certified is this chain's continuation or the restore ends. So every e
 object: an erased one is not put back. An object has to be what its record on the chain registers; a damaged one is left for
 the other members to heal. Before all that the vote log begins again, marked as lost, so that a restore which breaks off
 leaves no replica that votes anew: it speaks in an epoch that begins above all it could have signed, as its peers tell (C5).
+A restore that broke off, as when the place of the backup went away, goes on when it is started again: a mark beside the
+blocks tells its state from a member's that must not be overwritten. What is there is verified again, and not fetched again.
 Shred secrets and key fragments are in no backup: the sealed secrets come back by `consilium storage heal`.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.backup.taking import Show, blocks_of
 from consilium.backup.vault import KeptObject, Snapshot, Vault
+from consilium.client.private_files import replace_private
 from consilium.consensus.settings import ConsensusSettings
 from consilium.consensus.store import FileVoteLog, above_all_starts
 from consilium.kernel.certificates import ResultCertificate
@@ -111,8 +114,7 @@ async def restore(vault: Vault, name: str, member: Member, show: Show, *, alone:
     _begin_votes(member.consensus)
     chain = Chain(genesis, Ed25519Verifier())
     async with AsyncExitStack() as stack:
-        member.ledger.blocks.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        blocks = JournalBlockStore.create(OsDisk(), member.ledger.blocks)
+        blocks = await asyncio.to_thread(_blocks, member.ledger.blocks, chain)
         stack.callback(blocks.close)
         await asyncio.to_thread(_replay, vault, snapshot, chain, blocks, show)
         confirmed, fetched = await _catch_up(member.ledger, chain, blocks, show)
@@ -122,6 +124,7 @@ async def restore(vault: Vault, name: str, member: Member, show: Show, *, alone:
         stores = open_stores(member.storage, genesis.chain_id, stack)
         counts = await asyncio.to_thread(_objects, vault, snapshot, chain, stores, show)
         to_heal = _to_heal(chain, stores, snapshot.member_id)
+    _mark(member).unlink()
     root = chain.outcome(chain.height).result.state_root
     seconds = time.monotonic() - began_s
     found = (counts.objects, counts.bytes, counts.erased, counts.unregistered, counts.damaged)
@@ -129,25 +132,61 @@ async def restore(vault: Vault, name: str, member: Member, show: Show, *, alone:
 
 
 def _check_room(member: Member, snapshot: Snapshot, genesis: Genesis) -> None:
-    """Raise Conflict unless the backup is this member's, and nothing is there that would be overwritten."""
+    """Raise Conflict unless the backup is this member's, and nothing is there that would be overwritten; leave the mark.
+
+    What a restore of the same snapshot has left that broke off is no such thing.
+    """
     if (snapshot.member_id, snapshot.chain) != (member.ledger.member_id, genesis.chain_id):
         sentence = f"The backup is of {snapshot.member_id} on chain {snapshot.chain.hex()[:16]}, not of this member's."
         raise Conflict("OTHER_BACKUP", sentence, "S10")
-    folder = member.storage.state_directory
+    mark, folder = _mark(member), member.storage.state_directory
+    if mark.exists():
+        begun = mark.read_text()
+        if begun == snapshot.name:
+            return
+        sentence = f"A restore of snapshot {begun} broke off here: go on with it (--snapshot), or move all away first."
+        raise Conflict("STATE_THERE", sentence, "S10")
     taken = [each for each in (member.ledger.blocks, member.consensus.votes) if each.exists()]
     taken += [folder] if folder.exists() and any(folder.iterdir()) else []
     if taken:
         names = ", ".join(map(str, taken))
         raise Conflict("STATE_THERE", f"{names} is there already: stop the member's services and move it away first.", "S10")
+    mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_private(mark, snapshot.name.encode())
+
+
+def _mark(member: Member) -> Path:
+    """What says that a restore has begun and not ended; the name of its snapshot stands in it."""
+    return member.ledger.blocks.with_name("restoring")
 
 
 # --- the chain ---
 
 
+def _blocks(path: Path, chain: Chain) -> JournalBlockStore:
+    """The block store; what a restore that broke off has left in it is verified and executed like the rest."""
+    if not path.exists():
+        return JournalBlockStore.create(OsDisk(), path)
+    blocks = JournalBlockStore.open(OsDisk(), path)
+    try:
+        for encoded in blocks.blocks():
+            chain.append_block(decode(CertifiedBlock, encoded, chain.chain_id, BLOCK_BYTES_MAX))
+            with suppress(NotFound):  # not every block has one
+                certificate = blocks.read_certificate(chain.height)
+                chain.add_result_certificate(decode(ResultCertificate, certificate, chain.chain_id))
+    except BaseException:
+        blocks.close()
+        raise
+    return blocks
+
+
 def _replay(vault: Vault, snapshot: Snapshot, chain: Chain, blocks: JournalBlockStore, show: Show) -> None:
     """The backup's blocks, verified and executed; the state root they make has to be the one that was certified."""
     for segment in snapshot.segments:
-        for encoded, certificate in blocks_of(vault.get_blob(segment.blob)):
+        if segment.last_height <= chain.height:
+            continue
+        there = max(chain.height - segment.first_height + 1, 0)
+        for encoded, certificate in blocks_of(vault.get_blob(segment.blob))[there:]:
             _append(chain, blocks, encoded, certificate)
         show("blocks", chain.height, snapshot.height)
     certified = decode(ResultCertificate, snapshot.result_certificate, chain.chain_id)
@@ -280,9 +319,16 @@ def _listed(vault: Vault, snapshot: Snapshot, counts: _Counts) -> list[KeptObjec
 
 
 def _sound_object(vault: Vault, chain: Chain, stores: Stores, member_id: str, kept: KeptObject, counts: _Counts) -> None:
-    """One object, or nothing of it: a damaged one is counted, and other members may have it whole."""
+    """One object, or nothing of it: a damaged one is counted, and other members may have it whole.
+
+    One that is here already was put back by a restore that broke off.
+    """
     try:
-        counts.bytes += _object(vault, chain, stores, member_id, kept)
+        there = stores.holdings.find(kept.record_id)
+        if there is not None and there.state is HoldingState.COMPLETE:
+            counts.bytes += there.size
+        else:
+            counts.bytes += _object(vault, chain, stores, member_id, kept)
     except (DataLoss, NotFound):
         stores.objects.delete(kept.record_id)
         counts.damaged += 1
@@ -323,6 +369,8 @@ def _to_heal(chain: Chain, stores: Stores, member_id: str) -> int:
 
 
 def _begin_votes(settings: ConsensusSettings) -> None:
-    """A vote log marked as lost, its incarnation above every one there can have been (C5)."""
+    """A vote log marked as lost, its incarnation above every one there can have been (C5); one of these may be here."""
+    if settings.votes.exists():
+        return
     settings.votes.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     FileVoteLog.begin_again(OsDisk(), settings.votes, above_all_starts()).close()

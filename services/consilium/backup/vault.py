@@ -75,6 +75,11 @@ class Snapshot:
     segments: Annotated[tuple[Segment, ...], AtMost(65_536)]
     pages: Annotated[tuple[Digest, ...], AtMost(65_536)]
 
+    @property
+    def name(self) -> str:
+        """What it is kept under; names sort by time."""
+        return f"{self.taken_ms:015d}-{self.height}"
+
 
 class Vault:
     """A place, read and written under a key."""
@@ -122,9 +127,8 @@ class Vault:
 
     def put_snapshot(self, snapshot: Snapshot) -> str:
         """Keep a snapshot, once all it names is kept; its name."""
-        name = f"{snapshot.taken_ms:015d}-{snapshot.height}"
-        self._put(f"snapshots/{name}", encode(snapshot, ZERO_DIGEST))
-        return name
+        self._put(f"snapshots/{snapshot.name}", encode(snapshot, ZERO_DIGEST))
+        return snapshot.name
 
     def snapshots(self) -> list[str]:
         """The names, the oldest first."""
