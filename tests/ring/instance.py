@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,7 @@ JVM = (
     "-Dcassandra.system_auth.default_rf=3",
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
     "-Dcassandra.ring_delay_ms=1",
+    "-Dcassandra.disk_usage.monitor_interval_ms=500",
     f"-Xms{HEAP_MIB}m",
     f"-Xmx{HEAP_MIB}m",
     "-XX:ActiveProcessorCount=2",
@@ -82,6 +84,8 @@ class Instance:
     authority: Authority
     data: Path | None = None
     """Where its data and commit log lie, when not in `folder`."""
+    told: Mapping[str, object] = field(default_factory=dict)
+    """What stands in its cassandra.yaml instead of the usual; None leaves a line out."""
     jvm: tuple[str, ...] = QUICK
     patience: str = "5s"
     """How long it waits for the others to write or read."""
@@ -96,7 +100,8 @@ class Instance:
         (self.folder / "truststore.pem").write_bytes(self.authority.pem)
         (self.folder / "logback.xml").write_text(LOGBACK.format(file=self.log))
         with (self.folder / "cassandra.yaml").open("w") as file:
-            YAML().dump(self.settings(), file)
+            chosen = self.settings() | dict(self.told)
+            YAML().dump({name: value for name, value in chosen.items() if value is not None}, file)
 
     def settings(self) -> dict[str, object]:
         """What stands in cassandra.yaml."""

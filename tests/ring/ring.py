@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,19 @@ class Ring:
     instances: list[Instance] = field(default_factory=list, repr=False)
 
     @classmethod
-    def start(cls, folder: Path, *, count: int = 3, data: dict[int, Path] | None = None, is_bench: bool = False) -> Ring:
+    def start(
+        cls,
+        folder: Path,
+        *,
+        count: int = 3,
+        data: dict[int, Path] | None = None,
+        told: Mapping[str, object] | None = None,
+        is_bench: bool = False,
+    ) -> Ring:
         """Start so many, and wait until all take clients. `data` says whose data lies elsewhere.
 
-        For a bench the machine code is made as for production, and instances wait for one another whatever the load.
+        `told` stands in their cassandra.yaml instead of the usual; None leaves a line out. For a bench the machine code is
+        made as for production, and instances wait for one another whatever the load.
         """
         ring = cls(folder, free_addresses(count))
         authority = Authority("ring", ends_in=dt.timedelta(days=36_500))
@@ -53,7 +63,7 @@ class Ring:
         for index, address in enumerate(ring.addresses):
             token = -(2**63) + index * 2**64 // count + 1
             place = folder / f"instance-{index}"
-            instance = Instance(address, place, ring.addresses, token, authority, (data or {}).get(index))
+            instance = Instance(address, place, ring.addresses, token, authority, (data or {}).get(index), told or {})
             if is_bench:
                 instance.jvm, instance.patience = (), "60s"
             instance.write_files()

@@ -102,7 +102,7 @@ def test_a_damaged_page_is_damage(tmp_path: Path) -> None:
 def test_a_full_store_is_told_apart_from_a_damaged_one(tmp_path: Path) -> None:
     database = Database.create(tmp_path / "rows.db", SCHEMA)
     database.rows("PRAGMA max_page_count = 6")
-    with pytest.raises(ResourceExhausted, match="STORE_FULL"):
+    with pytest.raises(ResourceExhausted, match="DISK_FULL"):
         add(database, bytes(100_000))
     add(database, b"a")
     assert keys(database) == [b"a"]

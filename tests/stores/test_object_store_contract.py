@@ -395,6 +395,17 @@ def test_an_unfinished_put_can_be_deleted(place: Place) -> None:
     assert place.store.read_chunk(SCAN, 0) == CHUNKS[0]
 
 
+def test_what_was_put_of_an_unfinished_object_is_dropped_and_a_complete_one_stays(place: Place) -> None:
+    put(place.store)
+    place.store.put_chunk(record_id("half"), 0, b"part")
+    for name in ("scan", "half", "never put"):
+        place.store.drop(record_id(name))
+    for store in before_and_after(place):
+        assert store.staged(record_id("half")) == []
+        assert [store.read_chunk(SCAN, index) for index in range(len(CHUNKS))] == CHUNKS
+    assert place.store.sweep([]) == 0
+
+
 def test_a_sweep_drops_unfinished_objects_and_nothing_else(place: Place) -> None:
     put(place.store)
     for name in ("left open", "still coming"):

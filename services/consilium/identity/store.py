@@ -115,7 +115,7 @@ class DatabaseRows:
         return cls(Database.open(path))
 
     def write(self, entries: Sequence[Entry]) -> None:
-        """Keep rows. Raises DataLoss: STORE_DAMAGED; ResourceExhausted: STORE_FULL."""
+        """Keep rows. Raises DataLoss: STORE_DAMAGED; ResourceExhausted: DISK_FULL or STORE_FULL."""
         with self._database.transaction() as connection:
             connection.executemany(self._PUT, entries)
 

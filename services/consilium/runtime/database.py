@@ -76,7 +76,7 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Statements that happen together or not at all; durable when the block ends.
 
-        Raises DataLoss: STORE_DAMAGED; ResourceExhausted: STORE_FULL.
+        Raises DataLoss: STORE_DAMAGED; ResourceExhausted: DISK_FULL or STORE_FULL.
         """
         with self._lock, self._translated() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -117,5 +117,6 @@ class Database:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return FailedPrecondition("LOCKED", f"{self._path} is open elsewhere; end that process first.")
         if code in _RESOURCE_CODES:
-            return ResourceExhausted("STORE_FULL", f"{self._path} cannot grow: {error}.")
+            reason = "DISK_FULL" if code == sqlite3.SQLITE_FULL else "STORE_FULL"
+            return ResourceExhausted(reason, f"{self._path} cannot grow: {error}. Add room.")
         return DataLoss("STORE_DAMAGED", f"{self._path} cannot be read or written: {error}. Restore it or fetch it anew.")

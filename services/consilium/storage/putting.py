@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Self
 
 from consilium.kernel.errors import ConsiliumError, InvalidArgument, PermissionDenied, ResourceExhausted
@@ -40,27 +41,35 @@ class Intake:
     With the end of the block none is on its way any more.
     """
 
-    def __init__(self, put: Callable[[Holding, int, bytes], Awaitable[None]]) -> None:
-        """`put` takes one chunk in."""
-        self._put = put
+    def __init__(
+        self, put: Callable[[Holding, int, bytes], Awaitable[None]], drop: Callable[[Holding], Awaitable[None]]
+    ) -> None:
+        """`put` takes one chunk in, `drop` lets go of those that came."""
+        self._put, self._drop = put, drop
+        self._holding: Holding | None = None
         self._writing: deque[asyncio.Future[None]] = deque()
 
     async def __aenter__(self) -> Self:
         """Nothing is on its way yet."""
         return self
 
-    async def __aexit__(self, *failure: object) -> None:
-        """Wait for what is being written; what it fails with is the block's no more."""
+    async def __aexit__(
+        self, _: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is being written; what it fails with is the block's no more. Where no room is left, drop it all."""
         if self._writing:
             await asyncio.wait(self._writing)
         for each in self._writing:
             if not each.cancelled():
                 each.exception()  # looked at, so that it is not reported as overlooked
+        if self._holding is not None and isinstance(failure, ResourceExhausted):
+            await self._drop(self._holding)
 
     async def take(self, holding: Holding, index: int, data: bytes) -> None:
         """Send a chunk on its way, when there is room; raises what an earlier one failed with."""
         if len(self._writing) >= INTAKE_CHUNKS:
             await self._writing.popleft()
+        self._holding = holding
         self._writing.append(asyncio.ensure_future(self._put(holding, index, data)))
 
     async def settle(self) -> None:
@@ -79,7 +88,7 @@ class Putting:
     async def intake(self) -> AsyncIterator[Intake]:
         """One of the streams that may run at once, with its chunks. Raises ResourceExhausted: TOO_MANY_STREAMS."""
         with self._driver.stream():
-            async with Intake(self.put_chunk) as intake:
+            async with Intake(self.put_chunk, self._drop) as intake:
                 yield intake
 
     async def begin_put(self, record_id: bytes, size_class: int, writer: PeerIdentity) -> Holding:
@@ -109,6 +118,11 @@ class Putting:
             sentence = f"Objects of size class {holding.size_class} have no chunk {index} of {len(data)} bytes."
             raise InvalidArgument("BAD_CHUNK_PLACE", sentence, "S2")
         await driver.work(driver.stores.objects.put_chunk, holding.record_id, index, data)
+
+    async def _drop(self, holding: Holding) -> None:
+        """Give the room back that an unfinished object takes; where even this fails, the scrub does it later."""
+        with contextlib.suppress(ConsiliumError, OSError):
+            await self._driver.work(self._driver.stores.objects.drop, holding.record_id)
 
     async def finish_put(self, holding: Holding, manifest: Manifest, shred_secret: bytes) -> Put:
         """Make the object durable here and at other members, keep its shred secret, and sign for it (S2).

@@ -87,6 +87,9 @@ class ObjectStore(Protocol):
     def delete(self, record_id: bytes) -> None:
         """Forget the object, or what was put of it, durably; one that is not there is no fault."""
 
+    def drop(self, record_id: bytes) -> None:
+        """Forget what was put of an unfinished object, so that others have the room; a complete one stays as it is."""
+
     def record_ids(self) -> list[bytes]:
         """The records whose objects are complete, sorted."""
 
@@ -155,6 +158,11 @@ class MemoryObjectStore:
         """Forget the object, or what was put of it."""
         self._manifests.pop(record_id, None)
         self._chunks.pop(record_id, None)
+
+    def drop(self, record_id: bytes) -> None:
+        """Forget what was put of an unfinished object."""
+        if record_id not in self._manifests:
+            self._chunks.pop(record_id, None)
 
     def record_ids(self) -> list[bytes]:
         """The records whose objects are complete, sorted."""
@@ -322,6 +330,12 @@ class EmbeddedObjectStore:
             self._disk.remove(self._path(record_id))
             self._disk.sync_directory(self._directory)
 
+    def drop(self, record_id: bytes) -> None:
+        """Forget what was put of an unfinished object; on a full disk too, for no row is written."""
+        with self._lock:
+            self._drop(record_id)
+            self._disk.sync_directory(self._directory)
+
     def record_ids(self) -> list[bytes]:
         """The records whose objects are complete, sorted."""
         return [row[0] for row in self._database.rows("SELECT record_id FROM objects ORDER BY record_id")]
@@ -332,9 +346,7 @@ class EmbeddedObjectStore:
             present = [bytes.fromhex(name) for name in self._disk.names(self._directory)]
             orphans = [each for each in present if each not in keep and not self._is_kept(each)]
             for each in orphans:
-                self._end_draft(each)
-                if not self._is_kept(each):
-                    self._disk.remove(self._path(each))
+                self._drop(each)
             self._disk.sync_directory(self._directory)
         return len(orphans)
 
@@ -348,7 +360,8 @@ class EmbeddedObjectStore:
     def _drafting(self, record_id: bytes) -> Iterator[_Draft | None]:
         """The object's draft, held alone; None when the object is complete.
 
-        A draft whose disk failed is dropped: after a failed sync nobody knows what of it is there.
+        A draft whose disk failed is dropped: after a failed sync nobody knows what of it is there, and on a full disk others
+        need the room.
         """
         draft = self._draft_of(record_id)
         if draft is None:
@@ -358,9 +371,15 @@ class EmbeddedObjectStore:
             try:
                 yield None if draft.closed else draft
             except OSError as error:
-                self._end_draft(record_id)
-                self._disk.remove(self._path(record_id))
+                self._abandon(record_id)
                 raise disk_fault(self._path(record_id), error) from error
+            except ResourceExhausted:  # there was no room for the manifest
+                self._abandon(record_id)
+                raise
+
+    def _abandon(self, record_id: bytes) -> None:
+        self._end_draft(record_id)
+        self._disk.remove(self._path(record_id))
 
     def _draft_of(self, record_id: bytes) -> _Draft | None:
         with self._lock:
@@ -368,6 +387,12 @@ class EmbeddedObjectStore:
             if draft is None and self._load(record_id) is None:
                 draft = self._drafts[record_id] = _Draft(self._disk.open(self._path(record_id), create=True))
             return draft
+
+    def _drop(self, record_id: bytes) -> None:
+        """Who is completing it may finish, and then it stays."""
+        self._end_draft(record_id)
+        if not self._is_kept(record_id):
+            self._disk.remove(self._path(record_id))
 
     def _end_draft(self, record_id: bytes) -> None:
         draft = self._drafts.pop(record_id, None)

@@ -211,6 +211,15 @@ class CassandraObjectStore:
             if buckets:
                 self._drop(record_id, buckets)
 
+    def drop(self, record_id: bytes) -> None:
+        """Forget what was put of an unfinished object; raises as `Pending.rows`."""
+        with self._drafting(record_id) as draft:
+            if draft is not None:
+                draft.under_way.clear()
+                self._end_draft(record_id, draft)
+                if draft.buckets:
+                    self._drop(record_id, draft.buckets)
+
     def record_ids(self) -> list[bytes]:
         """The records whose objects are complete, sorted."""
         return sorted(row.record_id for row in self._database.scan(self._cql.record_ids))
