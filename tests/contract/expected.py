@@ -93,6 +93,7 @@ ADMITTED = {
     "SignRetention": Admitted(PEOPLE),
     "EraseObject": Admitted(f"{PEOPLE} storage", "storage"),
     "GetScrubState": Admitted(DESK),
+    "NoteBackup": Admitted("staff"),
     # Re-encryption: owners and recipients are at other members.
     "GrantAccess": Admitted(PEOPLE, PEOPLE),
     "RevokeAccess": Admitted(PEOPLE, PEOPLE),
@@ -125,6 +126,7 @@ WRITES = frozenset(
         "HealStorage",
         "SignRetention",
         "EraseObject",
+        "NoteBackup",
         "GrantAccess",
         "RevokeAccess",
         "ReencryptCapsule",
@@ -166,6 +168,7 @@ REPEATED = {
     # Signed anew; the ledger takes one.
     "SignRetention": "done",
     "EraseObject": "done",
+    "NoteBackup": "same",
     "GrantAccess": "same",
     "RevokeAccess": "same",
     # Transformed anew; the receipt on the ledger is one.

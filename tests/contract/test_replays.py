@@ -123,6 +123,10 @@ async def healing(_: World) -> Frames:
     return (storage_pb2.HealStorageRequest(),)
 
 
+async def backup(_: World) -> Frames:
+    return (storage_pb2.NoteBackupRequest(backup=storage_pb2.Backup(taken_ms=1, height=1)),)
+
+
 async def retention(world: World) -> Frames:
     record_id, hold = world.story.manifest.record_id, storage_pb2.RETENTION_ACT_HOLD
     return (storage_pb2.SignRetentionRequest(record_id=record_id, act=hold, evidence_digest=bytes(32)),)
@@ -261,6 +265,7 @@ REQUESTS: dict[str, Callable[[World], Awaitable[Any]]] = {
     "HealStorage": healing,
     "SignRetention": retention,
     "EraseObject": erasure,
+    "NoteBackup": backup,
     "GrantAccess": fragment,
     "RevokeAccess": receipt,
     "ReencryptCapsule": release,

@@ -69,7 +69,22 @@ async def take(alliance: Alliance, vault: Vault, show: Show) -> Taken:
     pages, count, damaged = await keep_objects(storage, vault, chain_id, show)
     snapshot = Snapshot(member_id, chain_id, taken_ms, height, certificate, segments, pages)
     name = await asyncio.to_thread(vault.put_snapshot, snapshot)
-    return Taken(name, snapshot, count, damaged, vault.files_put, vault.bytes_put)
+    taken = Taken(name, snapshot, count, damaged, vault.files_put, vault.bytes_put)
+    await _note(storage, taken)
+    return taken
+
+
+async def _note(storage: "StorageServiceAsyncStub", taken: Taken) -> None:
+    """Tell the member, whose metrics say how old its last backup is."""
+    backup = storage_pb2.Backup(
+        taken_ms=taken.snapshot.taken_ms,
+        height=taken.snapshot.height,
+        bytes_added=taken.bytes_added,
+        objects=taken.objects,
+        objects_damaged=len(taken.damaged),
+    )
+    with typed():
+        await storage.NoteBackup(storage_pb2.NoteBackupRequest(backup=backup))
 
 
 def _newest(vault: Vault, member_id: str, chain_id: bytes) -> Snapshot | None:

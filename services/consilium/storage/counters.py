@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from consilium.storage.holdings import Backup
 from consilium.storage.parts import Parts
 
 
@@ -25,9 +26,31 @@ class StorageCounters(Collector):
         yield CounterMetricFamily("consilium_storage_damaged_chunks", "Of those, damaged.", scrub.chunks_damaged)
         yield CounterMetricFamily("consilium_storage_healed_chunks", "Of those, healed.", scrub.chunks_healed)
         yield CounterMetricFamily("consilium_storage_healed_objects", "Had again whole.", healing.objects_healed)
+        yield CounterMetricFamily("consilium_storage_healed_bytes", "The bytes of these.", healing.bytes_healed)
+        yield from self._last_heal()
+        yield from self._last_backup()
         yield GaugeMetricFamily("consilium_storage_copies_missing", "Due at others and not there.", healing.copies_missing)
         yield CounterMetricFamily("consilium_storage_copies_restored", "Brought to others anew.", healing.copies_restored)
         yield GaugeMetricFamily("consilium_storage_orphans", "Objects that no record names.", scrub.orphans)
         yield CounterMetricFamily("consilium_storage_erased_objects", "Destroyed since the start.", self._erasing.erased)
         ended_s = (scrub.last_round_ms or 0) / 1_000
         yield GaugeMetricFamily("consilium_storage_scrub_timestamp_seconds", "When the last round ended, or 0.", ended_s)
+
+    def _last_heal(self) -> Iterator[Metric]:
+        """Whether a heal runs, and how the last one ended."""
+        healing, last = self._healing, self._healing.last
+        yield GaugeMetricFamily("consilium_storage_heal_running", "1 while a heal runs.", float(healing.is_running))
+        ended_s = (healing.last_ended_ms or 0) / 1_000
+        yield GaugeMetricFamily("consilium_storage_heal_timestamp_seconds", "When the last heal ended, or 0.", ended_s)
+        failed = len(last.lost) + last.objects_failed
+        yield GaugeMetricFamily("consilium_storage_heal_objects_left", "Those the last heal could not have again.", failed)
+
+    def _last_backup(self) -> Iterator[Metric]:
+        """When it was taken, how far it reaches, what it added and what it left out; all 0 before the first."""
+        last = self._driver.stores.holdings.last_backup() or Backup(0, 0, 0, 0, 0)
+        taken_s = last.taken_ms / 1_000
+        yield GaugeMetricFamily("consilium_storage_backup_timestamp_seconds", "When the last backup began, or 0.", taken_s)
+        yield GaugeMetricFamily("consilium_storage_backup_height", "The height up to which it holds blocks.", last.height)
+        yield GaugeMetricFamily("consilium_storage_backup_bytes", "The bytes it has added.", last.bytes_added)
+        yield GaugeMetricFamily("consilium_storage_backup_objects", "The objects it holds.", last.objects)
+        yield GaugeMetricFamily("consilium_storage_backup_objects_damaged", "Those it left out as damaged.", last.damaged)

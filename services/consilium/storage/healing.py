@@ -17,6 +17,7 @@ from consilium.kernel.errors import ConsiliumError, DataLoss, FailedPrecondition
 from consilium.kernel.manifest import Manifest, verify_chunk, verify_manifest
 from consilium.kernel.state_values import is_erased
 from consilium.kernel.transactions import Kind, RecordBody
+from consilium.runtime.clock import wall_ms
 from consilium.runtime.logs import Log
 from consilium.storage.core.escrow import open_escrow
 from consilium.storage.core.manifest import check_manifest, ciphertext_bytes
@@ -65,12 +66,14 @@ class Shared:
 
 
 class Healing:
-    """One member's healing; counts are since the start."""
+    """One member's healing; counts are since the start. `last` is how the last whole heal ended, `last_ended_ms` when."""
 
     def __init__(self, driver: Driver, putting: Putting, reading: Reading) -> None:
-        self.copies_missing = self.copies_restored = self.objects_healed = 0
+        self.copies_missing = self.copies_restored = self.objects_healed = self.bytes_healed = 0
+        self.last = HealState()
+        self.last_ended_ms: int | None = None
         self._driver, self._putting, self._reading = driver, putting, reading
-        self._running = False
+        self.is_running = False
 
     # --- what was lost here ---
 
@@ -79,9 +82,9 @@ class Healing:
 
         Raises FailedPrecondition: HEAL_RUNNING.
         """
-        if self._running:
+        if self.is_running:
             raise FailedPrecondition("HEAL_RUNNING", "A heal is running already; wait for its end.", "S9")
-        self._running = True
+        self.is_running = True
         try:
             state = HealState()
             shared = await self._shared(state)
@@ -90,9 +93,10 @@ class Healing:
                 await asyncio.gather(*(self._look_after(each, shared[each], state) for each in group))
                 yield state
             state.lost = await self._lost()
+            self.last, self.last_ended_ms = state, wall_ms()
             yield state
         finally:
-            self._running = False
+            self.is_running = False
 
     async def heal_one(self, record_id: bytes) -> bool:
         """Have one object again that the scrub has not found whole; whether that was done."""
@@ -138,6 +142,7 @@ class Healing:
         if not await self._is_whole(shared.record):
             fetched = await self._fetch(shared)
             state.bytes_healed += fetched
+            self.bytes_healed += fetched
             state.objects_healed += 1
             self.objects_healed += 1
         elif holding is None or holding.state is not HoldingState.COMPLETE:

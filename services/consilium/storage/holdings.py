@@ -6,7 +6,7 @@ summed up beside them, for a put among a million objects must not add them all u
 """
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from threading import Lock
@@ -19,7 +19,8 @@ _SCHEMA = (
     " size_class INTEGER NOT NULL, bytes INTEGER NOT NULL, begun_s INTEGER NOT NULL, state INTEGER NOT NULL,"
     " root BLOB NOT NULL, keepers TEXT NOT NULL);"
     "CREATE INDEX by_state ON holdings (state, begun_s, bytes);"
-    "CREATE TABLE used (writer TEXT PRIMARY KEY, bytes INTEGER NOT NULL)"
+    "CREATE TABLE used (writer TEXT PRIMARY KEY, bytes INTEGER NOT NULL);"
+    "CREATE TABLE backups (taken_ms INTEGER, height INTEGER, bytes_added INTEGER, objects INTEGER, damaged INTEGER)"
 )
 _COLUMNS = "record_id, home, writer, size_class, bytes, begun_s, state, root, keepers"
 _CHARGE = "INSERT INTO used VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET bytes = bytes + excluded.bytes"
@@ -57,6 +58,17 @@ class Holding:
     state: HoldingState = HoldingState.DRAFT
     root: bytes = b""
     keepers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup that was taken of this member (S10); `taken_ms` in milliseconds since 1970-01-01 UTC."""
+
+    taken_ms: int
+    height: int
+    bytes_added: int
+    objects: int
+    damaged: int
 
 
 class Holdings:
@@ -199,6 +211,21 @@ class Holdings:
         """How many bytes a writer has here, unfinished puts included."""
         rows = self._database.rows("SELECT bytes FROM used WHERE writer = ?", writer)
         return int(rows[0][0]) if rows else 0
+
+    def note_backup(self, backup: Backup) -> None:
+        """Keep word of a backup, unless a newer one is known."""
+        with self._lock:
+            known = self.last_backup()
+            if known is not None and known.taken_ms > backup.taken_ms:
+                return
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM backups")
+                connection.execute("INSERT INTO backups VALUES (?, ?, ?, ?, ?)", astuple(backup))
+
+    def last_backup(self) -> Backup | None:
+        """The last one that was noted."""
+        rows = self._database.rows("SELECT * FROM backups")
+        return Backup(*map(int, rows[0])) if rows else None
 
     def close(self) -> None:
         """Let go of the file."""

@@ -176,7 +176,13 @@ class StorageServicer(StorageServiceServicer):
             orphans=found.orphans,
             last_round_ms=found.last_round_ms,
             copies_missing=self._healing.copies_missing,
+            last_backup=wire.backup_message(await self._driver.work(self._driver.stores.holdings.last_backup)),
         )
+
+    async def NoteBackup(self, request: pb.NoteBackupRequest, _: Context) -> pb.NoteBackupResponse:
+        """Keep word of a backup."""
+        await self._driver.work(self._driver.stores.holdings.note_backup, wire.backup(request.backup))
+        return pb.NoteBackupResponse()
 
 
 def out_of_order() -> Malformed:

@@ -1,5 +1,7 @@
 """What crosses the border: requests into checked values, once, and values into answers."""
 
+from dataclasses import astuple
+
 from consilium.api.storage.v1 import storage_pb2 as pb
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import Malformed
@@ -9,9 +11,14 @@ from consilium.kernel.retention import ERASURE_BYTES_MAX, ErasureCertificate, Si
 from consilium.kernel.sealing import CHUNK_BYTES, KEY_BYTES
 from consilium.kernel.transactions import RetentionAct
 from consilium.kernel.umbral import CAPSULE_BYTES, CIPHERTEXT_BYTES_MAX, Sealed
+from consilium.runtime.clock import wall_ms
 from consilium.storage.core.escrow import ESCROW_BYTES
+from consilium.storage.holdings import Backup
 
 RECORD_ID_BYTES = 16
+NUMBER_MAX = 2**63 - 1
+CLOCKS_APART_MS = 60_000
+"""How far the clock of whoever takes backups may be ahead of this one, in milliseconds."""
 
 
 def record_id(data: bytes) -> bytes:
@@ -66,6 +73,27 @@ def sealed(given: pb.SealedSecret) -> Sealed:
     if len(given.ciphertext) > CIPHERTEXT_BYTES_MAX:
         raise Malformed("BAD_FIELD", f"A sealed secret has at most {CIPHERTEXT_BYTES_MAX} bytes.", "L1")
     return Sealed(_exactly(given.capsule, CAPSULE_BYTES, "A capsule"), given.ciphertext)
+
+
+def backup(given: pb.Backup) -> Backup:
+    """Word of a backup. Raises Malformed: BAD_FIELD."""
+    told = Backup(given.taken_ms, given.height, given.bytes_added, given.objects, given.objects_damaged)
+    if not 0 < told.taken_ms <= wall_ms() + CLOCKS_APART_MS or not told.height or max(astuple(told)) > NUMBER_MAX:
+        raise Malformed("BAD_FIELD", "A backup was taken by now, up to a height above 0, and no number exceeds 2^63.", "L1")
+    return told
+
+
+def backup_message(told: Backup | None) -> pb.Backup | None:
+    """Word of a backup, where there was one."""
+    if told is None:
+        return None
+    return pb.Backup(
+        taken_ms=told.taken_ms,
+        height=told.height,
+        bytes_added=told.bytes_added,
+        objects=told.objects,
+        objects_damaged=told.damaged,
+    )
 
 
 def page_token(token: str) -> bytes:

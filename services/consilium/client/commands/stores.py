@@ -44,6 +44,8 @@ def status(*, settings: SettingsFile = None, as_json: AsJson = False) -> None:
             "copies_missing": found.copies_missing,
             "orphans": found.orphans,
             "last_round_ms": found.last_round_ms if found.HasField("last_round_ms") else None,
+            "last_backup_ms": found.last_backup.taken_ms if found.HasField("last_backup") else None,
+            "last_backup_height": found.last_backup.height if found.HasField("last_backup") else None,
         }
         is_whole = found.chunks_damaged <= found.chunks_healed and not found.copies_missing
         return Told(facts, (_drawn("Storage", facts),), DONE if is_whole else UNTRUE)

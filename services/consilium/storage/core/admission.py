@@ -20,6 +20,7 @@ ADMITTED = {
     "SignRetention": _HOME_PEOPLE,
     "EraseObject": (*_HOME_PEOPLE, _OTHER_STORAGE),
     "GetScrubState": _HOME_WORKING,
+    "NoteBackup": (Admits(CallerRole.STAFF),),
 }
 """By the method's name."""
 
