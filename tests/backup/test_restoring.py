@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from minio import Minio
@@ -87,6 +87,10 @@ class Kept:
     def file_of_chunk(self, record_id: bytes, index: int) -> Path:
         """Where a chunk lies in the backup."""
         return self.folder / "backup" / self.vault._chunk(self.local.manifest(record_id).chunk_hashes[index])  # noqa: SLF001
+
+    def lies_in(self, changed: dict[str, Any]) -> None:
+        """Have the member's objects lie elsewhere."""
+        self.member = replace(self.member, storage=replace(self.member.storage, **changed))
 
     def move_to(self, place: Place) -> None:
         """Have the backup lie elsewhere."""

@@ -58,13 +58,13 @@ def until(what: str, store: CassandraObjectStore) -> None:
 
 def check(ring: Ring, disk: Path) -> None:
     """From the refusal to start to the disk that has room again."""
-    settings = ring.migrated("full", CHAIN_ID)
+    settings = ring.migrated("careless", CHAIN_ID)
     try:
         CassandraObjectStore.open(settings, CHAIN_ID)
     except FailedPrecondition as error:
         sys.stdout.write(f"{error.reason}\n")
     with closing(Database.open(settings)) as database:
-        database.enter("full")
+        database.enter("careless")
         store = CassandraObjectStore(database, CHAIN_ID)
         put(store, "early")
         ballast = disk / "ballast"

@@ -47,7 +47,6 @@ JVM = (
     "--add-opens=jdk.management/com.sun.management.internal=ALL-UNNAMED",
     "-Djdk.attach.allowAttachSelf=true",
     "-Dcassandra.superuser_setup_delay_ms=0",
-    "-Dcassandra.system_auth.default_rf=3",
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
     "-Dcassandra.ring_delay_ms=1",
     "-Dcassandra.disk_usage.monitor_interval_ms=500",

@@ -66,6 +66,7 @@ class Ring:
             instance = Instance(address, place, ring.addresses, token, authority, (data or {}).get(index), told or {})
             if is_bench:
                 instance.jvm, instance.patience = (), "60s"
+            instance.jvm = (*instance.jvm, f"-Dcassandra.system_auth.default_rf={count}")
             instance.write_files()
             instance.spawn()
             ring.instances.append(instance)
