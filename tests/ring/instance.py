@@ -54,6 +54,8 @@ JVM = (
     f"-Xmx{HEAP_MIB}m",
     "-XX:ActiveProcessorCount=2",
 )
+CLOCKED = "-Dcassandra.clock=JumpingClock"
+"""Gives it a wall clock that a test sets; compiled by the compiler that comes with Cassandra."""
 QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Starts for two thirds of the processor time, and runs slower ever after: for tests, not for benches."""
 LOGBACK = """<configuration>
@@ -150,6 +152,17 @@ class Instance:
         """Where it says what it does."""
         return self.folder / "system.log"
 
+    @property
+    def clock(self) -> Path:
+        """Says how far its wall clock is ahead, where that can be set."""
+        return self.folder / "clock"
+
+    def set_clock(self, ahead_ms: int) -> None:
+        """Have its wall clock jump; behind when negative. Only with `CLOCKED` among its `jvm`."""
+        fresh = self.clock.with_suffix(".new")
+        fresh.write_text(str(ahead_ms))
+        fresh.replace(self.clock)
+
     def spawn(self) -> None:
         """Start the process; it does not answer yet. A start from before is told apart by nothing: look at the port."""
         out = (self.folder / "stdout").open("ab")
@@ -159,7 +172,8 @@ class Instance:
             f"-Dcassandra.config=file://{self.folder}/cassandra.yaml",
             f"-Dcassandra.storagedir={self.data or self.folder}",
             f"-Dlogback.configurationFile={self.folder}/logback.xml",
-            "-cp", f"{jars()}/*", "org.apache.cassandra.service.CassandraDaemon",
+            f"-Dconsilium.clock={self.clock}",
+            "-cp", f"{jars()}/*:{self.folder}", "org.apache.cassandra.service.CassandraDaemon",
         ]  # fmt: skip
         self.process = subprocess.Popen(  # noqa: S603
             command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
@@ -190,6 +204,14 @@ class Instance:
         self.signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
+
+
+def compile_clock(into: Path) -> None:
+    """The class of the wall clock that jumps, beside an instance's settings."""
+    [compiler] = jars().glob("ecj-*.jar")
+    [cassandra] = jars().glob("cassandra-all-*.jar")
+    words = ["-17", "-cp", str(cassandra), "-d", str(into), str(Path(__file__).with_name("JumpingClock.java"))]
+    subprocess.run([JAVA, "-jar", str(compiler), *words], check=True)  # noqa: S603
 
 
 def listens(address: str, port: int) -> bool:

@@ -19,7 +19,7 @@ from consilium.runtime.names import Role
 from consilium.storage.cassandra.schema import migrate
 from consilium.storage.cassandra.session import Database
 from consilium.storage.settings import StorageSettings
-from tests.ring.instance import CQL_PORT, Instance, listens
+from tests.ring.instance import CLOCKED, CQL_PORT, Instance, compile_clock, listens
 from tests.runtime.authority import Authority
 
 DATACENTER = "datacenter1"
@@ -51,11 +51,13 @@ class Ring:
         data: dict[int, Path] | None = None,
         told: Mapping[str, object] | None = None,
         is_bench: bool = False,
+        has_clocks: bool = False,
     ) -> Ring:
         """Start so many, and wait until all take clients. `data` says whose data lies elsewhere.
 
         `told` stands in their cassandra.yaml instead of the usual; None leaves a line out. For a bench the machine code is
-        made as for production, and instances wait for one another whatever the load.
+        made as for production, and instances wait for one another whatever the load. With `has_clocks` each has a wall clock
+        that can be set.
         """
         ring = cls(folder, free_addresses(count))
         authority = Authority("ring", ends_in=dt.timedelta(days=36_500))
@@ -68,6 +70,10 @@ class Ring:
                 instance.jvm, instance.patience = (), "60s"
             instance.jvm = (*instance.jvm, f"-Dcassandra.system_auth.default_rf={count}")
             instance.write_files()
+            if has_clocks:
+                instance.jvm = (*instance.jvm, CLOCKED)
+                compile_clock(place)
+                instance.set_clock(0)
             instance.spawn()
             ring.instances.append(instance)
         ring.until_up()

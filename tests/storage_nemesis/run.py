@@ -2,8 +2,8 @@
 
 Trouble comes one kind after the other; a quorum stays but for the two kinds that take it away. With one instance down,
 paused, or out of disk everything goes on; with two, the store is Unavailable within its patience, and goes on when one
-returns. A worker that is at it all the time meets each amid something. A clock that jumps is the database's clock
-as the store sees it, an hour back and a year ahead; the instances' own clocks stay, for the machine has but one.
+returns. A worker that is at it all the time meets each amid something. A clock that jumps is an instance's own wall clock,
+an hour back and eleven days ahead, past the time for which deletions are remembered; one, two or all of them jump.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from consilium.storage.cassandra.store import CassandraObjectStore
 from tests.ring.ring import Ring
-from tests.storage_nemesis.work import Book, Worker, judge
+from tests.storage_nemesis.work import Book, Violation, Worker, judge
 from tests.stores.objects import CHAIN_ID
 
 if TYPE_CHECKING:
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consilium.storage.settings import StorageSettings
+    from tests.ring.instance import Instance
 
 SMALL_DISK = "size=384m"
 PATIENCE = {"cassandra_request_ms": 4_000, "cassandra_wait_ms": 60_000}
 IMPATIENT_S = 3.0
 """How long it tries while there is no quorum, so that a run does not last minutes."""
-HOUR_MS, YEAR_MS = 3_600_000, 31_536_000_000
-CLOCK = "SELECT toUnixTimestamp(now()) + {skew} AS ms FROM system.local"
+JUMPS_MS = (-3_600_000, 11 * 86_400_000)
+NEARLY_MS = 60_000
+CLOCK = "SELECT toUnixTimestamp(now()) AS ms FROM system.local"
 
 
 @dataclass
@@ -91,14 +93,30 @@ class Nemesis:
         self._without_quorum(lambda one: one.signal(signal.SIGSTOP), lambda one: one.signal(signal.SIGCONT))
 
     def jump_clock(self) -> None:
-        """The store starts again while the database's clock is an hour behind, then a year ahead, then right."""
-        for skew in (-HOUR_MS, YEAR_MS, 0):
-            store = CassandraObjectStore.open(self.settings, CHAIN_ID)
-            store._timestamps._now = store._database.prepare(CLOCK.format(skew=skew))  # noqa: SLF001
-            store._timestamps.lift()  # noqa: SLF001
-            before, self.worker.store = self.worker.store, store
-            self.worker.until_more(8)
-            before.close()
+        """Instances' clocks jump back and ahead and are mended again, and a store starts amid each of these times."""
+        for ahead_ms in JUMPS_MS:
+            several = self.chance.sample(self.ring.instances, self.chance.randint(1, 3))
+            for now_ms in (ahead_ms, 0):
+                for each in several:
+                    each.set_clock(now_ms)
+                self._start_again()
+                self.worker.until_more(8)
+                for each in several:
+                    self._check_clock(each, now_ms)
+
+    def _start_again(self) -> None:
+        """Another process has the store from now on: it reserves timestamps above all that were used."""
+        before, self.worker.store = self.worker.store, CassandraObjectStore.open(self.settings, CHAIN_ID)
+        self.worker.until_more(2)
+        before.close()
+
+    def _check_clock(self, one: Instance, ahead_ms: int) -> None:
+        """Raise Violation unless the instance says so: a clock that stayed would prove nothing."""
+        database = self.worker.store._database  # noqa: SLF001
+        [host] = [each for each in database.instances() if each.address == one.address]
+        [row] = database.ask(host, CLOCK)
+        if abs(row.ms - ahead_ms - time.time() * 1_000) > NEARLY_MS:
+            raise Violation(f"the clock of {one.address} did not jump by {ahead_ms} ms")
 
     def _without_quorum(self, strike: Callable[..., None], mend: Callable[..., None]) -> None:
         two, database = self.chance.sample(self.ring.instances, 2), self.worker.store._database  # noqa: SLF001
@@ -137,7 +155,7 @@ def run(folder: Path, seed: int, seconds: int, tell: Callable[[str], None]) -> s
     small = folder / "small-disk"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", SMALL_DISK, "none", str(small)], check=True)  # noqa: S603, S607
-    ring = Ring.start(folder, data={2: small})
+    ring = Ring.start(folder, data={2: small}, has_clocks=True)
     try:
         return _run_on(ring, seed, seconds, tell)
     finally:
