@@ -58,13 +58,13 @@ def until(what: str, store: CassandraObjectStore) -> None:
 
 def check(ring: Ring, disk: Path) -> None:
     """From the refusal to start to the disk that has room again."""
-    settings = ring.migrated("careless", CHAIN_ID)
+    settings = ring.migrated("full", CHAIN_ID)  # a word of CQL: keyspaces are quoted where they must be
     try:
         CassandraObjectStore.open(settings, CHAIN_ID)
     except FailedPrecondition as error:
         sys.stdout.write(f"{error.reason}\n")
     with closing(Database.open(settings)) as database:
-        database.enter("careless")
+        database.enter("full")
         store = CassandraObjectStore(database, CHAIN_ID)
         put(store, "early")
         ballast = disk / "ballast"

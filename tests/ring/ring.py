@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from cassandra.metadata import protect_name
+
 from consilium.kernel.errors import ConsiliumError
 from consilium.runtime.names import Role
 from consilium.storage.cassandra.schema import migrate
@@ -123,8 +125,8 @@ class Ring:
         settings = replace(self.settings(keyspace, MIGRATOR), **changed)  # type: ignore[arg-type]
         database = Database.open(settings)
         migrate(database, settings, chain_id)
-        database.say(f"GRANT SELECT ON KEYSPACE {keyspace} TO {SERVICE}")
-        database.say(f"GRANT MODIFY ON KEYSPACE {keyspace} TO {SERVICE}")
+        database.say(f"GRANT SELECT ON KEYSPACE {protect_name(keyspace)} TO {SERVICE}")
+        database.say(f"GRANT MODIFY ON KEYSPACE {protect_name(keyspace)} TO {SERVICE}")
         database.close()
         return replace(self.settings(keyspace), **changed)  # type: ignore[arg-type]
 

@@ -76,8 +76,8 @@ def restore(
     Every block is verified and executed again from the genesis file, then what the alliance has ordered since is
     fetched from the others; so what was erased meanwhile is not put back. Afterwards start the services and run
     `consilium storage heal`: it brings the shred secrets and what is younger than the backup. The replica stays silent
-    until an epoch begins above all it could have signed. One that broke off goes on when it is started again. A drill
-    says what would be lost, in blocks (rpo), and how long it takes, in seconds (rto).
+    until an epoch begins above all it could have signed. A restore that broke off goes on when it is started again. A
+    drill says what would be lost, in blocks (rpo), and how long it takes, in seconds (rto).
     """
 
     def work() -> Told:

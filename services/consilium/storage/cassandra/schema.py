@@ -11,6 +11,8 @@ makes an object. `drafts` names the records whose chunks may be there without on
 import re
 from contextlib import suppress
 
+from cassandra.metadata import protect_name
+
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, Unavailable
 from consilium.storage.cassandra.session import Database
 from consilium.storage.settings import StorageSettings
@@ -56,7 +58,7 @@ def migrate(database: Database, settings: StorageSettings, chain_id: bytes) -> i
     keyspace = keyspace_of(settings)
     datacenter = settings.cassandra_datacenter.replace("'", "''")
     factor = f"{{'class': 'NetworkTopologyStrategy', '{datacenter}': {settings.cassandra_replication}}}"
-    database.say(f"CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {factor}")
+    database.say(f"CREATE KEYSPACE IF NOT EXISTS {protect_name(keyspace)} WITH replication = {factor}")
     _check_replication(database, settings)
     database.enter(keyspace)
     database.say(_VERSIONS)
