@@ -68,6 +68,8 @@ ROUNDS_MAX = 24
 IN_FLIGHT = 8
 KEPT, TRIED = 1_000, 500
 """How many objects of a filling are remembered, also how many rows are written at once; and how many are put and read."""
+RUNNER = asyncio.Runner()
+"""One loop and its threads for all reads, as a service has."""
 RAW_TABLE = """
     CREATE TABLE IF NOT EXISTS raw (record_id blob, bucket int, chunk_index int, chunk blob,
     PRIMARY KEY ((record_id, bucket), chunk_index)) WITH compression = {'enabled': 'false'}
@@ -145,7 +147,7 @@ def get(store: ObjectStore, made: Made) -> None:
             async for _ in chunks:
                 pass
 
-    asyncio.run(stream())
+    RUNNER.run(stream())
 
 
 class Raw:
