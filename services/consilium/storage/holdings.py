@@ -11,7 +11,7 @@ from enum import IntEnum
 from pathlib import Path
 from threading import Lock
 
-from consilium.kernel.errors import Conflict, NotFound, PermissionDenied, ResourceExhausted
+from consilium.kernel.errors import Conflict, DataLoss, NotFound, PermissionDenied, ResourceExhausted
 from consilium.runtime.database import Database
 
 _SCHEMA = (
@@ -278,4 +278,6 @@ def _holding(row: tuple[object, ...]) -> Holding:
     assert isinstance(root, bytes)
     size, length, begun, stage = [int(str(each)) for each in (size_class, count, begun_s, state)]
     names = tuple(filter(None, str(keepers).split(",")))
+    if stage not in tuple(HoldingState):
+        raise DataLoss("BAD_HOLDING", f"What is noted of record {record_id.hex()} is not what was written.", "S2")
     return Holding(record_id, str(home), str(writer), size, length, begun, HoldingState(stage), root, names)
