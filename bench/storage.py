@@ -65,6 +65,8 @@ POOL_CHUNKS = 64
 """So many different chunks are made; larger objects repeat them. Every store hashes each of them all the same."""
 ROUNDS_BYTES = 256 * MIB
 ROUNDS_MAX = 24
+WARM_UP = 8 * MIB
+"""Objects of this size come first, in a ring."""
 IN_FLIGHT = 8
 KEPT, TRIED = 1_000, 500
 """How many objects of a filling are remembered, also how many rows are written at once; and how many are put and read."""
@@ -220,8 +222,8 @@ def cassandras(ring: Ring, sizes: tuple[int, ...], pool: list[bytes], rows: Rows
         migrator.say(RAW_TABLE)
         database.enter("bench")
         raw, store = Raw(database), CassandraObjectStore(database, CHAIN_ID)
-        for size in (8 * MIB, *sizes):  # the first warms up
-            several, others = objects(size, pool), objects(size, pool)
+        for size in (WARM_UP, *sizes):
+            several, others = (objects(size, pool)[: 2 if size == WARM_UP else None] for _ in range(2))
             pairs = {"put": (raw.put, lambda each: put(store, each)), "get": (raw.get, lambda each: get(store, each))}
             for what, (theirs, ours) in pairs.items():
                 bare, found = timed(theirs, others, pids), timed(ours, several, pids)

@@ -14,20 +14,23 @@ from contextlib import closing
 from pathlib import Path
 
 from consilium.kernel.errors import ConsiliumError, FailedPrecondition, ResourceExhausted
+from consilium.kernel.sealing import size_class_of
 from consilium.storage.cassandra.session import Database
 from consilium.storage.cassandra.store import CassandraObjectStore
 from tests.ring.ring import Ring
-from tests.stores.objects import CHAIN_ID, ONE_CHUNK, TWO_CHUNKS, make_chunks, make_manifest, record_id
+from tests.stores.objects import CHAIN_ID, TWO_CHUNKS, make_chunks, make_manifest, record_id
 
-DISK, MIB = "size=512m", 1_048_576
+DISK, BALLAST = "size=512m", 314_572_800
+"""What the guardrail measures by is what lies in tables, and what room is left for more of it."""
+LARGE = size_class_of(4 * 1_048_576)
 CARELESS: dict[str, object] = {
     "commitlog_sync": "periodic",
     "commitlog_sync_period": "10s",
     "commitlog_sync_group_window": None,
 }
 GUARDED: dict[str, object] = {
-    "data_disk_usage_percentage_warn_threshold": 50,
-    "data_disk_usage_percentage_fail_threshold": 70,
+    "data_disk_usage_percentage_warn_threshold": 10,
+    "data_disk_usage_percentage_fail_threshold": 25,
 }
 WAIT_S_MAX = 120
 
@@ -41,12 +44,12 @@ def put(store: CassandraObjectStore, name: str, size_class: int = TWO_CHUNKS) ->
 
 
 def until(what: str, store: CassandraObjectStore) -> None:
-    """Put small objects until the store says so, or takes one again where nothing is to be said."""
+    """Put objects until the store says so, or takes one again where nothing is to be said."""
     over_s, number = time.monotonic() + WAIT_S_MAX, 0
     while time.monotonic() < over_s:
         number += 1
         try:
-            put(store, f"{what} {number}", ONE_CHUNK)
+            put(store, f"{what} {number}", LARGE)
         except ConsiliumError as error:
             if (error.reason, type(error)) == (what, ResourceExhausted):
                 return
@@ -68,7 +71,7 @@ def check(ring: Ring, disk: Path) -> None:
         store = CassandraObjectStore(database, CHAIN_ID)
         put(store, "early")
         ballast = disk / "ballast"
-        subprocess.run(["fallocate", "-l", str(400 * MIB), str(ballast)], check=True)  # noqa: S603, S607
+        subprocess.run(["fallocate", "-l", str(BALLAST), str(ballast)], check=True)  # noqa: S603, S607
         until("DISK_FULL", store)
         sys.stdout.write("DISK_FULL\n")
         assert [store.read_chunk(record_id("early"), index) for index in range(2)] == make_chunks("early", TWO_CHUNKS)

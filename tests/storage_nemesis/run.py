@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from consilium.storage.cassandra.store import CassandraObjectStore
@@ -168,9 +169,10 @@ def _run_on(ring: Ring, seed: int, seconds: int, tell: Callable[[str], None]) ->
     nemesis = Nemesis(ring, settings, worker, random.Random(seed), tell)  # noqa: S311
     until = time.monotonic() + seconds
     try:
-        while not nemesis.happened or time.monotonic() < until:
-            for name in KINDS:
-                nemesis.strike(name)
+        for name in cycle(KINDS):
+            if len(nemesis.happened) >= len(KINDS) and time.monotonic() > until:
+                break
+            nemesis.strike(name)
     finally:
         for each in ring.instances:
             each.signal(signal.SIGCONT)
