@@ -35,7 +35,7 @@ IMPATIENT_S = 3.0
 """How long it tries while there is no quorum, so that a run does not last minutes."""
 JUMPS_MS = (-3_600_000, 11 * 86_400_000)
 NEARLY_MS = 60_000
-CLOCK = "SELECT toUnixTimestamp(now()) AS ms FROM system.local"
+CLOCK = "SELECT toUnixTimestamp(current_timestamp()) AS ms FROM system.local"
 
 
 @dataclass
