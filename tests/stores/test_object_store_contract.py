@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cassandra import ConsistencyLevel
 
 from consilium.kernel.errors import (
     Conflict,
@@ -157,7 +158,9 @@ class CassandraPlace(Place):
         [row] = self.database.run(self.database.prepare(read), record, index)
         key = (record, index, row.chunk_hash)
         [found] = self.database.run(self.database.prepare(WRITTEN), *key)
-        self.database.run(self.database.prepare(OVERWRITE), found.written + 1, edit(row.chunk), *key)
+        overwrite = self.database.prepare(OVERWRITE)
+        overwrite.consistency_level = ConsistencyLevel.ALL  # whichever instance is asked next
+        self.database.run(overwrite, found.written + 1, edit(row.chunk), *key)
 
     def rows(self, record: bytes) -> Rows:
         """As a `Place` does."""

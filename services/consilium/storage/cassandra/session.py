@@ -136,11 +136,13 @@ class Database:
         """Speak of this keyspace's tables from now on. Raises as `Pending.rows`."""
         patiently(self._deadline_s(), lambda: self.session.set_keyspace(keyspace))
 
-    def prepare(self, cql: str) -> Statement:
-        """A statement that may be sent twice. Raises as `Pending.rows`."""
+    def prepare(self, cql: str, *, of_one: bool = False) -> Statement:
+        """A statement that may be sent twice; `of_one` asks whichever instance has the row. Raises as `Pending.rows`."""
         statement = patiently(self._deadline_s(), lambda: self.session.prepare(cql))
         statement.is_idempotent = True
         statement.fetch_size = None
+        if of_one:
+            statement.consistency_level = cassandra.ConsistencyLevel.LOCAL_ONE
         return statement
 
     def slot(self) -> Callable[[], None]:

@@ -2,7 +2,8 @@
 
 A chunk's row is named by its hash and never changes; a manifest, written last, makes the object. Nothing rests on what
 Cassandra promises beyond this: a write that a quorum acknowledged is seen by every later read of a quorum. Every chunk is
-read back from a quorum before the manifest is written, every read is verified, and all of it may be tried again at any
+acknowledged by a quorum, which has synced it, and read back from an instance before the manifest is written; every read
+is verified, and all of it may be tried again at any
 time. No batches, no counters; conditional updates only to reserve timestamps.
 
 `drafts` says which partitions may hold chunks of a record that has no manifest. It is written before the first chunk and
@@ -88,7 +89,8 @@ class _Statements:
         )
         self.digest = said(
             "SELECT mask_hash(chunk, 'SHA-256') AS digest FROM chunks"
-            " WHERE record_id = ? AND bucket = ? AND chunk_index = ? AND chunk_hash = ?"
+            " WHERE record_id = ? AND bucket = ? AND chunk_index = ? AND chunk_hash = ?",
+            of_one=True,
         )
         self.hashes = said("SELECT chunk_index, chunk_hash FROM chunks WHERE record_id = ? AND bucket = ?")
         self.drop = said(
@@ -302,10 +304,10 @@ class CassandraObjectStore:
     # --- objects ---
 
     def _read_back(self, manifest: Manifest, draft: _Draft) -> None:
-        """Raise FailedPrecondition (CHUNKS_MISSING) unless a quorum holds every chunk.
+        """Raise FailedPrecondition (CHUNKS_MISSING) unless every chunk is there as it was put.
 
-        The database hashes what it would give, so that the bytes need not come back; where that is not the hash of what was
-        put, or nobody remembers what was, the chunk itself is read.
+        A quorum has acknowledged each. An instance hashes what it would give, so that the bytes need not come back; where
+        that is not the hash of what was put, or nobody remembers what was, the chunk itself is read from a quorum.
         """
         places = [_place(manifest, index) for index in range(len(manifest.chunk_hashes))]
         for index, rows in enumerate(self._database.each(self._cql.digest, places)):
