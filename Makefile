@@ -118,7 +118,7 @@ lock: $(DEV) ## resolve the lock files again (remove a file first to move its ve
 	  -o requirements/dev.txt
 	$(BIN)/uv pip compile pyproject.toml --extra fhir --extra dicom --extra services --group build --group stubs $(LOCK) \
 	  -c requirements/dev.txt -o requirements/demo.txt
-	$(BIN)/uv pip compile pyproject.toml --extra services --extra s3 $(LOCK) -c requirements/dev.txt -o requirements/services.txt
+	$(BIN)/uv pip compile pyproject.toml --extra services --extra s3 --extra otel $(LOCK) -c requirements/dev.txt -o requirements/services.txt
 	$(BIN)/uv pip compile --group image $(LOCK) -c requirements/dev.txt -o requirements/image.txt
 	! grep -nE '://|--(extra-)?index-url|--find-links' requirements/*.txt
 
