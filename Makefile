@@ -55,7 +55,7 @@ demo: $(DEMO) $(STUBS) ## one record shared across a five-member alliance, told 
 sandbox: $(DEMO) $(STUBS) ## an alliance kept running on loopback until Ctrl-C: FOLDER=dir to keep it, MEMBERS=n
 	@$(BIN)/consilium sandbox $(if $(FOLDER),--folder $(FOLDER)) $(if $(MEMBERS),--members $(MEMBERS))
 
-test: tools-there lint $(RING) .tools/bin/helm ## everything: lint, types, contracts, all tests, 100 simulator seeds
+test: prometheus-package tools-there lint $(RING) .tools/bin/helm ## everything: lint, types, contracts, all tests, 100 simulator seeds
 	rm -f build/pytest.xml
 	$(BIN)/python -m pytest tests --whole -q -n $(JOBS) --junitxml=build/pytest.xml
 	$(MAKE) --no-print-directory sim SEEDS=100 FROM=0
@@ -224,6 +224,11 @@ $(CLUSTER_TOOLS): | $(KUBERNETES)
 
 .PHONY: cluster-there
 cluster-there: cluster-packages $(DEV) $(STUBS) $(CLUSTER_TOOLS) .tools/bin/helm $(RING)
+
+# Where it cannot be installed, `tools-there` names it among all that is missing.
+.PHONY: prometheus-package
+prometheus-package:
+	@tools/packages.sh "make test" "$(PROMETHEUS)=prometheus" promtool=prometheus 2>/dev/null || true
 
 .PHONY: cluster-packages
 cluster-packages:
