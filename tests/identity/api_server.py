@@ -173,6 +173,8 @@ class ApiServer:
         return self._store(plural, name, _merged(self._get(plural, name, None), body))
 
     def _store(self, plural: str, name: str, body: Body) -> Body:
+        if plural == "leases" and "." not in body["spec"]["renewTime"]:
+            raise Refused(400, "BadRequest")  # a MicroTime has microseconds
         self._version += 1
         body["metadata"] |= {"resourceVersion": str(self._version), "namespace": NAMESPACE}
         body["metadata"].setdefault("uid", str(uuid.uuid4()))

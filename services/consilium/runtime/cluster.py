@@ -11,7 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -166,7 +166,8 @@ class Cluster:
 
     def put_lease(self, name: str, lease: Lease, now_ms: int) -> None:
         """Write a Lease from now until its end; over one that was read only if it is still as it was read."""
-        now = datetime.fromtimestamp(now_ms / 1_000, UTC)
+        # Never without microseconds: the library leaves a zero out, and the API server then takes no time for one.
+        now = datetime.fromtimestamp(now_ms / 1_000, UTC) + timedelta(microseconds=1)
         spec = client.V1LeaseSpec(
             holder_identity=lease.holder,
             lease_duration_seconds=max(1, (lease.until_ms - now_ms) // 1_000),
