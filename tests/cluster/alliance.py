@@ -28,7 +28,7 @@ CHART, RELEASE = ROOT / "deploy" / "helm" / "consilium", "consilium"
 SERVICES = ("identity", "consensus", "ledger", "storage", "reencryption")
 KEYS, GENESIS = "consilium-keys", "consilium-genesis"
 CONSILIUM = str(Path(sys.executable).with_name("consilium"))
-FINAL_S = 180
+FINAL_S = 400
 TERM_BLOCKS, HEARTBEAT_MS = 40, 2_000
 """A term of a minute or so: a delegate whose vote log was lost is silent until one ends (C5)."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
