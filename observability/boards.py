@@ -364,6 +364,12 @@ STORAGE = Board(
                     (f"60 * {_rate('consilium_storage_copies_restored_total', 'member')}", MEMBER),
                 ),
                 graph(
+                    "Last backup",
+                    "When the last backup began; 1970 for none yet.",
+                    ("1000 * consilium_storage_backup_timestamp_seconds{@}", MEMBER),
+                    unit="dateTimeFromNow",
+                ),
+                graph(
                     "Last scrub",
                     "Since the last whole round ended.",
                     ("time() - consilium_storage_scrub_timestamp_seconds{@}", MEMBER),

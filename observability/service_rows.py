@@ -25,7 +25,8 @@ def calls(component: str) -> Row:
                     (
                         "sum by (grpc_method, grpc_code) (rate(grpc_server_handled_total"
                         f'{which}, grpc_code=~"{ERRORS}"}}[$__rate_interval])) > 0 or '
-                        f'sum(rate(grpc_server_handled_total{which}, grpc_code=~"{ERRORS}"}}[$__rate_interval]))'
+                        f'label_replace(sum(rate(grpc_server_handled_total{which}, grpc_code=~"{ERRORS}"}}'
+                        '[$__rate_interval])), "grpc_method", "all", "", "")'
                     ),
                     "{{grpc_method}} {{grpc_code}}",
                 ),

@@ -301,6 +301,27 @@ SHARING = [
     ),
 ]
 
+SHARING += [
+    case(
+        "ConsiliumBackupOverdue",
+        ((own("consilium_storage_backup_timestamp_seconds"), lasting(300, 4 * DAY), lasting(0, 4 * DAY)),),
+        3 * DAY,
+        f"The last backup of 1A began at {SINCE}.",
+    ),
+    case(
+        "ConsiliumDatabaseCertificateExpiring",
+        (
+            (
+                own("consilium_storage_database_certificate_expiry_timestamp_seconds"),
+                lasting(3 * 86_400, 120),
+                lasting(10 * 86_400, 120),
+            ),
+        ),
+        120,
+        "Storage of 1A is let into its database for 2d 22h 0m 0s more; nobody renews this certificate but you.",
+    ),
+]
+
 PLATFORM = [
     case(
         "ConsiliumTargetDown",

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.slow
 
 EMPTY_HERE = {
     "consilium_election_grade_expiry_height": "the sandbox's founders have grades without an end",
+    "consilium_storage_database_certificate_expiry_timestamp_seconds": "the sandbox keeps objects without a database",
     "consilium_consensus_accused_total": "nobody misbehaves",
     "consilium_consensus_refused_total": "a message is refused when somebody misbehaves or was late, which may not happen",
     "consilium_rpc_refused_total": "a reason shows when a call was refused for it, and some services refuse nobody here",

@@ -26,7 +26,7 @@ from consilium.runtime.proven_ledger import ProvenLedger
 from consilium.runtime.server import Running, serving
 from consilium.runtime.shreddable import DatabaseRows
 from consilium.runtime.standing import Standing
-from consilium.runtime.tls import Tls
+from consilium.runtime.tls import CERTIFICATE, Tls
 from consilium.storage.core.admission import admitted
 from consilium.storage.core.escrow import escrow_key
 from consilium.storage.counters import StorageCounters
@@ -83,8 +83,13 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     ended = await stack.enter_async_context(background(*work))
     offered = [described(parts)]
     running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
-    running.metrics.registry.register(StorageCounters(parts))
+    running.metrics.registry.register(StorageCounters(parts, database_certificate(settings)))
     return RunningService(driver, standing, running), ended
+
+
+def database_certificate(settings: StorageSettings) -> Path | None:
+    """What is shown to the database, None for the embedded store."""
+    return settings.cassandra_tls_directory / CERTIFICATE if settings.objects == "cassandra" else None
 
 
 def described(parts: Parts) -> Service:

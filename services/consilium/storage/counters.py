@@ -1,7 +1,9 @@
 """The storage service's own metrics (rules S8, S9); read when Prometheus asks, so that counting costs nothing."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from cryptography.x509 import load_pem_x509_certificate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -12,7 +14,9 @@ from consilium.storage.parts import Parts
 class StorageCounters(Collector):
     """What is kept, what was found damaged and had again, what is missing, what was erased."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, database_certificate: Path | None = None) -> None:
+        """The certificate is the one shown to the database, where there is one to show."""
+        self._database_certificate = database_certificate
         self._driver, self._erasing, self._healing, self._scrub = parts.driver, parts.erasing, parts.healing, parts.scrub
 
     def collect(self) -> Iterator[Metric]:
@@ -29,6 +33,7 @@ class StorageCounters(Collector):
         yield CounterMetricFamily("consilium_storage_healed_bytes", "The bytes of these.", healing.bytes_healed)
         yield from self._last_heal()
         yield from self._last_backup()
+        yield from self._database_papers()
         yield GaugeMetricFamily("consilium_storage_copies_missing", "Due at others and not there.", healing.copies_missing)
         yield CounterMetricFamily("consilium_storage_copies_restored", "Brought to others anew.", healing.copies_restored)
         yield GaugeMetricFamily("consilium_storage_orphans", "Objects that no record names.", scrub.orphans)
@@ -44,6 +49,17 @@ class StorageCounters(Collector):
         yield GaugeMetricFamily("consilium_storage_heal_timestamp_seconds", "When the last heal ended, or 0.", ended_s)
         failed = len(last.lost) + last.objects_failed
         yield GaugeMetricFamily("consilium_storage_heal_objects_left", "Those the last heal could not have again.", failed)
+
+    def _database_papers(self) -> Iterator[Metric]:
+        """When the certificate for the database ends, 0 where its file cannot be read; nothing without a database."""
+        if self._database_certificate is None:
+            return
+        try:
+            ends_s = load_pem_x509_certificate(self._database_certificate.read_bytes()).not_valid_after_utc.timestamp()
+        except (OSError, ValueError):
+            ends_s = 0.0
+        name = "consilium_storage_database_certificate_expiry_timestamp_seconds"
+        yield GaugeMetricFamily(name, "When the certificate shown to the database ends.", ends_s)
 
     def _last_backup(self) -> Iterator[Metric]:
         """When it was taken, how far it reaches, what it added and what it left out; all 0 before the first."""
