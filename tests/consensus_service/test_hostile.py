@@ -71,7 +71,7 @@ class Hostile:
         samples = [
             each for family in families for each in family.samples if each.name == "consilium_consensus_refused_total"
         ]
-        assert {each.labels["member"] for each in samples} <= {OTHER}
+        assert {each.labels["peer"] for each in samples} <= {OTHER}
         return {each.labels["reason"]: int(each.value) for each in samples}
 
 
