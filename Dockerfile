@@ -7,11 +7,11 @@
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS builder
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore PYTHONHASHSEED=0
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONHASHSEED=0
 COPY requirements/image.txt requirements/services.txt /requirements/
 RUN python3 -m venv /builder && /builder/bin/pip install --quiet --require-hashes -r /requirements/image.txt
 RUN python3 -m venv --without-pip /opt/consilium \
- && /builder/bin/pip --python /opt/consilium/bin/python install --quiet --require-hashes -r /requirements/services.txt
+ && /builder/bin/pip --python /opt/consilium/bin/python install --quiet --no-compile --require-hashes -r /requirements/services.txt
 COPY protos /source/protos
 COPY services /source/services
 COPY pyproject.toml README.md CHANGELOG.md LICENSE /source/
@@ -20,10 +20,10 @@ ARG SOURCE_DATE_EPOCH=0
 ENV SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH}
 # The wheels are named by hand: pip would note the folder it fetched them from.
 RUN cd /source && PATH=/builder/bin:$PATH pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels ./protos . \
- && /builder/bin/pip --python /opt/consilium/bin/python install --quiet --no-deps /wheels/*.whl \
+ && /builder/bin/pip --python /opt/consilium/bin/python install --quiet --no-compile --no-deps /wheels/*.whl \
  && /builder/bin/cyclonedx-py environment --output-reproducible --output-file /opt/consilium/sbom.cdx.json \
       /opt/consilium/bin/python \
- && /opt/consilium/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/consilium/lib
+ && /opt/consilium/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/consilium/lib
 
 FROM ${BASE}
 COPY --from=builder /opt/consilium /opt/consilium
