@@ -30,7 +30,7 @@ class Volumes:
     kubeconfig: Path
     folder: Path
     machine: str
-    watching: list[subprocess.Popen[str]]
+    watching: list[tuple[subprocess.Popen[str], threading.Thread]]
 
     @staticmethod
     def start(kubeconfig: Path, folder: Path, machine: str) -> Volumes:
@@ -41,15 +41,17 @@ class Volumes:
             watch = subprocess.Popen(
                 [*made._kubectl(), *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
-            made.watching.append(watch)
-            threading.Thread(target=_follow, args=(watch, act), daemon=True).start()
+            thread = threading.Thread(target=_follow, args=(watch, act), daemon=True)
+            thread.start()
+            made.watching.append((watch, thread))
         return made
 
     def stop(self) -> None:
         """Follow no more."""
-        for each in self.watching:
-            each.kill()
-            each.wait()
+        for watch, thread in self.watching:
+            watch.kill()
+            watch.wait()
+            thread.join()
 
     def _kubectl(self) -> list[str]:
         return [str(TOOLS / "kubectl"), "--kubeconfig", str(self.kubeconfig)]
@@ -90,8 +92,9 @@ class Volumes:
 
 def _follow(watch: subprocess.Popen[str], act: Any) -> None:
     assert watch.stdout is not None
-    for each in _values(watch.stdout):
-        act(each)
+    with watch.stdout:
+        for each in _values(watch.stdout):
+            act(each)
 
 
 def _values(lines: Any) -> Iterator[dict[str, Any]]:
