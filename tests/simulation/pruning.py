@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from consilium.consensus.core.events import BatchRecord, NewViewRecord, PreparedRecord, StableRecord, ViewRecord
-from consilium.kernel.chain import Batch
-from consilium.kernel.encoding import decode
 from consilium.kernel.opening import open_batch
 from tests.simulation.checkers import Checker
 from tests.simulation.observed import Violation
@@ -43,7 +41,7 @@ class Pruning(Checker):
         self._chain_id = chain_id
         self._written: dict[str, Written] = {}
         self._ordered: dict[bytes, None] = {}
-        self._digests: dict[bytes, bytes] = {}
+        self._named: dict[bytes, tuple[bytes, str]] = {}
 
     def executed(self, execution: Execution) -> None:
         self._ordered.update(dict.fromkeys(execution.opened.header.batch_digests))
@@ -80,9 +78,9 @@ class Pruning(Checker):
             case PreparedRecord(epoch=epoch, height=height, certificate=certificate) if epoch == written.epoch:
                 written.prepared[height] = max(certificate.view, written.prepared.get(height, 0))
             case BatchRecord(batch=data):
-                author = decode(Batch, data, self._chain_id).member_id
+                digest, author = self._name(data)
                 if author in written.electors:  # no delegate takes another's, and a restart leaves it out (L2)
-                    written.batches[self._digest(data)] = author
+                    written.batches[digest] = author
             case _:
                 pass
 
@@ -102,7 +100,9 @@ class Pruning(Checker):
             if digest not in kept.batches and digest not in self._ordered:
                 raise Violation("S13 pruning", f"{endpoint} forgets a batch of {author} that waits.")
 
-    def _digest(self, data: bytes) -> bytes:
-        if data not in self._digests:
-            self._digests[data] = open_batch(data, self._chain_id).digest
-        return self._digests[data]
+    def _name(self, data: bytes) -> tuple[bytes, str]:
+        """A batch's digest and the member that formed it."""
+        if data not in self._named:
+            opened = open_batch(data, self._chain_id)
+            self._named[data] = opened.digest, opened.batch.member_id
+        return self._named[data]

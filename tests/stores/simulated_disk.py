@@ -40,14 +40,15 @@ class Content:
 
     def write(self, offset: int, data: bytes) -> None:
         """Change the visible bytes; every touched sector may or may not reach the disk."""
-        self.truncate(max(len(self.visible), offset + len(data)))
-        self.visible[offset : offset + len(data)] = data
-        for sector in range(offset // SECTOR_BYTES, -(-(offset + len(data)) // SECTOR_BYTES)):
-            self.touched[sector] = None
+        end = offset + len(data)
+        self.truncate(max(len(self.visible), end))
+        self.visible[offset:end] = data
+        self.touched.update(dict.fromkeys(range(offset // SECTOR_BYTES, -(-end // SECTOR_BYTES))))
 
     def truncate(self, length: int) -> None:
         """Change the length, which may or may not reach the disk."""
-        self.visible = self.visible[:length].ljust(length, b"\0")
+        del self.visible[length:]
+        self.visible += bytes(length - len(self.visible))
         self.lengths.append(length)
 
     def sync(self) -> None:

@@ -117,15 +117,17 @@ class Framed(NamedTuple):
 
 def frame_records(header: Header, records: Iterable[bytes], offset: int, chain: bytes, synced: int) -> Framed:
     """The records (1 byte to RECORD_BYTES_MAX each) as they lie in the file from `offset` on."""
-    data, spans = bytearray(), list[Span]()
+    pieces, spans, marker = list[bytes](), list[Span](), header.marker
     for record in records:
-        assert 0 < len(record) <= RECORD_BYTES_MAX, "a record has from 1 byte to RECORD_BYTES_MAX"
-        head = _RECORD.pack(header.marker, len(record), 0, chain, synced)
-        crc = _record_crc(header, head, record)
-        data += _RECORD.pack(header.marker, len(record), crc, chain, synced) + record
+        length = len(record)
+        assert 0 < length <= RECORD_BYTES_MAX, "a record has from 1 byte to RECORD_BYTES_MAX"
+        head = _RECORD.pack(marker, length, 0, chain, synced)
+        crc = _CRC.pack(_record_crc(header, head, record))
+        pieces += (head[:_CRC_OFFSET], crc, head[_CRC_OFFSET + _CRC.size :], record)
         chain = chain_after(chain, record)
-        spans.append(Span(offset + len(data) - len(record), len(record), chain))
-    return Framed(bytes(data), spans, chain)
+        spans.append(Span(offset + RECORD_OVERHEAD_BYTES, length, chain))
+        offset += RECORD_OVERHEAD_BYTES + length
+    return Framed(b"".join(pieces), spans, chain)
 
 
 def record_at(raw: bytes, span: Span) -> bytes | None:
@@ -250,9 +252,7 @@ def _known_durable(read: Callable[[int, int], bytes], size: int, header: Header,
 
 def chain_after(previous: bytes, data: bytes) -> bytes:
     """The hash chain, 16 bytes, once `data` follows what `previous` stands for."""
-    hasher = sha256(previous)
-    hasher.update(data)
-    return hasher.digest()[:16]
+    return sha256(previous + data).digest()[:16]
 
 
 def _sealed(body: bytes) -> bytes:

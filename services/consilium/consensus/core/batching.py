@@ -106,7 +106,7 @@ def _next_transactions(state: State) -> list[bytes]:
 def offer(state: State, opened: OpenedBatch) -> None:
     """Hand a batch to those who must hold it; as its ingress, begin counting the answers with this replica's own."""
     if state.index is None:
-        delegates = state.peers()
+        delegates = state.others
         first = opened.digest[0] % len(delegates)
         chosen = (delegates + delegates)[first : first + state.committee.faults_max + 1]
         state.broadcast(BatchOffer(opened.data), chosen)
@@ -218,7 +218,7 @@ def _relay(state: State, entry: Entry) -> None:
         entry.is_told = entry.is_told or to_all
         state.pool.told_primary(entry, state.now_ms)
         message = BatchReady(entry.certificate) if entry.certificate is not None else BatchOffer(entry.opened.data)
-        state.broadcast(message, state.peers() if to_all else (primary,))
+        state.broadcast(message, state.others if to_all else (primary,))
 
 
 def _is_overdue(state: State, entry: Entry) -> bool:

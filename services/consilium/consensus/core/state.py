@@ -98,6 +98,8 @@ class State:
     """What this epoch's committee knows this member by."""
     member_signer: Signer = field(init=False)
     """What this epoch's electors know this member by."""
+    others: tuple[str, ...] = field(init=False)
+    """The delegates of this epoch without this member."""
 
     def __post_init__(self) -> None:
         self.take_seat()
@@ -107,7 +109,7 @@ class State:
 
         Without the key that the committee holds there is no vote: another's signature would be taken for a forgery (G3).
         """
-        signer = self.signer_in(self.committee)
+        signer, self.others = self.signer_in(self.committee), self.peers(self.committee)
         self.index = None if signer is None else self.committee.index_of(self.identity.member_id)
         self.consensus_signer = signer or self.identity.consensus_signer
         self.member_signer = self._elector_signer() or self.identity.member_signer
@@ -135,7 +137,7 @@ class State:
     @property
     def votes(self) -> bool:
         """Whether this replica may speak as a delegate now: it is one, not silenced (C5), and has not stopped (C10)."""
-        return self.index is not None and self.silence is None and not self.has_stopped
+        return self.index is not None and self.silence is None and self.stopped_epoch != self.outlook.epoch
 
     @property
     def has_stopped(self) -> bool:
@@ -145,9 +147,8 @@ class State:
     @property
     def is_primary(self) -> bool:
         """Whether this replica proposes now."""
-        if not self.votes or not self.entered:
-            return False
-        return self.view % len(self.outlook.committee.delegates) == self.index
+        is_turn = self.view % len(self.outlook.committee.delegates) == self.index
+        return is_turn and self.entered and self.votes
 
     @property
     def low(self) -> int:
@@ -202,8 +203,10 @@ class State:
 
     def peers(self, *committees: Committee) -> tuple[str, ...]:
         """The delegates of these committees (of this epoch's, when none is named), without this member."""
-        names = [each.member_id for committee in committees or (self.committee,) for each in committee.delegates]
-        return tuple(each for each in dict.fromkeys(names) if each != self.identity.member_id)
+        if not committees:
+            return self.others
+        names = [each.member_id for committee in committees for each in committee.delegates]
+        return tuple([each for each in dict.fromkeys(names) if each != self.identity.member_id])
 
     def persist(self, *records: Record, at_leisure: bool = False) -> None:
         """Ask for records to be made durable before whatever is asked for next (C5), or with the next that are."""
@@ -211,7 +214,7 @@ class State:
 
     def broadcast(self, message: Message, to: tuple[str, ...] | None = None) -> None:
         """Ask for a message to go to the other delegates, or to the members named."""
-        self.effects.append(Broadcast(self.peers() if to is None else to, message))
+        self.effects.append(Broadcast(self.others if to is None else to, message))
 
     def send(self, to: str, message: Message) -> None:
         """Ask for a message to go to one member."""
