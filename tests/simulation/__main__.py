@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.simulation.run import Report, run_options
+from tests.simulation.run import Report, run_options, run_uncollected
 from tests.simulation.schedule import AMNESIA, LOST_LEDGER, Options, draw_options
 from tests.simulation.shrinking import Shrinker
 from tests.simulation.summary import Summary
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 REGRESSION_SEEDS = Path(__file__).with_name("regression_seeds.txt")
+
+SEEDS_A_PROCESS = 8
+"""After how many seeds a worker ends and another takes its place: nobody has to clear up after it."""
 
 TALES_MAX = 2
 """How many failures of a search are cut down to a story; the others only tell their last events."""
@@ -99,8 +102,10 @@ def _reports(options: Iterator[Options], jobs: int) -> Iterator[Report]:
     if jobs <= 1:
         yield from map(run_options, options)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(run_options, options, chunksize=4)
+    # Workers are copies of a process that has imported everything, and no copies of this one with its threads.
+    multiprocessing.set_forkserver_preload(["tests.simulation.run"])
+    with multiprocessing.get_context("forkserver").Pool(jobs, maxtasksperchild=1) as pool:
+        yield from pool.imap(run_uncollected, options, chunksize=SEEDS_A_PROCESS)
 
 
 def _verdict(report: Report) -> str:

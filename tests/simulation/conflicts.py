@@ -46,14 +46,11 @@ class Evidence(Checker):
 
     def received(self, member: Member, received: Received) -> None:
         """Keep the votes an honest delegate hears once the faults are over."""
-        if not member.world.calm or not member.honest or not member.replica.state.votes:
+        message = received.message
+        if not isinstance(message, PrePrepare | Prepare | Commit) or not member.honest or not member.world.calm:
             return
-        match received.message:
-            case PrePrepare(signed=signed) | Prepare(signed=signed) | Commit(signed=signed):
-                vote, state = signed.vote, member.replica.state
-            case _:
-                return
-        if vote.epoch != state.outlook.epoch or not state.low < vote.height <= state.high:
+        vote, state = message.signed.vote, member.replica.state
+        if not state.votes or vote.epoch != state.outlook.epoch or not state.low < vote.height <= state.high:
             return
         offender = received.sender
         if isinstance(received.message, PrePrepare):

@@ -142,9 +142,9 @@ class Coverage(Checker):
 
     def received(self, member: Member, received: Received) -> None:
         """Look at a delegate now and then: when a proposal reaches it."""
-        state = member.replica.state
-        if not isinstance(received.message, PrePrepare) or not state.votes:
+        if not isinstance(received.message, PrePrepare) or not member.replica.state.votes:
             return
+        state = member.replica.state
         top = max(state.log.slots, default=0)
         self.marks["the pipeline is full"] += top - state.tip.height >= state.parameters.pipeline_blocks
         self.marks["the high watermark holds a proposal up"] += top == state.high

@@ -11,6 +11,7 @@ import sys
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from consilium.consensus.core.events import BatchRecord, LogEntry, ProposalRecord
 from consilium.kernel import election, encoding, opening, umbral
 from consilium.kernel.certificates import AllianceStatement, Committee, Result, Vote
 from consilium.kernel.chain import Header
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from consilium.kernel.encoding import Encodable, Value
     from consilium.kernel.parameters import Parameters
 
-MADE_ANEW = (Vote, AllianceStatement)
+MADE_ANEW = frozenset({Vote, AllianceStatement})
 """What every member makes and encodes for itself, to sign it or to check a signature."""
-HANDED_ROUND = (Committee, Result)
+HANDED_ROUND = frozenset({Committee, Result})
 """What is encoded again and again as the same object."""
+WRITTEN_BY_ALL = frozenset({BatchRecord, ProposalRecord})
+"""What every member writes into its vote log with the same content."""
 KEPT = 8_192
 """How many answers of one function are kept."""
 
@@ -67,9 +70,10 @@ def _replace(plain: Callable[..., object], remembering: Callable[..., object]) -
 
 
 def _encode_once(value: Encodable, chain_id: bytes) -> bytes:
-    if isinstance(value, MADE_ANEW):
+    kind = type(value)
+    if kind in MADE_ANEW or (kind is LogEntry and type(value.record) in WRITTEN_BY_ALL):
         return _encode_equal(value, chain_id)
-    if not isinstance(value, HANDED_ROUND):
+    if kind not in HANDED_ROUND:
         return _encode(value, chain_id)
     known = _encoded.get(id(value))
     if known is None or known[1] != chain_id:

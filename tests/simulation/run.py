@@ -257,7 +257,16 @@ class Simulation:
 
 
 def run_options(options: Options, faults: Sequence[Fault] | None = None) -> Report:
-    """One seed in a worker. The collector would walk a whole alliance again and again; it runs between seeds instead."""
+    """One seed. The collector would walk a whole alliance again and again; it runs between seeds instead."""
+    try:
+        return run_uncollected(options, faults)
+    finally:
+        gc.enable()
+        gc.collect()
+
+
+def run_uncollected(options: Options, faults: Sequence[Fault] | None = None) -> Report:
+    """One seed in a process that ends after a few: what they leave behind goes with it, and nobody collects it."""
     share()
     gc.disable()
     began_s = time.process_time()
@@ -267,8 +276,6 @@ def run_options(options: Options, faults: Sequence[Fault] | None = None) -> Repo
         return report
     finally:
         forget()
-        gc.enable()
-        gc.collect()
 
 
 def checkers(world: World, members: Mapping[str, Member]) -> list[Checker]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ class Summary:
     alliances: Counter[tuple[int, int]] = field(default_factory=Counter)
     fewest_kinds: int | None = None
     steps: int = 0
-    processor_s: float = 0.0
+    processor_s: defaultdict[tuple[int, int], float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, report: Report) -> None:
         """Count one seed in."""
@@ -82,7 +82,7 @@ class Summary:
         self.simulated_ms += report.simulated_ms
         self.releases += report.releases
         self.steps += report.steps
-        self.processor_s += report.processor_s
+        self.processor_s[report.delegates, report.members] += report.processor_s
         self.hits += report.hits
         self.reached.update(kinds)
         self.marked.update(mark for mark in (*MARKS, *RARE_MARKS) if report.marks[mark])
@@ -94,14 +94,14 @@ class Summary:
     def lines(self, seconds: float) -> list[str]:
         """The summary as it is printed; `seconds` is the time it really took."""
         refused = sum(count for kind, count in self.hits.items() if kind.startswith("release refused"))
-        ratio, each_ms = self.simulated_ms / 1_000 / seconds, 1_000 * self.processor_s / max(1, self.seeds)
+        ratio = self.simulated_ms / 1_000 / seconds
         sizes, unseen = sorted(self.alliances), [kind for kind in FAULTS if not self.hits[kind]]
         return [
             f"{self.seeds} seeds, {self.failed} failed; {self.seeds / seconds:.1f} seeds a second",
-            "alliances: " + ", ".join(f"n = {n} of {members}: {self.alliances[n, members]}" for n, members in sizes),
+            "alliances: " + ", ".join(f"n = {n} of {members}: {self._size(n, members)}" for n, members in sizes),
             f"{self.blocks} blocks, {self.blocks / seconds:.0f} a second, at least {self.fewest or 0} in every seed",
             f"{self.simulated_ms / 1_000:.0f} simulated seconds in {seconds:.0f}: {ratio:.0f} : 1",
-            f"{self.steps} events, {self.steps / seconds:.0f} a second; {each_ms:.0f} ms of processor time a seed",
+            f"{self.steps} events, {self.steps / seconds:.0f} a second",
             f"{self.epochs} epochs crossed, {self.view_changes} new views, {self.hits['sent']} messages",
             f"{self.releases} fragments released, {refused} refused; {self.hits['read']} reads proven",
             f"faults, at least {self.fewest_kinds or 0} kinds in every seed: "
@@ -111,6 +111,11 @@ class Summary:
             *(f"  {self._share(mark)}  {mark}" for mark in (*MARKS, *RARE_MARKS)),
             *(f"NOT REACHED in {self.seeds} seeds: {mark}" for mark in self.blind_spots()),
         ]
+
+    def _size(self, delegates: int, members: int) -> str:
+        """How many seeds had an alliance of this size, and what one of them cost."""
+        size = delegates, members
+        return f"{self.alliances[size]} of {1_000 * self.processor_s[size] / self.alliances[size]:.0f} ms of processor time"
 
     def _share(self, mark: str) -> str:
         return f"{100 * self.marked[mark] / max(1, self.seeds):5.1f} %"

@@ -32,8 +32,10 @@ def test_the_weakest_seed_is_named_beside_the_sum() -> None:
 
 
 def test_each_size_of_alliance_is_counted() -> None:
-    lines = summed(report(1, 100), report(2, 100, 8, 7), report(3, 100, 7, 7), report(4, 100)).lines(1)
-    assert "alliances: n = 4 of 5: 2, n = 7 of 7: 1, n = 7 of 8: 1" in lines
+    small, large = report(1, 100, processor_s=0.2), report(3, 100, 8, 7, processor_s=1.0)
+    lines = summed(small, report(2, 100, processor_s=0.4), large).lines(1)
+    costs = "n = 4 of 5: 2 of 300 ms of processor time, n = 7 of 8: 1 of 1000 ms of processor time"
+    assert f"alliances: {costs}" in lines
 
 
 def test_a_fault_is_counted_and_one_that_never_happened_is_named() -> None:
