@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from consilium.kernel.encoding import Encodable, Value
     from consilium.kernel.parameters import Parameters
 
-MADE_ANEW = frozenset({Vote, AllianceStatement})
+MADE_ANEW = (Vote, AllianceStatement)
 """What every member makes and encodes for itself, to sign it or to check a signature."""
-HANDED_ROUND = frozenset({Committee, Result})
+HANDED_ROUND = (Committee, Result)
 """What is encoded again and again as the same object."""
-WRITTEN_BY_ALL = frozenset({BatchRecord, ProposalRecord})
+WRITTEN_BY_ALL = (BatchRecord, ProposalRecord)
 """What every member writes into its vote log with the same content."""
 KEPT = 8_192
 """How many answers of one function are kept."""
@@ -70,10 +70,9 @@ def _replace(plain: Callable[..., object], remembering: Callable[..., object]) -
 
 
 def _encode_once(value: Encodable, chain_id: bytes) -> bytes:
-    kind = type(value)
-    if kind in MADE_ANEW or (kind is LogEntry and type(value.record) in WRITTEN_BY_ALL):
+    if isinstance(value, MADE_ANEW) or (isinstance(value, LogEntry) and isinstance(value.record, WRITTEN_BY_ALL)):
         return _encode_equal(value, chain_id)
-    if kind not in HANDED_ROUND:
+    if not isinstance(value, HANDED_ROUND):
         return _encode(value, chain_id)
     known = _encoded.get(id(value))
     if known is None or known[1] != chain_id:

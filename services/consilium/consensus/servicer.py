@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import grpc
 
+from consilium.api.chain.v1 import chain_pb2
 from consilium.api.consensus.v1 import consensus_pb2 as pb
 from consilium.api.consensus.v1 import replica_pb2
 from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceServicer
@@ -25,6 +26,8 @@ from consilium.runtime.names import Role
 from consilium.runtime.threads import run_to_end
 
 Context = grpc.aio.ServicerContext[object, object]
+INLINE_REGISTRATIONS_MAX = 8
+"""So many registrations are taken apart on the event loop."""
 VOUCHED_MAX = 16_384
 """How many of its patients' registrations the member remembers having vouched for."""
 
@@ -48,13 +51,7 @@ class ConsensusServicer(ConsensusServiceServicer):
         self, request: pb.SubmitRegistrationsRequest, _: Context
     ) -> pb.SubmitRegistrationsResponse:
         """Take the member's own registrations in."""
-        opened = await run_to_end(
-            wire.registrations,
-            request.registrations,
-            self._chain_id,
-            self._seat.member_signer.public_key,
-            self._seat.outlook.parameters.batch_bytes_max,
-        )
+        opened = await self._opened(request.registrations)
         is_patient = calls.peer().role is Role.PATIENT
         if is_patient:
             wire.check_patients_count(opened)
@@ -66,6 +63,14 @@ class ConsensusServicer(ConsensusServiceServicer):
         await self._seat.submit(list(zip(opened, carried, strict=True)))
         hashes = [each.leaf for each in opened]
         return pb.SubmitRegistrationsResponse(transaction_hashes=hashes, height=self._seat.height)
+
+    async def _opened(self, registrations: Sequence[chain_pb2.Transaction]) -> list[OpenedTransaction]:
+        """Taken apart in a thread, unless there are fewer than the way there costs."""
+        bytes_max = self._seat.outlook.parameters.batch_bytes_max
+        given = registrations, self._chain_id, self._seat.member_signer.public_key, bytes_max
+        if len(registrations) <= INLINE_REGISTRATIONS_MAX:
+            return wire.registrations(*given)
+        return await run_to_end(wire.registrations, *given)
 
     def _check_receipts(self, opened: Sequence[OpenedTransaction], receipts: Sequence[bytes]) -> None:
         wire.check_receipts(opened, receipts, self._seat.member_signer.public_key, self._chain_id, self._verifier)

@@ -40,7 +40,7 @@ from consilium.runtime.logs import Log
 from consilium.runtime.threads import run_to_end, to_end
 
 INLINE_BYTES_MAX = 2_048
-"""Blocks with no more bytes of batches are verified on the event loop: a few signatures."""
+"""Blocks with no more bytes of batches are verified, and encoded anew, on the event loop: a few signatures."""
 AGE_UNKNOWN_S = 1_000_000
 """The age of the newest certificate while none has come since the start."""
 
@@ -254,9 +254,10 @@ class Keeper:
 
     async def sent_block(self, height: int) -> SentBlock:
         """A block as it lies in the store, and its certificate if it is here. Raises NotFound: NO_SUCH_HEIGHT."""
-        certificate = self.chain.result_certificate(height)
-        block = await run_to_end(self._store.read_block, height)
-        return SentBlock(block, None if certificate is None else encode(certificate, self.chain.chain_id))
+        certificate, block = self.chain.result_certificate(height), self.chain.block(height)
+        is_small = sum(map(len, block.batches)) <= INLINE_BYTES_MAX
+        data = encode(block, self.chain.chain_id) if is_small else await run_to_end(self._store.read_block, height)
+        return SentBlock(data, None if certificate is None else encode(certificate, self.chain.chain_id))
 
     def _notify(self) -> None:
         """Have everybody in `until` look again."""
