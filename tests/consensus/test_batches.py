@@ -183,6 +183,22 @@ def test_a_full_quota_keeps_no_batch_out_that_a_proposal_names() -> None:
 # --- bounds ---
 
 
+def test_who_is_no_elector_makes_no_batches_until_it_is_one() -> None:
+    """L2: nobody takes them in, and a delegate dismissed since the draw would propose as primary what all others refuse."""
+    cluster = Cluster()
+    state = cluster.seats[PRIMARY].state
+    electorate = state.outlook.electorate
+    others = tuple(each for each in electorate.electors if each.member_id != PRIMARY)
+    state.outlook = replace(state.outlook, electorate=replace(electorate, electors=others))
+    own = make_record(PRIMARY, 1)
+    cluster.submit(PRIMARY, own)
+    cluster.let_pass(PARAMETERS.batch_wait_ms)
+    assert (state.pool.is_loaded(PRIMARY), ordered(cluster.seats[BACKUP])) == (False, [])
+    state.outlook = replace(state.outlook, electorate=electorate)
+    cluster.let_pass(PARAMETERS.view_timeout_ms // 4)
+    assert ordered(cluster.seats[BACKUP]) == [own]
+
+
 def test_each_member_has_a_quota() -> None:
     """C4: a member may have so many batches waiting at a delegate; the others are not affected."""
     cluster = Cluster(parameters=replace(PARAMETERS, ingress_batches_max=3))

@@ -50,8 +50,15 @@ def queue(state: State, transactions: tuple[bytes, ...]) -> None:
         state.pending.append(transaction)
         state.pending_bytes += len(transaction)
         is_full = len(state.pending) >= BATCH_TRANSACTIONS_MAX or state.pending_bytes >= parameters.batch_bytes_max
-        if is_full and state.pool.has_room(state.identity.member_id):
+        if is_full and _may_cut(state):
             _cut_one(state)
+
+
+def _may_cut(state: State) -> bool:
+    """Whether this member has room for one more batch (C4), and is an elector: nobody takes in another's (L2)."""
+    electors = state.outlook.electorate.electors
+    name = state.identity.member_id
+    return state.pool.has_room(name) and any(each.member_id == name for each in electors)
 
 
 def _is_idle(state: State) -> bool:
@@ -73,9 +80,9 @@ def cut_when_ordered(state: State) -> None:
 
 
 def cut_batch(state: State) -> None:
-    """Sign what is queued as batches and offer them; over this member's own quota the rest stays queued for later."""
+    """Sign what is queued as batches and offer them; the rest stays queued, over this member's quota or until it may."""
     state.gathers, state.gathered = state.gathered > 1, 0
-    while state.pending and state.pool.has_room(state.identity.member_id):
+    while state.pending and _may_cut(state):
         _cut_one(state)
     if state.pending:
         state.effects.append(SetTimer(Timer.BATCH, state.parameters.view_timeout_ms // 4))
