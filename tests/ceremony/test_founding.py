@@ -27,7 +27,7 @@ from consilium.kernel.errors import (
 )
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.parameters import Parameters
-from consilium.kernel.signed_genesis import SignedGenesis, fingerprint
+from consilium.kernel.signed_genesis import SignedGenesis, fingerprint, sign_card
 from consilium.kernel.transactions import Grade
 from consilium.runtime.clock import wall_ms
 from consilium.runtime.genesis_file import read_genesis, read_signed_genesis
@@ -167,6 +167,16 @@ def test_a_clock_ahead_is_named(ceremony: Ceremony) -> None:
 def test_an_authority_that_has_ended_is_named(ceremony: Ceremony) -> None:
     with pytest.raises(FailedPrecondition, match=r"1A.*AUTHORITY_OVER"):
         founding.draft(ceremony.cards, Parameters(), ceremony.now + 366 * DAY_MS)
+
+
+def test_a_card_with_a_strange_certificate_is_named(ceremony: Ceremony) -> None:
+    """A version of X.509 that there is not, well signed: a refusal, not the end of the program."""
+    first, *others = ceremony.cards
+    strange = first.card.certificate.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"))
+    keys = read_keys(ceremony.folder / "1A" / "keys")
+    card = sign_card(replace(first.card, certificate=strange), keys.member, keys.consensus)
+    with pytest.raises(InvalidArgument, match=r"1A.*BAD_AUTHORITY"):
+        ceremony.draft([card, *others])
 
 
 @pytest.mark.parametrize("name", ["", "-1A", "ein Haus", "x" * 64])

@@ -204,6 +204,26 @@ def test_a_binding_about_anything_but_an_authority_of_that_member_is_not_trusted
             verify_bound(bound, MEMBER.public_key, ALLIANCE, CHAIN_ID, NOW_MS, Ed25519Verifier())
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("a003020102", "a003020105"),  # a version that there is not
+        ("0603551d0e", "0603551d13"),  # an extension twice
+        ("2a8648ce3d030107", "2a8648ce3d030177"),  # a curve that nobody knows
+        ("861f", "a31f"),  # a name of a kind that nobody uses
+    ],
+)
+def test_no_certificate_is_too_strange_to_be_judged(tmp_path: Path, was: str, becomes: str) -> None:
+    """A member may sign whatever it likes: whoever reads that goes on (ledgers hand bindings on, ADR 22)."""
+    der, old = made(tmp_path).bound.certificate, bytes.fromhex(was)
+    assert old in der
+    strange = der.replace(old, bytes.fromhex(becomes))
+    bound = bind_authority(HOME, strange, NOW_MS + DAY_MS, MEMBER, CHAIN_ID)
+    assert judged(bound) == []
+    with pytest.raises(InvalidArgument, match="BAD_AUTHORITY"):
+        verify_bound(bound, MEMBER.public_key, ALLIANCE, CHAIN_ID, NOW_MS, Ed25519Verifier())
+
+
 def test_anything_may_lie_in_the_exchange_folder(tmp_path: Path) -> None:
     found = generations(tmp_path / "own")
     found.renew(NOW_MS, YEAR_MS)

@@ -103,6 +103,19 @@ def test_what_is_no_authority_is_refused_whole(scribe: Scribe, papers: Papers) -
     assert here.told([]) == []
 
 
+def test_a_strange_certificate_under_a_good_signature_ends_nobody(scribe: Scribe, papers: Papers) -> None:
+    """One member could otherwise end every other's ledger: the exchange is a task of the service."""
+    good = papers.bound(HOME, 200, None)
+    strange = good.certificate.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"))
+    assert strange != good.certificate
+    signer, chain_id = Ed25519Signer.from_seed(seed_of(f"{HOME} member")), scribe.chain.chain_id
+    odd = encode(bind_authority(HOME, strange, good.binding.not_after_ms, signer, chain_id), chain_id)
+    here, fine = told(scribe), encode(good, chain_id)
+    assert (here.hear([odd, fine]), here.told([])) == (1, [fine])
+    here.put([odd])
+    assert here.told([]) == [fine]
+
+
 def test_a_coming_members_authority_is_handed_on_once_it_is_admitted_and_ends_with_it(
     scribe: Scribe, papers: Papers
 ) -> None:

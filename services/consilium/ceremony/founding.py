@@ -55,7 +55,7 @@ from consilium.kernel.signed_genesis import (
     verify_signed_genesis,
 )
 from consilium.kernel.signing import Ed25519Verifier
-from consilium.runtime.authorities import AUTHORITY_BYTES_MAX, verify_bound
+from consilium.runtime.authorities import AUTHORITY_BYTES_MAX, NO_CERTIFICATE, verify_bound
 from consilium.runtime.genesis_file import read_signed_genesis
 from consilium.runtime.names import authority_uri
 
@@ -119,7 +119,7 @@ def check_draft(drafted: FoundingDraft, now_ms: int) -> None:
 def _check_certificate(name: str, alliance: str, der: bytes, now_ms: int) -> None:
     try:
         ends_ms = int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp()) * 1_000
-    except ValueError as error:
+    except NO_CERTIFICATE as error:
         raise InvalidArgument("BAD_AUTHORITY", f"The card of {name} holds no certificate.") from error
     if ends_ms < now_ms:
         raise FailedPrecondition("AUTHORITY_OVER", f"The first authority of {name} has ended; let {name} prepare again.")

@@ -5,6 +5,7 @@ certificate itself is read as well. So whoever hands a binding over, an identity
 """
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from consilium.kernel.attestations import BoundAuthority, verify_authority
@@ -14,6 +15,16 @@ from consilium.runtime.names import authority_uri
 
 AUTHORITY_BYTES_MAX = 8_192
 """The most bytes a bound authority may have."""
+NO_CERTIFICATE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What reading a stranger's certificate may raise: most of it is no ValueError, and one missed would end who reads."""
 
 
 def verify_bound(
@@ -29,11 +40,11 @@ def verify_bound(
         uris = _names(certificate)
         is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
         fits = isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
-    except (ValueError, x509.ExtensionNotFound) as error:
+        ends_ms = int(certificate.not_valid_after_utc.timestamp()) * 1_000
+    except NO_CERTIFICATE as error:
         raise InvalidArgument("BAD_AUTHORITY", "The binding is about bytes that are no authority's certificate.") from error
     named = [authority_uri(alliance, bound.binding.member_id)]
-    ended = now_ms > int(certificate.not_valid_after_utc.timestamp()) * 1_000
-    if uris != named or not is_authority or not fits or ended:
+    if uris != named or not is_authority or not fits or now_ms > ends_ms:
         raise InvalidArgument("BAD_AUTHORITY", f"The certificate is of no authority of {bound.binding.member_id} now.")
     return certificate
 
