@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from cassandra import ConsistencyLevel
 
 from consilium.kernel.errors import (
     ConsiliumError,
@@ -16,14 +18,17 @@ from consilium.kernel.errors import (
     ResourceExhausted,
     Unavailable,
 )
+from consilium.kernel.hashing import sha256
+from consilium.kernel.merkle import leaf_hash
 from consilium.storage.cassandra.schema import VERSION, migrate
-from consilium.storage.cassandra.session import Database
+from consilium.storage.cassandra.session import Database, Pending, Row, Statement
 from consilium.storage.cassandra.store import CassandraObjectStore
 from consilium.storage.settings import StorageSettings
 from tests.ring.ring import MIGRATOR
 from tests.stores.objects import CHAIN_ID, ONE_CHUNK, TWO_CHUNKS, make_chunks, make_manifest, record_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from tests.ring.ring import Ring
@@ -199,6 +204,67 @@ def test_s2_a_row_that_nothing_can_outrank_stays_data_loss(keyspace: Database) -
         store.heal(record, 0, chunk)
     with pytest.raises(DataLoss, match="BAD_CHUNK"):
         store.read_chunk(record, 0)
+    store.delete(record)
+
+
+# --- writes of unknown outcome ---
+
+
+class Unheard(Pending):
+    """A write that nobody tells of."""
+
+    def send(self) -> None:
+        """It is given up at once."""
+        self.is_answered = True
+
+    def rows(self) -> list[Row]:
+        """As when the time is over."""
+        raise Unavailable("DATABASE_UNREACHABLE", "No quorum has answered; call again.", "S2")
+
+
+class Apart(Database):
+    """The ring, where the first write of each of some chunks reaches one instance only: the one that is asked alone."""
+
+    def __init__(self, database: Database, *chunks: bytes) -> None:
+        """As `database`, with these chunks to lose."""
+        super().__init__(database._cluster, database.session, StorageSettings())  # noqa: SLF001
+        self._to_lose, self._rows = list(chunks), dict[tuple[object, ...], bytes]()
+
+    def begin(self, statement: Statement, *values: object) -> Pending:
+        """Send it, or have it reach one instance."""
+        chunk = values[4] if statement.query_string.startswith("INSERT INTO chunks") else None
+        if chunk not in self._to_lose:
+            return super().begin(statement, *values)
+        assert isinstance(chunk, bytes)
+        self._to_lose.remove(chunk)
+        self._rows[values[:4]] = chunk
+        pending = Unheard(self, statement.bind(values), 0)
+        pending.send()
+        return pending
+
+    def each(self, statement: Statement, several: Iterable[tuple[object, ...]]) -> Iterator[list[Row]]:
+        """What the ring has, or what that instance alone has."""
+        places = list(several)
+        for place, rows in zip(places, super().each(statement, places), strict=True):
+            alone = self._rows.get(place) if statement.consistency_level == ConsistencyLevel.LOCAL_ONE else None
+            yield rows if alone is None else [SimpleNamespace(digest=sha256(alone))]
+
+
+def test_s2_a_chunk_that_no_quorum_acknowledged_is_not_taken_for_stored(keyspace: Database) -> None:
+    """Whether its writer asks what has arrived, or goes on and completes the object."""
+    chunks, record = make_chunks("apart", TWO_CHUNKS), record_id("apart")
+    store = CassandraObjectStore(Apart(keyspace, chunks[0]), CHAIN_ID)
+    store.put_chunk(record, 0, chunks[0])
+    with pytest.raises(Unavailable):
+        store.put_chunk(record, 1, chunks[1])
+    store.put_chunk(record, 1, chunks[1])
+    assert store.staged(record) == [leaf_hash(b""), leaf_hash(chunks[1])]
+    manifest = make_manifest("apart", TWO_CHUNKS, chunks)
+    with pytest.raises(FailedPrecondition, match="CHUNKS_MISSING"):
+        store.complete(manifest)
+    store.put_chunk(record, 0, chunks[0])
+    store.complete(manifest)
+    assert [store.read_chunk(record, index) for index in range(2)] == chunks
     store.delete(record)
 
 

@@ -16,6 +16,7 @@ import logging
 from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from threading import Lock, RLock
 
 from consilium.kernel.encoding import decode, encode
@@ -38,13 +39,25 @@ from consilium.storage.store import (
 )
 
 BUCKETS_MAX = CHUNKS_MAX // BUCKET_CHUNKS
+_NOTHING = leaf_hash(b"")
+"""Stands for a chunk that has not arrived: none is empty."""
 _log = Log("consilium.storage.cassandra")
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A chunk on its way: its index and leaf hash, and the SHA-256 to find it by when it has arrived."""
+
+    place: tuple[int, bytes]
+    sha256: bytes
+    pending: Pending
 
 
 class _Draft:
     """What is known of an unfinished object: the hashes put at each index, the last one last.
 
-    `digests` has the SHA-256 of each chunk by that hash, of those put by this process.
+    Those whose outcome is unknown are among them, for they are strays too where the object has others. `arrived` has those
+    that a quorum acknowledged, by index and hash: the SHA-256 of the chunk, None where another process put it.
     """
 
     def __init__(self) -> None:
@@ -53,8 +66,8 @@ class _Draft:
         self.is_loaded = False
         self.buckets = 0
         self.chunks: dict[int, list[bytes]] = {}
-        self.digests: dict[bytes, bytes] = {}
-        self.under_way: deque[Pending] = deque()
+        self.arrived: dict[tuple[int, bytes], bytes | None] = {}
+        self.under_way: deque[_Write] = deque()
 
     def put(self, index: int, digest: bytes) -> None:
         """Note a chunk."""
@@ -68,8 +81,15 @@ class _Draft:
 
         Each holds its chunk, and one that hangs stands before others that were answered: so their number is bounded.
         """
-        while self.under_way and (len(self.under_way) > under_way_max or self.under_way[0].is_answered):
-            self.under_way.popleft().rows()
+        while self.under_way and (len(self.under_way) > under_way_max or self.under_way[0].pending.is_answered):
+            write = self.under_way.popleft()
+            write.pending.rows()
+            self.arrived[write.place] = write.sha256
+
+    def staged(self, index: int) -> bytes:
+        """The hash last put there, if it has arrived; else that of nothing."""
+        known = self.chunks.get(index)
+        return known[-1] if known and (index, known[-1]) in self.arrived else _NOTHING
 
 
 class _Statements:
@@ -141,19 +161,18 @@ class CassandraObjectStore:
             draft.settle(self._database.in_flight - 1)
             bucket, digest = index // BUCKET_CHUNKS, leaf_hash(chunk)
             self._widen(record_id, draft, bucket)
-            draft.put(index, digest)
-            draft.digests[digest] = sha256(chunk)
             row = (record_id, bucket, index, digest, bytes(chunk), self._timestamps.draw())
-            draft.under_way.append(self._database.begin(self._cql.put, *row))
+            draft.put(index, digest)
+            pending = self._database.begin(self._cql.put, *row)
+            draft.under_way.append(_Write((index, digest), sha256(chunk), pending))
 
     def staged(self, record_id: bytes) -> list[bytes]:
-        """The leaf hashes of the chunks put so far."""
+        """The leaf hashes of the chunks put so far; raises as `Pending.rows`, and counts no chunk of unknown outcome."""
         with self._drafting(record_id) as draft:
             if draft is None:
                 return list(self.read_manifest(record_id).chunk_hashes)
             draft.settle(0)
-            missing = [leaf_hash(b"")]
-            return [draft.chunks.get(index, missing)[-1] for index in range(max(draft.chunks, default=-1) + 1)]
+            return [draft.staged(index) for index in range(max(draft.chunks, default=-1) + 1)]
 
     def complete(self, manifest: Manifest) -> None:
         """Make an object of the chunks put; raises as `ObjectStore.complete`, and as `Pending.rows`."""
@@ -287,6 +306,7 @@ class CassandraObjectStore:
         for found in self._database.each(self._cql.hashes, places):
             for row in found:
                 draft.put(row.chunk_index, row.chunk_hash)
+                draft.arrived[row.chunk_index, row.chunk_hash] = None
         draft.is_loaded = True
 
     def _end_draft(self, record_id: bytes, draft: _Draft) -> None:
@@ -306,12 +326,13 @@ class CassandraObjectStore:
     def _read_back(self, manifest: Manifest, draft: _Draft) -> None:
         """Raise FailedPrecondition (CHUNKS_MISSING) unless every chunk is there as it was put.
 
-        A quorum has acknowledged each. An instance hashes what it would give, so that the bytes need not come back; where
-        that is not the hash of what was put, or nobody remembers what was, the chunk itself is read from a quorum.
+        Of one that a quorum acknowledged, an instance hashes what it would give, so that the bytes need not come back; where
+        that is not the hash of what was put, the chunk itself is read from a quorum. So is one that no quorum acknowledged
+        to this process: the instance asked may be the only one that has it.
         """
         places = [_place(manifest, index) for index in range(len(manifest.chunk_hashes))]
         for index, rows in enumerate(self._database.each(self._cql.digest, places)):
-            expected = draft.digests.get(manifest.chunk_hashes[index])
+            expected = draft.arrived.get((index, manifest.chunk_hashes[index]))
             if expected is None or not rows or rows[0].digest != expected:
                 self._read_whole(manifest, index, draft)
 
@@ -320,7 +341,7 @@ class CassandraObjectStore:
             check_arrived(manifest, index, _chunk(self._database.run(self._cql.read, *_place(manifest, index))))
         except FailedPrecondition:
             # Else a put that goes on where it stopped would take it for there.
-            draft.chunks.pop(index, None)
+            draft.arrived.pop((index, manifest.chunk_hashes[index]), None)
             raise
 
     def _drop_strays(self, manifest: Manifest, draft: _Draft) -> None:
