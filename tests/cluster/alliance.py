@@ -152,8 +152,12 @@ class Alliance:
 
     def status(self, member: Member) -> dict[str, Any]:
         """What `consilium status` tells there; empty while it tells nothing."""
+        return self.told(member, "status")
+
+    def told(self, member: Member, *words: str) -> dict[str, Any]:
+        """As `ask`, for who waits: whatever the exit code is, and empty while nothing is told."""
         command = [str(TOOLS / "kubectl"), "--kubeconfig", str(self.cluster.places.kubeconfig), *self._at_desk(member)]
-        done = subprocess.run([*command, "consilium", "status", "--json"], capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, "consilium", *words, "--json"], capture_output=True, text=True, check=False)
         try:
             told: dict[str, Any] = json.loads(done.stdout)
         except ValueError:

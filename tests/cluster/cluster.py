@@ -73,6 +73,12 @@ class Cluster:
         """What `kubectl get` shows, as values."""
         return json.loads(self.kubectl("get", *arguments, "--output=json"))
 
+    def find(self, *arguments: str) -> dict[str, Any]:
+        """As `get`, for who waits: empty while it is not there, or the API server does not answer."""
+        command = [str(TOOLS / "kubectl"), "--kubeconfig", str(self.places.kubeconfig), "get", *arguments, "--output=json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+
     def logs(self, pod: str, namespace: str) -> str:
         """What a pod has said; nothing while it has not started."""
         command = [str(TOOLS / "kubectl"), "--kubeconfig", str(self.places.kubeconfig), "logs", pod]

@@ -36,6 +36,12 @@ echo ended
 sleep 600
 """
 """As an application does: what cannot be reached (exit code 3) has taken nothing on, and is tried again."""
+LETTER = """
+umask 077; cd /tmp; echo 'a passphrase of the test' > passphrase
+consilium patient enrol far --passphrase-file passphrase
+head -c 1000000 /dev/urandom > letter
+consilium record put letter --scope letters --passphrase-file passphrase
+"""
 
 
 def test_killed_pods_are_missed_by_nobody(cluster: Cluster, alliance: Alliance) -> None:
@@ -84,6 +90,7 @@ def labels_in(said: str) -> list[str]:
 
 def test_deleted_namespace_is_installed_again_and_heals(cluster: Cluster, alliance: Alliance) -> None:
     """Volumes, certificates and votes are gone; keys and genesis are what the operator kept."""
+    alliance.sh(FAR, LETTER)
     cluster.kubectl("delete", "namespace", FAR.namespace, "--timeout=180s")
     alliance.until_height(HOME, alliance.height(HOME) + 2)
     alliance.settings[FAR.member_id] = {"consensus": {"settings": {"begin_again_above": int(time.time())}}}
@@ -91,8 +98,13 @@ def test_deleted_namespace_is_installed_again_and_heals(cluster: Cluster, allian
         alliance.prepare(FAR)
         alliance.install(FAR)
         alliance.until_height(FAR, alliance.height(HOME), BACK_S)
-    cluster.until("its storage is healed", lambda: alliance.ask(FAR, "storage", "heal")["failed"] == 0, BACK_S)
+    cluster.until("its storage is healed", lambda: is_whole(alliance.told(FAR, "storage", "heal")), BACK_S)
     until_attending(alliance)
+
+
+def is_whole(heal: dict[str, Any]) -> bool:
+    """Whether a heal has looked after something, the letter at least, and left nothing."""
+    return heal.get("objects", 0) > 0 and not (heal["failed"] or heal["lost"] or heal["unreached"])
 
 
 def until_rolled_out(cluster: Cluster, member: Member) -> None:
