@@ -22,6 +22,7 @@ from consilium.identity.__main__ import identity_of
 from consilium.identity.authority import create_authority, open_authority, read_certification_request
 from consilium.identity.core.credentials import CredentialKind, CredentialTerms, RevocationReason
 from consilium.identity.generations import ANNOUNCED_MS, Generations
+from consilium.identity.keeping import MEMBER_FILES_MAX
 from consilium.identity.trust import TrustedAuthorities, bundle
 from consilium.kernel.attestations import BoundAuthority, bind_authority
 from consilium.kernel.encoding import decode, encode
@@ -224,6 +225,13 @@ def test_no_certificate_is_too_strange_to_be_judged(tmp_path: Path, was: str, be
         verify_bound(bound, MEMBER.public_key, ALLIANCE, CHAIN_ID, NOW_MS, Ed25519Verifier())
 
 
+def test_a_binding_lasts_no_longer_than_its_certificate(tmp_path: Path) -> None:
+    """Its end says which of too many are kept: nobody may say for ever."""
+    good = made(tmp_path).bound
+    for_ever = bind_authority(HOME, good.certificate, good.binding.not_after_ms + 1, MEMBER, CHAIN_ID)
+    assert (judged(good), judged(for_ever)) == ([HOME], [])
+
+
 def test_anything_may_lie_in_the_exchange_folder(tmp_path: Path) -> None:
     found = generations(tmp_path / "own")
     found.renew(NOW_MS, YEAR_MS)
@@ -279,6 +287,39 @@ def test_of_one_member_a_few_authorities_are_kept(tmp_path: Path) -> None:
             kept = [decode(BoundAuthority, each.read_bytes(), chain_id) for each in folder.glob(f"{AWAY}-*")]
             days_left = sorted((each.binding.not_after_ms - now_ms + DAY_MS // 2) // DAY_MS for each in kept)
             assert days_left == [3, 4, 5, 6, 7, 8, 9, 10]
+
+    play(scene)
+
+
+def test_what_a_replaced_key_signed_holds_no_place(tmp_path: Path) -> None:
+    """G3: a thief of a member key fills all places up to a far end; the member's word under its new key comes in."""
+    folder, (home,) = tmp_path / "alone", hospitals(tmp_path, HOME)
+    keys = {AWAY: MEMBER.public_key}
+
+    async def scene() -> None:
+        async with home.serving(authorities_directory=folder) as served:
+            keeper, chain_id = served.driver.keeper, home.alliance.chain_id
+            for at in range(MEMBER_FILES_MAX):
+                stolen = create_authority(tmp_path / f"s{at}", ALLIANCE, AWAY, OTHER, chain_id, NOW_MS, 2 * YEAR_MS).bound
+                keeper.take_up(stolen, encode(stolen, chain_id), keys)
+            fresh = create_authority(tmp_path / "f", ALLIANCE, AWAY, MEMBER, chain_id, NOW_MS, YEAR_MS).bound
+            keeper.take_up(fresh, encode(fresh, chain_id), keys)
+            kept = [each for each in keeper.held() if each.binding.member_id == AWAY]
+            assert (len(kept), fresh in kept) == (MEMBER_FILES_MAX, True)
+
+    play(scene)
+
+
+def test_of_equal_ends_the_newest_is_kept(tmp_path: Path) -> None:
+    folder, (home,) = tmp_path / "alone", hospitals(tmp_path, HOME)
+
+    async def scene() -> None:
+        async with home.serving(authorities_directory=folder) as served:
+            keeper, chain_id = served.driver.keeper, home.alliance.chain_id
+            for at in range(2 * MEMBER_FILES_MAX):
+                each = create_authority(tmp_path / f"e{at}", ALLIANCE, AWAY, MEMBER, chain_id, NOW_MS, YEAR_MS).bound
+                keeper.take_up(each, encode(each, chain_id), {AWAY: MEMBER.public_key})
+                assert each in keeper.held()
 
     play(scene)
 

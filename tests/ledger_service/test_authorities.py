@@ -152,6 +152,24 @@ def test_one_member_pushes_out_nobody_elses(scribe: Scribe, papers: Papers) -> N
     assert len(here.told([])) == len(many) + 1 <= ANSWER_MAX
 
 
+def test_what_a_replaced_key_signed_holds_no_place(scribe: Scribe, papers: Papers) -> None:
+    """G3: a thief of a member key fills all places up to a far end; the member's word under its new key comes in."""
+    here, following = told(scribe), Ed25519Signer.from_seed(seed_of("next member"))
+    here.hear([papers.of(HOME, 2_000) for _ in range(MEMBER_MAX)])
+    keys = NewKeys(following.public_key, seed_of("next consensus"), seed_of("next anchor"))
+    scribe.govern(KeysAct(scribe.chain.member(HOME).profile, keys))  # type: ignore[union-attr]
+    while scribe.chain.member(HOME).next_keys is not None:  # type: ignore[union-attr]
+        scribe.cross_epoch()
+    fresh = papers.of(HOME, 200, following)
+    assert (here.hear([fresh]), here.told([])) == (1, [fresh])
+
+
+def test_of_equal_ends_the_newest_is_kept(scribe: Scribe, papers: Papers) -> None:
+    here = told(scribe)
+    same = [papers.of(HOME) for _ in range(2 * MEMBER_MAX)]
+    assert [here.hear([each]) for each in same] == [1] * len(same)
+
+
 def test_a_fresh_authority_reaches_a_ledger_that_asks(tmp_path: Path) -> None:
     """Over the wire, between two services: only the own identity puts, every member's services ask."""
 

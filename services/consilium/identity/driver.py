@@ -154,7 +154,7 @@ class Driver:
         """Keep another member's bound authority. Raises Malformed; may raise OSError."""
         bound = decode(BoundAuthority, data, self.genesis.chain_id, AUTHORITY_BYTES_MAX)
         async with self.writes:
-            await run_to_end(self.keeper.take_up, bound, data)
+            await run_to_end(self.keeper.take_up, bound, data, self.members.keys() or {})
 
     async def keep_files(self) -> None:
         """Renew authority and certificates where due; publish trust and revocations. May raise OSError."""

@@ -1,6 +1,6 @@
 """Keeps the files current that the member's services and the other members read: certificates, trust, revocations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,10 +33,11 @@ class FileKeeper:
         found = self.trust.read(self.exchange)
         return sorted(found, key=lambda each: each.binding.member_id != self.member_id)
 
-    def take_up(self, bound: BoundAuthority, data: bytes) -> None:
+    def take_up(self, bound: BoundAuthority, data: bytes, member_keys: Mapping[str, bytes]) -> None:
         """Put another member's authority, encoded as `data`, beside the others, for `keep` to judge.
 
-        Once too many of one member lie there, the one that ends first goes. May raise OSError.
+        Once too many of one member lie there, one goes: what no member key stands behind, or else ends first, the oldest of
+        such. May raise OSError.
         """
         name = bound.binding.member_id
         if name == self.member_id:
@@ -48,7 +49,8 @@ class FileKeeper:
             write_changed(path, data, mode=0o644)
             files[path] = bound
         if len(files) > MEMBER_FILES_MAX:
-            min(files, key=lambda path: (files[path].binding.not_after_ms, path)).unlink()
+            good = self.trust.judge(files.values(), member_keys, wall_ms()).get(name, [])
+            min(files, key=lambda path: _worth(path, files[path], good)).unlink()
 
     def keep(self, member_keys: Mapping[str, bytes] | None) -> None:
         """Renew authority and certificates where due; publish revocations, and trust under these member keys.
@@ -66,3 +68,8 @@ class FileKeeper:
             found = self.trust.judge(self.trust.read(self.exchange), member_keys, now_ms)
             self.authorities = {self.member_id: self.authorities[self.member_id], **found}
             self.folders.publish_trust(bundle(self.authorities))
+
+
+def _worth(path: Path, bound: BoundAuthority, good: Sequence[BoundAuthority]) -> tuple[bool, int, int]:
+    """What has the least of it goes first."""
+    return bound in good, bound.binding.not_after_ms, path.stat().st_mtime_ns

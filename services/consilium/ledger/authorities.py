@@ -91,14 +91,13 @@ class Authorities:
         return False
 
     def _bound(self, member_id: str) -> None:
-        """Let go of the binding that ends first where there are too many of one member."""
-        own = [
-            (each.binding.not_after_ms, digest)
-            for digest, each in self._heard.items()
-            if each.binding.member_id == member_id
-        ]
+        """Where there are too many of one member, let go of what counts no more, or else of what ends first, the oldest.
+
+        So what a stolen key signed holds no place once that key was replaced.
+        """
+        own = {digest: each for digest, each in self._heard.items() if each.binding.member_id == member_id}
         if len(own) > MEMBER_MAX:
-            del self._heard[min(own)[1]]
+            del self._heard[min(own, key=lambda each: (self._is_good(each, own[each]), own[each].binding.not_after_ms))]
 
     def _forget(self) -> None:
         """Keep nothing beside what is held."""

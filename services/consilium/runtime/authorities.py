@@ -30,7 +30,7 @@ NO_CERTIFICATE = (
 def verify_bound(
     bound: BoundAuthority, member_key: bytes, alliance: str, chain_id: bytes, now_ms: int, verifier: Verifier
 ) -> x509.Certificate:
-    """The certificate, once the member stands behind it and it is an authority's of that member now.
+    """The certificate, once the member stands behind it, for no longer than it lasts, and it is its authority's now.
 
     Raises as `verify_authority`; InvalidArgument: BAD_AUTHORITY.
     """
@@ -44,7 +44,9 @@ def verify_bound(
     except NO_CERTIFICATE as error:
         raise InvalidArgument("BAD_AUTHORITY", "The binding is about bytes that are no authority's certificate.") from error
     named = [authority_uri(alliance, bound.binding.member_id)]
-    if uris != named or not is_authority or not fits or now_ms > ends_ms:
+    # Who tells authorities apart by the binding's end, as who keeps a few of many does, tells them by a true one.
+    ended = now_ms > ends_ms or bound.binding.not_after_ms > ends_ms
+    if uris != named or not is_authority or not fits or ended:
         raise InvalidArgument("BAD_AUTHORITY", f"The certificate is of no authority of {bound.binding.member_id} now.")
     return certificate
 
