@@ -39,9 +39,30 @@ def test_one_at_a_time_until_its_time_is_over() -> None:
     permission = Permission()
     assert permission.ask(A, 60, ALL, 0.0) == Word(granted=True, holder=A, holder_s=60)
     assert permission.ask(B, 60, ALL, 59.0) == Word(granted=False, holder=A, holder_s=1)
-    assert permission.ask(A, 60, ALL, 59.5).granted, "who holds it may have it for longer"
-    assert not permission.ask(B, 60, ALL, 119.0).granted
-    assert permission.ask(B, 60, ALL, 119.5).granted
+    assert permission.ask(B, 60, ALL, 60.0).granted
+
+
+def test_more_time_for_who_holds_it_never_beyond_the_most() -> None:
+    permission = Permission()
+    assert permission.ask(A, 60, ALL, 0.0).granted
+    assert permission.ask(A, 300, ALL, 50.0) == Word(granted=True, holder=A, holder_s=300)
+    assert permission.ask(A, 10, ALL, 60.0) == Word(granted=True, holder=A, holder_s=290), "it has as much already"
+    assert permission.ask(A, 300, ALL, 300.0).granted
+    assert permission.ask(A, 300, ALL, 301.0) == Word(granted=False, holder=A, holder_s=299)
+    assert not permission.ask(B, 60, ALL, 599.0).granted
+    assert permission.ask(B, 60, ALL, 600.0).granted
+
+
+def test_no_more_time_while_another_waits() -> None:
+    """One that asks for ever, and never goes, holds up nobody for longer than its time."""
+    permission = Permission()
+    assert permission.ask(A, 60, ALL, 0.0).granted
+    assert not permission.ask(B, 60, ALL, 30.0).granted
+    assert permission.ask(A, 30, ALL, 30.0).granted, "that is no more time"
+    assert permission.ask(A, 60, ALL, 31.0) == Word(granted=False, holder=B, holder_s=29)
+    assert not permission.ask(B, 60, ALL, 59.0).granted
+    assert not permission.ask(A, 60, ALL, 60.0).granted
+    assert permission.ask(B, 60, ALL, 60.5).granted
 
 
 def test_not_below_a_quorum() -> None:

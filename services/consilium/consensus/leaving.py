@@ -1,9 +1,10 @@
 """Leaving by permission: two delegates of a small committee are never told to go at the same time (ADR 23).
 
 Whoever is about to stop a delegate on purpose (a drained machine, an upgrade) asks all other delegates first. Each lets one
-member go at a time, for a bounded time, and only if it sees a quorum attending without that one. With the permission of a
-quorum, its own included, the member may go: two quorums share an honest delegate, which lets one of them go. The word ends
-with its time, or once the member is seen to vote from a new session.
+member go at a time, for a bounded time that asking again does not stretch without end, and only if it sees a quorum
+attending without that one. With the permission of a quorum, its own included, the member may go: two quorums share an
+honest delegate, which lets one of them go. The word ends with its time, or once the member is seen to vote from a new
+session.
 
 This is courtesy between operators, kept in memory: no block depends on it, a crash asks nobody, and who does not ask is not
 held. It holds back restarts that people and schedulers plan.
@@ -71,6 +72,8 @@ class Permission:
     """The one member this delegate lets go at present; times are those of a clock that never goes back, in seconds."""
 
     _holder: str = ""
+    _first_s: float = 0.0
+    """When the holder was let go, before it asked for more time."""
     _until_s: float = 0.0
     _session: bytes = b""
     _last: str = ""
@@ -80,16 +83,14 @@ class Permission:
         """Let a member go, or say why not. Who has no seat holds up nobody, and needs no permission."""
         if seen.committee.index_of(member_id) is None:
             return Word(granted=True)
-        holder = self.holder(seen, now_s) or self._next_in_turn(member_id, now_s)
-        if holder not in ("", member_id):
+        if before := self._before(member_id, now_s + hold_s, seen, now_s):
             self._waiting[member_id] = now_s
-            return Word(granted=False, holder=holder, holder_s=max(0, round(self._until_s - now_s)))
+            return Word(granted=False, holder=before, holder_s=max(0, round(self._until_s - now_s)))
         if not seen.spares(member_id):
             return Word(granted=False, missing=tuple(seen.missing(member_id)))
-        self._waiting.pop(member_id, None)
-        self._holder = self._last = member_id
-        self._until_s, self._session = now_s + hold_s, seen.sessions.get(member_id, b"")
-        return Word(granted=True, holder=member_id, holder_s=hold_s)
+        self._let_go(member_id, now_s + hold_s, now_s)
+        self._session = seen.sessions.get(member_id, b"")
+        return Word(granted=True, holder=member_id, holder_s=round(self._until_s - now_s))
 
     def give_back(self, member_id: str) -> None:
         """The member stays after all."""
@@ -103,11 +104,29 @@ class Permission:
             self._holder = ""
         return self._holder
 
-    def _next_in_turn(self, member_id: str, now_s: float) -> str:
-        """Who goes before a member that has just been: nobody could keep all others from leaving by asking again."""
+    def _let_go(self, member_id: str, until_s: float, now_s: float) -> None:
+        if self._holder != member_id:
+            self._first_s = self._until_s = now_s
+        self._until_s = max(self._until_s, until_s)
+        self._holder = self._last = member_id
+        self._waiting.pop(member_id, None)
+
+    def _before(self, member_id: str, until_s: float, seen: Seen, now_s: float) -> str:
+        """Who goes before a member that asks, "" for nobody: nobody could keep all others from leaving by asking again.
+
+        That is the holder, or for who has just been and who asks for more time one that was turned away. The holder itself
+        stands in its own way once it has been let go for the longest time.
+        """
+        holder = self.holder(seen, now_s)
+        if holder not in ("", member_id):
+            return holder
+        if holder and until_s <= self._until_s:
+            return ""  # it asks for nothing that it does not have
         self._waiting = {name: at_s for name, at_s in self._waiting.items() if now_s - at_s < TURN_S}
         others = [name for name in self._waiting if name != member_id]
-        return others[0] if member_id == self._last and others else ""
+        if others and member_id == self._last:
+            return others[0]
+        return holder if until_s > self._first_s + HOLD_S_MAX else ""
 
 
 class Leaving:
