@@ -99,9 +99,8 @@ def test_clients_know_all_services_of_all_members() -> None:
 
 def test_the_migration_works_as_the_role_that_may() -> None:
     objects = rendered(least(CASSANDRA), "values-existing-cassandra.yaml")
-    loaded: Any = load(
-        SETTINGS["storage"], environment(of_kind(objects, "Job")["consilium-migration-1"]["spec"]["template"])
-    )
+    [job] = of_kind(objects, "Job").values()
+    loaded: Any = load(SETTINGS["storage"], environment(job["spec"]["template"]))
     assert (loaded.cassandra_user, loaded.objects, loaded.cassandra_hosts) == ("migrator", "cassandra", ("cassandra",))
 
 
