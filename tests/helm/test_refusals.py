@@ -63,8 +63,8 @@ BY_SENTENCE: dict[str, tuple[Any, str]] = {
     ),
     "a route without a gateway": ({"ledger": {"expose": {"type": "TLSRoute"}}}, "ledger.expose.type is TLSRoute, but"),
     "a wait longer than a pod has": (
-        {"drain": {"waitSeconds": 50}},
-        "set consensus.terminationGracePeriodSeconds to 62 or more",
+        {"drain": {"waitSeconds": 51}},
+        "set consensus.terminationGracePeriodSeconds to 71 or more",
     ),
     "no Cassandra": ({"storage": {"objects": "cassandra"}}, "name its instances in storage.cassandra.hosts"),
     "no password": (
