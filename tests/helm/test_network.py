@@ -109,6 +109,18 @@ def test_the_drill_alone_reads_the_backup(network: Network, own: dict[str, Place
     assert {each for each in own if network.allows(own[each], WORLD, 9000)} == {"drill"}
 
 
+def test_services_and_clients_reach_what_else_is_named() -> None:
+    """A collector of traces, and the store that the desk backs up to; nobody reaches either unless it is named."""
+    to = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": PROMETHEUS.namespace}}}]
+    ways: Object = {"networkPolicy": {"egress": [{"to": to, "ports": [{"port": 4317}]}]}, "desk": {"enabled": True}}
+    objects = rendered(least(CASSANDRA, DRILL, ways))
+    found, network = places(objects, "hospital-1a"), Network.of({"hospital-1a": objects})
+    calling = {each for each in found if network.allows(found[each], PROMETHEUS, 4317)}
+    assert calling == {*SERVICES, "desk", "doctor", "drill", "roundtrip"}
+    assert not any(network.allows(found[each], PROMETHEUS, 4318) for each in found)
+    assert not any(network.allows(found[each], WORLD, 4317) for each in found)
+
+
 def test_strangers_reach_nobody(network: Network, own: dict[str, Place]) -> None:
     for each in own.values():
         for port in PORTS.values():

@@ -37,6 +37,10 @@ BY_SCHEMA: dict[str, tuple[Any, str]] = {
     "an unknown store": ({"storage": {"objects": "mongo"}}, "at '/storage/objects'"),
     "a weak consistency": ({"storage": {"cassandra": {"consistency": "ONE"}}}, "at '/storage/cassandra/consistency'"),
     "a backup in the pod": ({"backup": {"drill": {"place": "/scratch/backup"}}}, "at '/backup/drill/place'"),
+    "a way out to everywhere": (
+        {"networkPolicy": {"egress": [{"ports": [{"port": 443}]}]}},
+        "at '/networkPolicy/egress/0': missing property 'to'",
+    ),
     "two of a service away": ({"defaults": {"maxUnavailable": 2}}, "at '/defaults/maxUnavailable'"),
 }
 """What the schema refuses, with what Helm says of it."""
