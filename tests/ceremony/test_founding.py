@@ -271,6 +271,14 @@ def test_a_sealed_folder_without_an_authority_does_not_verify(ceremony: Ceremony
         founding.verify(folder, ceremony.now - DAY_MS)
 
 
+def test_a_founding_is_whole_still_when_its_first_authorities_have_ended(ceremony: Ceremony) -> None:
+    """They are a year's; the genesis is for good, and a member is given it again whenever it needs it."""
+    drafted, folder = ceremony.draft(), ceremony.folder / "alliance"
+    sealed = founding.seal(folder, drafted, ceremony.consents(drafted), ceremony.now)
+    assert founding.verify(folder, ceremony.now + 3_000 * DAY_MS) == sealed
+    assert "genesis" in founding.public_files(folder, ceremony.now + 3_000 * DAY_MS)
+
+
 # --- by command ---
 
 

@@ -172,7 +172,7 @@ def seal(folder: Path, drafted: FoundingDraft, consents: Sequence[FounderConsent
 
 
 def verify(folder: Path, now_ms: int) -> Sealed:
-    """What a sealed folder holds, all of it checked: an init container asks it before a member starts.
+    """What a sealed folder holds, checked as of the founding: years later it is whole still, whatever has ended since.
 
     Raises InvalidArgument: BAD_GENESIS, BAD_AUTHORITY_FILE or as `verify_bound`; NotFound: NO_AUTHORITY; FailedPrecondition:
     CLOCK_AHEAD.
@@ -183,7 +183,7 @@ def verify(folder: Path, now_ms: int) -> Sealed:
     where = folder / AUTHORITIES if (folder / AUTHORITIES).is_dir() else folder
     paths = sorted(where.glob(f"*{SUFFIX}"))
     sealed = Sealed(genesis, tuple(_read_authority(each, genesis.chain_id) for each in paths))
-    _check_authorities(sealed, now_ms)
+    _check_authorities(sealed, genesis.time_ms)
     return sealed
 
 

@@ -15,8 +15,8 @@ from ruamel.yaml import YAML
 from consilium.ceremony.keys import FILES
 from consilium.kernel.errors import DataLoss
 
-KEYS_SECRET, GENESIS_MAP = "consilium-keys", "consilium-genesis"
-"""What the two are called unless somebody says otherwise."""
+KEYS_SECRET, NEXT_SECRET, GENESIS_MAP = "consilium-keys", "consilium-next-keys", "consilium-genesis"
+"""What they are called unless somebody says otherwise."""
 
 
 def keys_secret(folder: Path, name: str = KEYS_SECRET, files: Sequence[str] = FILES) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def seal(
 def verify(
     folder: Annotated[Path, typer.Argument(help="The sealed folder, or a ConfigMap mounted.")], *, as_json: AsJson = False
 ) -> None:
-    """Check a founding: signed by every founder, and every founder's authority bound to it. For an init container."""
+    """Check a founding: signed by every founder, and every founder's authority bound to it."""
 
     def work() -> Told:
         from consilium.ceremony import founding

@@ -48,19 +48,34 @@ def adopt(folder: Folder, *, settings: SettingsFile = None, as_json: AsJson = Fa
     at_desk(Options(settings, as_json), work)
 
 
-@app.command(epilog=examples("consilium keys kubernetes 3A | kubectl apply -n hospital-3a -f -"))
+@app.command(
+    epilog=examples(
+        "consilium keys kubernetes 3A | kubectl apply -n hospital-3a -f -",
+        "consilium keys kubernetes 3A --current | kubectl replace --force -n hospital-3a -f -",
+    )
+)
 def kubernetes(
     folder: Folder,
     *,
-    secret: Annotated[str, typer.Option(help="Its name (value member.keys.nextSecret).")] = "consilium-next-keys",  # noqa: S107
+    current: Annotated[
+        bool, typer.Option("--current", help="The keys in force (consilium-keys), not the next ones.")
+    ] = False,
+    secret: Annotated[
+        str | None, typer.Option(help="Another name, as member.keys.nextSecret or existingSecret says.")
+    ] = None,
 ) -> None:
-    """Print the Secret with the next keys, for kubectl. Keep it out of files."""
+    """Print the Secret with the next keys, or with those in force, for kubectl. Keep it out of files."""
 
     def work() -> Told:
         from consilium.ceremony import manifests
+        from consilium.ceremony.keys import KEYS
         from consilium.ceremony.rotating import NEXT_KEYS, ROTATED
 
-        sys.stdout.write(manifests.as_yaml(manifests.keys_secret(folder / NEXT_KEYS, secret, ROTATED)))
+        if current:
+            manifest = manifests.keys_secret(folder / KEYS, secret or manifests.KEYS_SECRET)
+        else:
+            manifest = manifests.keys_secret(folder / NEXT_KEYS, secret or manifests.NEXT_SECRET, ROTATED)
+        sys.stdout.write(manifests.as_yaml(manifest))
         return Told({}, ())
 
     finish(Options(None, as_json=False), work)
