@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import base64
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from consilium.ceremony import founding
-from consilium.ceremony.keys import FILES, Founder
-from consilium.ceremony.rotating import ROTATED, draw_next
+from consilium.ceremony import founding, rotating
+from consilium.ceremony import keys as drawing
+from consilium.ceremony.keys import FILES, Founder, profile_of, read_keys
+from consilium.ceremony.rotating import ROTATED, adopt_next, draw_next
 from consilium.client import cli
+from consilium.consensus.keys import read_keys as read_signing_keys
+from consilium.identity.files import write_atomically
 from consilium.kernel.transactions import Grade
 from consilium.runtime.clock import wall_ms
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 MEMBER = Founder("3A", Grade.A3, "owner-3A")
 
@@ -43,3 +49,64 @@ def test_a_cluster_is_given_either_set_from_the_keys_folder_alone(home: Path, ca
     in_force = {name: (keys / name).read_bytes() for name in FILES}
     assert secret(capsys, home, "--current") == ("consilium-keys", in_force)
     assert secret(capsys, home, "--current", "--secret", "mine") == ("mine", in_force)
+
+
+# --- cut short at every write ---
+
+
+class CutShort(RuntimeError):
+    """The machine has gone."""
+
+
+class Budget:
+    """So many calls of a function go well; the one after them ends everything."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def over(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, until the calls are used up."""
+
+        def bounded(*words: Any, **named: Any) -> Any:
+            if self.left == 0:
+                raise CutShort
+            self.left -= 1
+            return function(*words, **named)
+
+        return bounded
+
+
+def test_next_keys_are_there_whole_or_not_at_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Consensus refuses to start from half of them."""
+    write = drawing.write_secret
+    for calls in range(3):
+        monkeypatch.setattr(drawing, "write_secret", Budget(calls).over(write))
+        with pytest.raises(CutShort):
+            draw_next(home)
+        assert read_signing_keys(home / "keys").following is None
+    monkeypatch.setattr(drawing, "write_secret", write)
+    draw_next(home)
+    assert read_signing_keys(home / "keys").following is not None
+
+
+@pytest.mark.parametrize("calls", range(2 * len(ROTATED) + 2))
+def test_adopting_goes_on_from_any_interruption(home: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+    """G3: services start from what is there at any moment, and the old keys lie in one folder, whole."""
+    keys = home / "keys"
+    before, old_files = read_keys(keys), {name: (keys / name).read_bytes() for name in ROTATED}
+    draw_next(home)
+    next_files = {name: (keys / "next" / name).read_bytes() for name in ROTATED}
+    in_force = profile_of(MEMBER, replace(before, member=read_signing_keys(keys / "next").member))
+    budget = Budget(calls)
+    monkeypatch.setattr(rotating, "write_atomically", budget.over(write_atomically))
+    monkeypatch.setattr(Path, "rename", budget.over(Path.rename))
+    monkeypatch.setattr(shutil, "rmtree", budget.over(shutil.rmtree))
+    with pytest.raises(CutShort):
+        adopt_next(home, in_force)
+    read_signing_keys(keys)
+    monkeypatch.undo()
+    old = adopt_next(home, in_force)
+    assert {each.name: each.read_bytes() for each in old.iterdir()} == old_files
+    assert [each.name for each in home.glob("keys-*")] == [old.name]
+    assert {each.name: each.read_bytes() for each in keys.iterdir() if each.name in ROTATED} == next_files
+    assert not (keys / "next").exists()

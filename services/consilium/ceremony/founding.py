@@ -17,11 +17,13 @@ from cryptography import x509
 
 from consilium.ceremony.keys import (
     KEYS,
+    SECRETS,
     Founder,
     bind_first_authority,
     card_of,
     draw_first_authority,
-    draw_keys,
+    draw_secrets,
+    new_folder,
     profile_of,
     read_keys,
 )
@@ -83,8 +85,9 @@ def prepare(folder: Path, founder: Founder, alliance: str, now_ms: int, days: in
     if not founder.owner_group:
         raise InvalidArgument("BAD_NAME", "Name the owner that the member belongs to.", "C6")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draw_keys(folder / KEYS)
-    draw_first_authority(folder / KEYS, alliance, founder.member_id, now_ms, days)
+    with new_folder(folder / KEYS) as drawing:
+        draw_secrets(drawing, SECRETS)
+        draw_first_authority(drawing, alliance, founder.member_id, now_ms, days)
     signed = card_of(folder / KEYS, founder, alliance, now_ms)
     write_atomically(folder / f"{founder.member_id}{CARD}", encode(signed, ZERO_DIGEST), PUBLIC)
     return signed

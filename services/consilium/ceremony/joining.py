@@ -13,7 +13,16 @@ from pathlib import Path
 
 from consilium.ceremony import manifests
 from consilium.ceremony.founding import AUTHORITIES, GENESIS, PUBLIC
-from consilium.ceremony.keys import KEYS, Founder, bind_first_authority, card_of, draw_first_authority, draw_keys
+from consilium.ceremony.keys import (
+    KEYS,
+    SECRETS,
+    Founder,
+    bind_first_authority,
+    card_of,
+    draw_first_authority,
+    draw_secrets,
+    new_folder,
+)
 from consilium.identity.files import write_atomically
 from consilium.identity.generations import authority_file
 from consilium.kernel.encoding import decode, encode
@@ -120,8 +129,9 @@ def draw(file: InvitationFile, folder: Path, addresses: Mapping[str, str], now_m
     invitation, chain_id = file.signed.invitation, file.chain_id
     alliance, name = file.content.genesis.genesis.alliance, invitation.member_id
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draw_keys(folder / KEYS)
-    draw_first_authority(folder / KEYS, alliance, name, now_ms, days)
+    with new_folder(folder / KEYS) as drawing:
+        draw_secrets(drawing, SECRETS)
+        draw_first_authority(drawing, alliance, name, now_ms, days)
     # A grade rests on evidence, and is a proposal of its own (C6).
     coming = Founder(name, Grade.UNGRADED, invitation.owner_group)
     card = card_of(folder / KEYS, coming, alliance, now_ms, chain_id)

@@ -7,7 +7,9 @@ before any service can be reached.
 
 import os
 import secrets
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,16 +65,33 @@ class MemberKeys:
 
 def draw_keys(folder: Path) -> MemberKeys:
     """Draw a member's secrets and write them. Raises Conflict: KEYS_EXIST where there are some."""
-    draw_secrets(folder, SECRETS)
+    with new_folder(folder) as drawing:
+        draw_secrets(drawing, SECRETS)
     return read_keys(folder)
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to draw into. It takes its name when all is drawn, so that it is whole or not there.
+
+    Raises Conflict: KEYS_EXIST.
+    """
+    if folder.exists():
+        raise Conflict("KEYS_EXIST", f"{folder} is there already; keys are drawn once: take those, or name another.", "L2")
+    drawing = folder.with_name(f".{folder.name}.drawing")
+    if drawing.exists():  # of a drawing that was cut short: nobody has had a public key of it
+        shutil.rmtree(drawing)
+    drawing.mkdir(mode=0o700)
+    yield drawing
+    sync_directory(drawing)
+    drawing.rename(folder)
+    sync_directory(folder.parent)
+
+
 def draw_secrets(folder: Path, names: Sequence[str]) -> None:
-    """Draw 32 random bytes each into a new folder. Raises Conflict: KEYS_EXIST."""
-    _new_folder(folder)
+    """Draw 32 random bytes each into a folder that holds none of these names."""
     for name in names:
-        _write(folder / name, secrets.token_bytes(32))
-    sync_directory(folder)
+        write_secret(folder / name, secrets.token_bytes(32))
 
 
 def anchor_of(reveals: bytes) -> bytes:
@@ -86,9 +105,8 @@ def anchor_of(reveals: bytes) -> bytes:
 def draw_first_authority(folder: Path, alliance: str, member_id: str, now_ms: int, days: int) -> None:
     """Draw the member's first authority beside its secrets. Raises InvalidArgument: BAD_NAME."""
     key, certificate = draw_authority(alliance, member_id, now_ms, days * DAY_MS)
-    _write(folder / FIRST_KEY, private_pem(key))
-    _write(folder / FIRST_CERTIFICATE, certificate.public_bytes(Encoding.PEM))
-    sync_directory(folder)
+    write_secret(folder / FIRST_KEY, private_pem(key))
+    write_secret(folder / FIRST_CERTIFICATE, certificate.public_bytes(Encoding.PEM))
 
 
 def read_keys(folder: Path) -> MemberKeys:
@@ -134,16 +152,8 @@ def card_of(folder: Path, founder: Founder, alliance: str, drawn_ms: int, chain_
     return sign_card(card, keys.member, keys.consensus, chain_id)
 
 
-def _new_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError as error:
-        raise Conflict(
-            "KEYS_EXIST", f"{folder} is there already; keys are drawn once: take those, or name another folder.", "L2"
-        ) from error
-
-
-def _write(path: Path, data: bytes) -> None:
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet, for its owner alone."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

@@ -5,10 +5,11 @@ member key opens with that one alone, so old keys are put aside and never delete
 """
 
 import json
+import shutil
 from pathlib import Path
 
-from consilium.ceremony.keys import KEYS, anchor_of, draw_secrets, read_keys
-from consilium.consensus.keys import NEXT
+from consilium.ceremony.keys import KEYS, anchor_of, draw_secrets, new_folder, read_keys, write_secret
+from consilium.consensus.keys import NEXT, ReplicaKeys
 from consilium.consensus.keys import read_keys as read_signing_keys
 from consilium.identity.files import sync_directory, write_atomically
 from consilium.kernel.errors import FailedPrecondition
@@ -20,6 +21,8 @@ ROTATED = ("member", "consensus", "reveals")
 NEXT_KEYS = Path(KEYS) / NEXT
 """Where they lie below the member's folder."""
 PROPOSAL = "new-keys.json"
+REPLACES = "replaces"
+"""The file beside them with the public member key that was in force when they were drawn: whose place they take."""
 
 
 def draw_next(folder: Path) -> Path:
@@ -27,15 +30,19 @@ def draw_next(folder: Path) -> Path:
 
     Raises Conflict: KEYS_EXIST; DataLoss: BAD_KEYS where none are in force.
     """
-    read_keys(folder / KEYS)
-    draw_secrets(folder / KEYS / NEXT, ROTATED)
-    following = read_signing_keys(folder / KEYS / NEXT)
+    in_force = read_keys(folder / KEYS)
+    with new_folder(folder / KEYS / NEXT) as drawing:
+        draw_secrets(drawing, ROTATED)
+        write_secret(drawing / REPLACES, in_force.member.public_key)
+    return _write_proposal(folder / PROPOSAL, read_signing_keys(folder / KEYS / NEXT))
+
+
+def _write_proposal(path: Path, following: ReplicaKeys) -> Path:
     facts = {
         "member_key": following.member.public_key.hex(),
         "consensus_key": following.consensus.public_key.hex(),
         "reveal_anchor": anchor_of(following.reveals).hex(),
     }
-    path = folder / PROPOSAL
     write_atomically(path, json.dumps(facts, indent=2).encode() + b"\n", 0o644)
     return path
 
@@ -43,24 +50,34 @@ def draw_next(folder: Path) -> Path:
 def adopt_next(folder: Path, in_force: MemberProfile) -> Path:
     """Put the next keys in the place of those in force, once the ledger names them; where the old ones lie now.
 
-    Again after an interruption goes on. Raises FailedPrecondition: NOT_IN_FORCE.
+    Again after an interruption goes on: services start from what it leaves at any moment. Raises FailedPrecondition:
+    NOT_IN_FORCE; DataLoss: BAD_KEYS.
     """
     keys, following = folder / KEYS, folder / KEYS / NEXT
+    for put_away in [] if following.exists() else folder.glob(f"keys-*/{NEXT}"):
+        shutil.rmtree(put_away)
+        return put_away.parent
     if read_signing_keys(following).member.public_key != in_force.member_key:
         raise FailedPrecondition(
             "NOT_IN_FORCE",
             f"The ledger does not name the keys in {following} yet; they come into force with an epoch: member show tells.",
             "G3",
         )
-    old = folder / f"keys-{fingerprint(read_keys(keys).member.public_key)[:9]}"
+    # Named by what was drawn with them: the member key in its place may be the next one already.
+    old = folder / f"keys-{fingerprint((following / REPLACES).read_bytes())[:9]}"
     old.mkdir(mode=0o700, exist_ok=True)
     for name in ROTATED:
         if not (old / name).exists():
             write_atomically(old / name, (keys / name).read_bytes())
     for name in ROTATED[::-1]:
         write_atomically(keys / name, (following / name).read_bytes())
-    for name in ROTATED:
-        (following / name).unlink()
-    following.rmdir()
-    sync_directory(keys)
+    _put_away(following, old)
     return old
+
+
+def _put_away(following: Path, old: Path) -> None:
+    """Take the next keys from where they lie in one step: half of them would let no service start."""
+    following.rename(old / NEXT)
+    for each in (following.parent, old):
+        sync_directory(each)
+    shutil.rmtree(old / NEXT)
