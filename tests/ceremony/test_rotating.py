@@ -14,9 +14,10 @@ from ruamel.yaml import YAML
 from consilium.ceremony import founding, rotating
 from consilium.ceremony import keys as drawing
 from consilium.ceremony.keys import FILES, Founder, profile_of, read_keys
-from consilium.ceremony.rotating import ROTATED, adopt_next, draw_next
+from consilium.ceremony.rotating import DRAWN, ROTATED, adopt_next, draw_next
 from consilium.client import cli
 from consilium.consensus.keys import read_keys as read_signing_keys
+from consilium.identity.authority import read_drawn
 from consilium.identity.files import write_atomically
 from consilium.kernel.transactions import Grade
 from consilium.runtime.clock import wall_ms
@@ -43,7 +44,7 @@ def secret(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[str, dic
 
 def test_a_cluster_is_given_either_set_from_the_keys_folder_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """G3: no founding's folder is needed, which a joined member has not, and a founder's may be years old."""
-    draw_next(home)
+    draw_next(home, wall_ms())
     keys = home / "keys"
     assert secret(capsys, home) == ("consilium-next-keys", {name: (keys / "next" / name).read_bytes() for name in ROTATED})
     in_force = {name: (keys / name).read_bytes() for name in FILES}
@@ -79,23 +80,23 @@ class Budget:
 def test_next_keys_are_there_whole_or_not_at_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Consensus refuses to start from half of them."""
     write = drawing.write_secret
-    for calls in range(3):
+    for calls in range(len(DRAWN)):
         monkeypatch.setattr(drawing, "write_secret", Budget(calls).over(write))
         with pytest.raises(CutShort):
-            draw_next(home)
+            draw_next(home, wall_ms())
         assert read_signing_keys(home / "keys").following is None
     monkeypatch.setattr(drawing, "write_secret", write)
-    draw_next(home)
+    draw_next(home, wall_ms())
     assert read_signing_keys(home / "keys").following is not None
 
 
-@pytest.mark.parametrize("calls", range(2 * len(ROTATED) + 2))
+@pytest.mark.parametrize("calls", range(2 * len(DRAWN) + 2))
 def test_adopting_goes_on_from_any_interruption(home: Path, monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     """G3: services start from what is there at any moment, and the old keys lie in one folder, whole."""
     keys = home / "keys"
-    before, old_files = read_keys(keys), {name: (keys / name).read_bytes() for name in ROTATED}
-    draw_next(home)
-    next_files = {name: (keys / "next" / name).read_bytes() for name in ROTATED}
+    before, old_files = read_keys(keys), {name: (keys / name).read_bytes() for name in DRAWN}
+    draw_next(home, wall_ms())
+    next_files = {name: (keys / "next" / name).read_bytes() for name in DRAWN}
     in_force = profile_of(MEMBER, replace(before, member=read_signing_keys(keys / "next").member))
     budget = Budget(calls)
     monkeypatch.setattr(rotating, "write_atomically", budget.over(write_atomically))
@@ -108,5 +109,17 @@ def test_adopting_goes_on_from_any_interruption(home: Path, monkeypatch: pytest.
     old = adopt_next(home, in_force)
     assert {each.name: each.read_bytes() for each in old.iterdir()} == old_files
     assert [each.name for each in home.glob("keys-*")] == [old.name]
-    assert {each.name: each.read_bytes() for each in keys.iterdir() if each.name in ROTATED} == next_files
+    assert {each.name: each.read_bytes() for each in keys.iterdir() if each.name in DRAWN} == next_files
     assert not (keys / "next").exists()
+
+
+def test_a_stolen_first_authority_does_not_come_back_under_the_new_key(home: Path) -> None:
+    """G3: what an identity on an empty volume takes up was drawn with the new member key, and is the same member's."""
+    keys = home / "keys"
+    stolen, before = (keys / "authority.key").read_bytes(), read_keys(keys)
+    draw_next(home, wall_ms())
+    in_force = profile_of(MEMBER, replace(before, member=read_signing_keys(keys / "next").member))
+    old = adopt_next(home, in_force)
+    assert (old / "authority.key").read_bytes() == stolen != (keys / "authority.key").read_bytes()
+    read_drawn(keys / "authority.key", keys / "authority.crt", "consilium", MEMBER.member_id)
+    assert sorted(each.name for each in keys.iterdir()) == sorted(FILES)

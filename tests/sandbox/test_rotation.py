@@ -82,7 +82,13 @@ def test_a_delegate_goes_over_to_new_keys(tmp_path: Path) -> None:
         after = until(machines[HOME], lambda facts: facts["next_keys"] is None, "member", "show", MEMBER)
         assert all(after[name] != before[name] for name in ("member_key", "consensus_key"))
         old = machines[MEMBER].run("keys", "adopt", folder, "--json").facts["old"]
-        assert sorted(each.name for each in Path(old).iterdir()) == ["consensus", "member", "reveals"]
+        assert sorted(each.name for each in Path(old).iterdir()) == [
+            "authority.crt",
+            "authority.key",
+            "consensus",
+            "member",
+            "reveals",
+        ]
         again(alliance, MEMBER, *STARTED)
         alliance.kill("1A")  # from here on nothing becomes final without it
         voter = machines[MEMBER]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -26,6 +27,7 @@ from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.signed_genesis import MemberCard, SignedCard, sign_card
 from consilium.kernel.signing import Ed25519Signer
 from consilium.kernel.transactions import Grade, MemberProfile
+from consilium.runtime.names import member_of_authority
 
 KEYS = "keys"
 SECRETS = ("member", "consensus", "reveals", "sealing")
@@ -124,6 +126,15 @@ def read_first_certificate(folder: Path) -> bytes:
         return x509.load_pem_x509_certificate((folder / FIRST_CERTIFICATE).read_bytes()).public_bytes(Encoding.DER)
     except (OSError, ValueError) as error:
         raise DataLoss("BAD_KEYS", f"{folder} holds no member's first authority: {error}") from error
+
+
+def read_first_names(folder: Path) -> tuple[str, str]:
+    """Which alliance and member the first authority is of. Raises DataLoss: BAD_KEYS."""
+    certificate = x509.load_der_x509_certificate(read_first_certificate(folder))
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
+    alliance = urlsplit(uri).netloc
+    return alliance, member_of_authority(uri, alliance)
 
 
 def bind_first_authority(folder: Path, member_id: str, chain_id: bytes) -> BoundAuthority:

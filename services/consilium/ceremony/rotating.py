@@ -1,23 +1,36 @@
 """A member's next keys, on its own machine: drawn beside those in force, and put in their place (rule G3).
 
 The alliance decides; the services hold both until no committee needs the old ones. What storage has sealed under an old
-member key opens with that one alone, so old keys are put aside and never deleted here.
+member key opens with that one alone, so old keys are put aside and never deleted here. A first authority is drawn with them:
+the one in its place may be stolen with the old keys, and an identity that begins anew would bind it under the new one.
 """
 
 import json
 import shutil
 from pathlib import Path
 
-from consilium.ceremony.keys import KEYS, anchor_of, draw_secrets, new_folder, read_keys, write_secret
+from consilium.ceremony.keys import (
+    KEYS,
+    anchor_of,
+    draw_first_authority,
+    draw_secrets,
+    new_folder,
+    read_first_names,
+    read_keys,
+    write_secret,
+)
 from consilium.consensus.keys import NEXT, ReplicaKeys
 from consilium.consensus.keys import read_keys as read_signing_keys
 from consilium.identity.files import sync_directory, write_atomically
+from consilium.identity.founding import FIRST_CERTIFICATE, FIRST_KEY
 from consilium.kernel.errors import FailedPrecondition
 from consilium.kernel.signed_genesis import fingerprint
 from consilium.kernel.transactions import MemberProfile
 
 ROTATED = ("member", "consensus", "reveals")
 """What changes; the key that key fragments are sealed under stays with them."""
+DRAWN = (FIRST_KEY, FIRST_CERTIFICATE, "reveals", "consensus", "member")
+"""All that is drawn anew, in the order in which it is put in place."""
 NEXT_KEYS = Path(KEYS) / NEXT
 """Where they lie below the member's folder."""
 PROPOSAL = "new-keys.json"
@@ -25,7 +38,7 @@ REPLACES = "replaces"
 """The file beside them with the public member key that was in force when they were drawn: whose place they take."""
 
 
-def draw_next(folder: Path) -> Path:
+def draw_next(folder: Path, now_ms: int, days: int = 365) -> Path:
     """Draw the next keys into `folder`/keys/next, and write what `member propose keys` takes; where that lies.
 
     Raises Conflict: KEYS_EXIST; DataLoss: BAD_KEYS where none are in force.
@@ -33,6 +46,7 @@ def draw_next(folder: Path) -> Path:
     in_force = read_keys(folder / KEYS)
     with new_folder(folder / KEYS / NEXT) as drawing:
         draw_secrets(drawing, ROTATED)
+        draw_first_authority(drawing, *read_first_names(folder / KEYS), now_ms, days)
         write_secret(drawing / REPLACES, in_force.member.public_key)
     return _write_proposal(folder / PROPOSAL, read_signing_keys(folder / KEYS / NEXT))
 
@@ -66,10 +80,10 @@ def adopt_next(folder: Path, in_force: MemberProfile) -> Path:
     # Named by what was drawn with them: the member key in its place may be the next one already.
     old = folder / f"keys-{fingerprint((following / REPLACES).read_bytes())[:9]}"
     old.mkdir(mode=0o700, exist_ok=True)
-    for name in ROTATED:
+    for name in DRAWN:
         if not (old / name).exists():
             write_atomically(old / name, (keys / name).read_bytes())
-    for name in ROTATED[::-1]:
+    for name in DRAWN:
         write_atomically(keys / name, (following / name).read_bytes())
     _put_away(following, old)
     return old

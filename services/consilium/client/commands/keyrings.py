@@ -8,6 +8,7 @@ import typer
 
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk, finish
 from consilium.client.commands.telling import Told, examples, facts_table, verbs
+from consilium.runtime.clock import wall_ms
 
 app = verbs("keys", "New keys for your member: drawn, decided by the alliance, put in place.")
 Folder = Annotated[Path, typer.Argument(help="The member's folder, in which `founding` or `join` drew its keys.")]
@@ -15,12 +16,12 @@ Folder = Annotated[Path, typer.Argument(help="The member's folder, in which `fou
 
 @app.command(epilog=examples("consilium keys draw 3A", "consilium member propose keys 3A --keys 3A/new-keys.json"))
 def draw(folder: Folder, *, as_json: AsJson = False) -> None:
-    """Draw the next member key, consensus key and reveals beside those in force, and write the proposal's file."""
+    """Draw the next keys and first authority beside those in force, and write the file for the proposal."""
 
     def work() -> Told:
         from consilium.ceremony.rotating import draw_next
 
-        facts = {"proposal": str(draw_next(folder))}
+        facts = {"proposal": str(draw_next(folder, wall_ms()))}
         following = (
             "Next: start consensus and identity again, so that they hold both; then consilium member propose keys MEMBER"
             f" --keys {facts['proposal']}"
