@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from consilium.api.consensus.v1 import consensus_pb2 as pb
 from consilium.identity.cluster.conditions import FALSE, TRUE, UNKNOWN, Observed, carried, conditions, status_data
+from consilium.identity.cluster.counters import ClusterCounters
 from consilium.identity.cluster.keeping import ClusterKeeper
 from consilium.identity.cluster.lease import HELD_ELSEWHERE, LEASE_MS, MANY_PODS, SeatSeen, keep_lease
 from consilium.kernel.membership import SERVICES
@@ -168,6 +170,12 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
     assert carried(conditions(WELL), {"conditions.json": "no json"}, noon)[0].since == "2026-01-02T12:00:00Z"
 
 
+def held_by_metric(keeper: ClusterKeeper) -> float | None:
+    registry = CollectorRegistry()
+    registry.register(ClusterCounters(keeper))
+    return registry.get_sample_value("consilium_identity_kubernetes_lease_held")
+
+
 def test_the_status_is_written_and_a_warning_told_once(tmp_path: Path, api: ApiServer) -> None:
     """Consensus of these tests does not tell how it stands; the ledger does."""
 
@@ -192,8 +200,9 @@ def test_the_status_is_written_and_a_warning_told_once(tmp_path: Path, api: ApiS
             api.put_pod("consilium-storage-0", "storage")
             await keeper.keep_conditions()
             assert api.events()[-1][:2] == ("Normal", "NotReadyOver")
+            assert held_by_metric(keeper) == 0
             await keeper.keep_lease()
-            assert keeper.seat.is_held
+            assert (keeper.seat.is_held, held_by_metric(keeper)) == (True, 1)
             keeper.cluster.close()
 
     play(scene)

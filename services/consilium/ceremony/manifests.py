@@ -1,7 +1,7 @@
 """What a cluster is given: the Secret with a member's keys, and the ConfigMap with the genesis (design section 8).
 
 YAML for `kubectl apply -f -`, names and keys as the chart expects them. The Secret's text holds the member's secrets: it
-goes through a pipe, and into no file and no repository.
+goes through a pipe and into no repository. `join prepare` alone writes it to a file, for its owner only, beside the keys.
 """
 
 import base64

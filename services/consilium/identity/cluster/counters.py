@@ -27,3 +27,4 @@ class ClusterCounters(Collector):
         yield GaugeMetricFamily(
             "consilium_identity_kubernetes_reached_timestamp_seconds", _REACHED, keeper.reached_ms / 1_000
         )
+        yield GaugeMetricFamily("consilium_identity_kubernetes_lease_held", _HELD, int(keeper.seat.is_held))
