@@ -530,6 +530,41 @@ def test_after_a_failed_sync_the_chunks_have_to_be_put_again(tmp_path: Path, fau
     assert store.read_chunk(SCAN, 0) == CHUNKS[0]
 
 
+class BusyDisk(FaultyDisk):
+    """Where somebody else puts the object while what was put of it is removed."""
+
+    def __init__(self) -> None:
+        """Nobody does, yet."""
+        self.meanwhile: Callable[[], None] | None = None
+
+    def remove(self, path: Path) -> None:
+        """They come first."""
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        super().remove(path)
+
+
+def test_a_put_that_begins_while_another_is_dropped_is_whole_or_not_there(tmp_path: Path) -> None:
+    """Never an object whose file is gone. The draft's lock lets its own thread in, so that this is the worst moment."""
+    disk = BusyDisk()
+    store = EmbeddedObjectStore.create(disk, tmp_path, CHAIN_ID)
+
+    def put_chunks() -> None:
+        for index, chunk in enumerate(CHUNKS):
+            store.put_chunk(SCAN, index, chunk)
+
+    put_chunks()
+    disk.fault, disk.meanwhile = errno.EIO, put_chunks
+    with pytest.raises(DataLoss):
+        store.complete(MANIFEST)
+    disk.fault = 0
+    with pytest.raises(FailedPrecondition, match="CHUNKS_MISSING"):
+        store.complete(MANIFEST)
+    put(store)
+    assert store.read_chunk(SCAN, 0) == CHUNKS[0]
+
+
 def test_promise_5_chunks_are_durable_before_the_manifest_is_kept(tmp_path: Path) -> None:
     """Any power cut after `complete` leaves every chunk: the index is real, the chunk files are on the harsh disk."""
     disk = SimulatedDisk()

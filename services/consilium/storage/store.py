@@ -378,8 +378,11 @@ class EmbeddedObjectStore:
                 raise
 
     def _abandon(self, record_id: bytes) -> None:
-        self._end_draft(record_id)
-        self._disk.remove(self._path(record_id))
+        """The file first: once the draft has ended, another put may have one of its own under that name."""
+        try:
+            self._disk.remove(self._path(record_id))
+        finally:
+            self._end_draft(record_id)
 
     def _draft_of(self, record_id: bytes) -> _Draft | None:
         with self._lock:
