@@ -1,7 +1,8 @@
 """Gives every claim for storage a folder of this machine, and takes it away with the claim: a provisioner for one machine.
 
 The volumes are of the kind `local`, which honours a pod's fsGroup as cloud disks do (`hostPath` does not). A thread follows
-the claims; a volume whose claim is gone is removed with what is in it.
+the claims, and another the volumes; one whose claim is gone is removed with what is in it. The API server ends a watch when
+it likes, and when it stops: then all is listed and followed anew.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import json
 import shutil
 import subprocess
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster.places import TOOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CLASS = "local"
 """The storage class of the manifests; the default of the cluster."""
+AGAIN_S = 0.5
+"""How long after a watch has ended the next one begins."""
 
 
 @dataclass
@@ -30,28 +33,48 @@ class Volumes:
     kubeconfig: Path
     folder: Path
     machine: str
-    watching: list[tuple[subprocess.Popen[str], threading.Thread]]
+    threads: list[threading.Thread] = field(default_factory=list)
+    watches: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+    stopped: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """No watch begins while it is held, nor after `stopped` is set under it."""
 
     @staticmethod
     def start(kubeconfig: Path, folder: Path, machine: str) -> Volumes:
         """Follow the claims and the volumes of a cluster."""
-        made = Volumes(kubeconfig, folder, machine, [])
+        made = Volumes(kubeconfig, folder, machine)
         for kind, act in (("persistentvolumeclaims", made._provide), ("persistentvolumes", made._reclaim)):
-            command = ["get", kind, "--all-namespaces", "--watch", "--output=json"]
-            watch = subprocess.Popen(
-                [*made._kubectl(), *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-            thread = threading.Thread(target=_follow, args=(watch, act), daemon=True)
+            thread = threading.Thread(target=made._follow, args=(kind, act), daemon=True)
             thread.start()
-            made.watching.append((watch, thread))
+            made.threads.append(thread)
         return made
 
     def stop(self) -> None:
         """Follow no more."""
-        for watch, thread in self.watching:
-            watch.kill()
-            watch.wait()
+        with self.lock:
+            self.stopped.set()
+            for watch in self.watches.values():
+                watch.kill()
+        for thread in self.threads:
             thread.join()
+
+    def _follow(self, kind: str, act: Callable[[dict[str, Any]], None]) -> None:
+        while (watch := self._watch(kind)) is not None:
+            assert watch.stdout is not None
+            with watch:
+                for each in _values(watch.stdout):
+                    act(each)
+            self.stopped.wait(AGAIN_S)
+
+    def _watch(self, kind: str) -> subprocess.Popen[str] | None:
+        """All of a kind, and every change from then on until the watch ends; None once stopped."""
+        command = [*self._kubectl(), "get", kind, "--all-namespaces", "--watch", "--output=json"]
+        with self.lock:
+            if self.stopped.is_set():
+                return None
+            watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            self.watches[kind] = watch
+        return watch
 
     def _kubectl(self) -> list[str]:
         return [str(TOOLS / "kubectl"), "--kubeconfig", str(self.kubeconfig)]
@@ -88,13 +111,6 @@ class Volumes:
         subprocess.run(
             [*self._kubectl(), "delete", "persistentvolume", name, "--wait=false"], capture_output=True, check=False
         )
-
-
-def _follow(watch: subprocess.Popen[str], act: Any) -> None:
-    assert watch.stdout is not None
-    with watch.stdout:
-        for each in _values(watch.stdout):
-            act(each)
 
 
 def _values(lines: Any) -> Iterator[dict[str, Any]]:
