@@ -101,7 +101,8 @@ def described(parts: Parts) -> Service:
 def open_stores(settings: StorageSettings, chain_id: bytes, stack: contextlib.AsyncExitStack) -> Stores:
     """The stores, closed with the stack; those of a member that never had any are made.
 
-    Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED; and as `CassandraObjectStore.open`.
+    Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED or STORE_OLDER; and as
+    `CassandraObjectStore.open`.
     """
     folder = settings.state_directory
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

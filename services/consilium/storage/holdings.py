@@ -11,7 +11,14 @@ from enum import IntEnum
 from pathlib import Path
 from threading import Lock
 
-from consilium.kernel.errors import Conflict, DataLoss, NotFound, PermissionDenied, ResourceExhausted
+from consilium.kernel.errors import (
+    Conflict,
+    DataLoss,
+    FailedPrecondition,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+)
 from consilium.runtime.database import Database
 
 _SCHEMA = (
@@ -22,6 +29,7 @@ _SCHEMA = (
     "CREATE TABLE used (writer TEXT PRIMARY KEY, bytes INTEGER NOT NULL);"
     "CREATE TABLE backups (taken_ms INTEGER, height INTEGER, bytes_added INTEGER, objects INTEGER, damaged INTEGER)"
 )
+_TABLES = {"holdings", "used", "backups"}
 _COLUMNS = "record_id, home, writer, size_class, bytes, begun_s, state, root, keepers"
 _CHARGE = "INSERT INTO used VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET bytes = bytes + excluded.bytes"
 
@@ -86,8 +94,17 @@ class Holdings:
 
     @classmethod
     def open(cls, path: Path) -> "Holdings":
-        """The member's holdings. Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED."""
-        return cls(Database.open(path))
+        """The member's holdings.
+
+        Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED, or STORE_OLDER.
+        """
+        database = Database.open(path)
+        try:
+            _check_tables(database, path)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
 
     def begin(self, wanted: Holding, bytes_max: int) -> Holding:
         """Begin a put or find the one begun before; `bytes_max` is its writer's quota, of copies their home's storage.
@@ -246,6 +263,14 @@ class Holdings:
         with self._database.transaction() as connection:
             _charge(connection, before, each)
             connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def _check_tables(database: Database, path: Path) -> None:
+    """Raise FailedPrecondition (STORE_OLDER) unless all tables are there: else the first put would find it damaged."""
+    found = {name for (name,) in database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not found >= _TABLES:
+        sentence = "was made by an earlier release: move the state directory away, start anew, run `consilium storage heal`"
+        raise FailedPrecondition("STORE_OLDER", f"{path} {sentence}.", "S2")
 
 
 def erased() -> Conflict:
