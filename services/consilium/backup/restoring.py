@@ -7,7 +7,8 @@ object: an erased one is not put back. An object has to be what its record on th
 the other members to heal. Before all that the vote log begins again, marked as lost, so that a restore which breaks off
 leaves no replica that votes anew: it speaks in an epoch that begins above all it could have signed, as its peers tell (C5).
 A restore that broke off, as when the place of the backup went away, goes on when it is started again: a mark beside the
-blocks tells its state from a member's that must not be overwritten. What is there is verified again, and not fetched again.
+blocks tells its state from a member's that must not be overwritten. Blocks that are there are verified again, and not
+fetched again; objects that are there were verified when they were put back, and are passed over.
 Shred secrets and key fragments are in no backup: the sealed secrets come back by `consilium storage heal`.
 """
 
