@@ -219,6 +219,20 @@ def test_what_nobody_signed_is_no_invitation(desk: Desk) -> None:
         joining.read_invitation(path, desk.now)
 
 
+@pytest.mark.parametrize("name", ["../../x", "a/b", "..", "-a"])
+def test_names_that_are_no_members_become_no_files(desk: Desk, name: str) -> None:
+    """The inviter signs what it likes; what it signs may not lie anywhere but in the member's folder."""
+    (bound,) = desk.content.authorities
+    odd = replace(bound, binding=replace(bound.binding, member_id=name))
+    for file in (
+        desk.invitation(member_id=name),
+        desk.invitation(content=replace(desk.content, authorities=(bound, odd))),
+        desk.invitation(content=replace(desk.content, addresses=(ServiceAddress(name, "ledger", "a.example:1"),))),
+    ):
+        with pytest.raises(InvalidArgument, match="BAD_NAME"):
+            joining.read_invitation(desk.written(file), desk.now)
+
+
 def test_an_invitation_counts_for_its_time(desk: Desk) -> None:
     path = desk.written(desk.invitation())
     with pytest.raises(FailedPrecondition, match="INVITATION_OVER"):

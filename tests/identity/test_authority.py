@@ -17,7 +17,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
-from consilium.identity import founding
+from consilium.identity import founding, keeping
 from consilium.identity.__main__ import identity_of
 from consilium.identity.authority import create_authority, open_authority, read_certification_request
 from consilium.identity.core.credentials import CredentialKind, CredentialTerms, RevocationReason
@@ -26,7 +26,7 @@ from consilium.identity.keeping import MEMBER_FILES_MAX
 from consilium.identity.trust import TrustedAuthorities, bundle
 from consilium.kernel.attestations import BoundAuthority, bind_authority
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import BadSignature, Conflict, DataLoss, InvalidArgument, Malformed
+from consilium.kernel.errors import BadSignature, Conflict, DataLoss, InvalidArgument, Malformed, ResourceExhausted
 from consilium.kernel.hashing import sha256
 from consilium.kernel.membership import MONITORING, SERVICES
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
@@ -308,6 +308,29 @@ def test_what_a_replaced_key_signed_holds_no_place(tmp_path: Path) -> None:
             assert (len(kept), fresh in kept) == (MEMBER_FILES_MAX, True)
 
     play(scene)
+
+
+def test_no_name_leads_out_of_the_folder_and_no_file_too_many_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (home,) = tmp_path / "alone", hospitals(tmp_path, HOME)
+
+    async def scene() -> None:
+        async with home.serving(authorities_directory=folder) as served:
+            keeper, chain_id = served.driver.keeper, home.alliance.chain_id
+            good = create_authority(tmp_path / "g", ALLIANCE, AWAY, MEMBER, chain_id, NOW_MS, YEAR_MS).bound
+            odd = replace(good, binding=replace(good.binding, member_id="../odd"))
+            with pytest.raises(InvalidArgument, match="BAD_NAME"):
+                keeper.take_up(odd, encode(odd, chain_id), {})
+            monkeypatch.setattr(keeping, "FILES_MAX", len(keeper.held()) + 1)
+            keeper.take_up(good, encode(good, chain_id), {})
+            keeper.take_up(good, encode(good, chain_id), {})
+            more = create_authority(tmp_path / "m", ALLIANCE, "other", MEMBER, chain_id, NOW_MS, YEAR_MS).bound
+            with pytest.raises(ResourceExhausted, match="TOO_MANY_AUTHORITIES"):
+                keeper.take_up(more, encode(more, chain_id), {})
+
+    play(scene)
+    assert not list(tmp_path.glob("odd*"))
 
 
 def test_of_equal_ends_the_newest_is_kept(tmp_path: Path) -> None:

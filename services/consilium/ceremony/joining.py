@@ -40,6 +40,7 @@ from consilium.kernel.parameters import PROTOCOL_VERSION
 from consilium.kernel.signed_genesis import same_fingerprint
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Grade
+from consilium.runtime.names import authority_uri
 
 REQUEST, VALUES, MANIFESTS, PEERS = ".request", "values.yaml", "manifests.yaml", "peers.yaml"
 CONNECT_S = 3.0
@@ -63,12 +64,18 @@ class Prepared:
 
 
 def read_invitation(path: Path, now_ms: int) -> InvitationFile:
-    """An invitation that counts now. Raises Malformed: BAD_INVITATION_FILE; and as `verify_invitation_file`."""
+    """An invitation that counts now, and names members that can be: their names become those of files.
+
+    Raises Malformed: BAD_INVITATION_FILE; InvalidArgument: BAD_NAME; and as `verify_invitation_file`.
+    """
     try:
         file = decode(InvitationFile, path.read_bytes(), ZERO_DIGEST)
     except ConsiliumError as error:
         raise Malformed("BAD_INVITATION_FILE", f"{path} is no invitation: {error}", "L1") from error
     verify_invitation_file(file, now_ms, Ed25519Verifier())
+    bound = [each.binding.member_id for each in file.content.authorities]
+    for name in (file.signed.invitation.member_id, *bound, *(each.member_id for each in file.content.addresses)):
+        authority_uri(file.content.genesis.genesis.alliance, name)
     return file
 
 

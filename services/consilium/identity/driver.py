@@ -151,7 +151,7 @@ class Driver:
             _log.write(logging.INFO, "authorities_not_exchanged", reason=reason)
 
     async def take_up(self, data: bytes) -> None:
-        """Keep another member's bound authority. Raises Malformed; may raise OSError."""
+        """Keep another member's bound authority. Raises Malformed, and as `FileKeeper.take_up`; may raise OSError."""
         bound = decode(BoundAuthority, data, self.genesis.chain_id, AUTHORITY_BYTES_MAX)
         async with self.writes:
             await run_to_end(self.keeper.take_up, bound, data, self.members.keys() or {})

@@ -8,9 +8,11 @@ from consilium.identity.enrolment import Enrolment
 from consilium.identity.files import write_changed
 from consilium.identity.generations import authority_file
 from consilium.identity.tls_folders import TlsFolders, revocations
-from consilium.identity.trust import TrustedAuthorities, bundle
+from consilium.identity.trust import FILES_MAX, SUFFIX, TrustedAuthorities, bundle
 from consilium.kernel.attestations import BoundAuthority
+from consilium.kernel.errors import ResourceExhausted
 from consilium.runtime.clock import wall_ms
+from consilium.runtime.names import authority_uri
 
 MEMBER_FILES_MAX = 8
 """How many bindings of one other member are kept as files."""
@@ -37,20 +39,28 @@ class FileKeeper:
         """Put another member's authority, encoded as `data`, beside the others, for `keep` to judge.
 
         Once too many of one member lie there, one goes: what no member key stands behind, or else ends first, the oldest of
-        such. May raise OSError.
+        such. Raises InvalidArgument: BAD_NAME; ResourceExhausted: TOO_MANY_AUTHORITIES. May raise OSError.
         """
         name = bound.binding.member_id
+        authority_uri(self.trust.alliance, name)  # it becomes the name of a file
         if name == self.member_id:
             return
         files = {path: each for path, each in self.trust.read_files(self.exchange).items() if each.binding.member_id == name}
         if bound not in files.values():
-            self.exchange.mkdir(parents=True, exist_ok=True)
-            path = self.exchange / authority_file(bound, f"-{bound.signature.hex()[:8]}")
-            write_changed(path, data, mode=0o644)
-            files[path] = bound
+            files[self._put(bound, data)] = bound
         if len(files) > MEMBER_FILES_MAX:
             good = self.trust.judge(files.values(), member_keys, wall_ms()).get(name, [])
             min(files, key=lambda path: _worth(path, files[path], good)).unlink()
+
+    def _put(self, bound: BoundAuthority, data: bytes) -> Path:
+        """Write one more file, as long as all of them are looked at."""
+        self.exchange.mkdir(parents=True, exist_ok=True)
+        if sum(1 for _ in self.exchange.glob(f"*{SUFFIX}")) >= FILES_MAX:
+            told = f"{self.exchange} holds {FILES_MAX} authorities, as many as are looked at; take away those of no member."
+            raise ResourceExhausted("TOO_MANY_AUTHORITIES", told)
+        path = self.exchange / authority_file(bound, f"-{bound.signature.hex()[:8]}")
+        write_changed(path, data, mode=0o644)
+        return path
 
     def keep(self, member_keys: Mapping[str, bytes] | None) -> None:
         """Renew authority and certificates where due; publish revocations, and trust under these member keys.

@@ -29,7 +29,7 @@ class TrustedAuthorities:
     """The authorities of the members, judged by their keys."""
 
     def __init__(self, alliance: str, chain_id: bytes, verifier: Verifier) -> None:
-        self._alliance, self._chain_id, self._verifier = alliance, chain_id, verifier
+        self.alliance, self._chain_id, self._verifier = alliance, chain_id, verifier
         self._said: dict[str, str] = {}
 
     def read(self, folder: Path) -> list[BoundAuthority]:
@@ -56,7 +56,7 @@ class TrustedAuthorities:
             if member_id not in member_keys or each in found.get(member_id, []):
                 continue
             try:
-                verify_bound(each, member_keys[member_id], self._alliance, self._chain_id, now_ms, self._verifier)
+                verify_bound(each, member_keys[member_id], self.alliance, self._chain_id, now_ms, self._verifier)
             except ConsiliumError as error:
                 self._say(f"{member_id} {each.binding.certificate_digest.hex()}", error.reason)
             else:
