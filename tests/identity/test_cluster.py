@@ -75,6 +75,23 @@ def test_refusals_are_told_in_our_words(api: ApiServer) -> None:
             cluster.secret("a")
 
 
+def test_an_answer_that_cannot_be_read_is_told_in_our_words(api: ApiServer) -> None:
+    """A turn that fails is tried again; an error of the library's models would have ended the service."""
+    api.objects["secrets", "a"] = {"metadata": {"name": "a"}, "data": "none"}
+    api.objects["secrets", "b"] = {"metadata": {"name": "b"}, "data": {"tls.key": "x"}}
+    api.objects["leases", "c"] = {"metadata": {"name": "c"}, "spec": {"renewTime": "yesterday"}}
+    api.objects["pods", "d"] = {"metadata": {"name": "d"}}
+    with closing(api.cluster()) as cluster:
+        for asked in (
+            lambda: cluster.secret("a"),
+            lambda: cluster.put_secret("b", {}),
+            lambda: cluster.lease("c"),
+            lambda: cluster.pods(""),
+        ):
+            with pytest.raises(Unavailable, match="KUBERNETES_UNREADABLE"):
+                asked()
+
+
 def test_secrets_are_what_the_folders_hold(tmp_path: Path, api: ApiServer) -> None:
     (home,) = hospitals(tmp_path, HOME)
     settings = home.settings(kubernetes_secrets=RELEASE)

@@ -60,8 +60,8 @@ class Lease:
 class Cluster:
     """One namespace of a Kubernetes, over one connection pool.
 
-    Every method raises PermissionDenied: KUBERNETES_FORBIDDEN; Unavailable: KUBERNETES_UNREACHABLE or KUBERNETES_REFUSED;
-    those that write Conflict: KUBERNETES_CONFLICT when another was quicker.
+    Every method raises PermissionDenied: KUBERNETES_FORBIDDEN; Unavailable: KUBERNETES_UNREACHABLE, KUBERNETES_REFUSED
+    or KUBERNETES_UNREADABLE; those that write Conflict: KUBERNETES_CONFLICT when another was quicker.
     """
 
     def __init__(self, namespace: str, configuration: client.Configuration) -> None:
@@ -99,7 +99,7 @@ class Cluster:
         """What a Secret holds, None where there is none."""
         with _asking(f"read Secret {name}"):
             found = _there(lambda: self._core.read_namespaced_secret(name, self.namespace, _request_timeout=LIMIT_S))
-        return None if found is None else {key: b64decode(value) for key, value in (found.data or {}).items()}
+            return None if found is None else {key: b64decode(value) for key, value in (found.data or {}).items()}
 
     def put_secret(self, name: str, data: Mapping[str, bytes]) -> bool:
         """Have a Secret hold just this; whether something had to be written."""
@@ -142,14 +142,14 @@ class Cluster:
         """The pods with these labels."""
         with _asking("list Pods"):
             found = self._core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=LIMIT_S)
-        return [_pod(each) for each in found.items]
+            return [_pod(each) for each in found.items]
 
     def last_warning(self, name: str) -> str:
         """What the newest Warning event about an object says, "" for none: why a volume is not there, for instance."""
         selector = f"involvedObject.name={name},type=Warning"
         with _asking("list Events"):
             found = self._core.list_namespaced_event(self.namespace, field_selector=selector, _request_timeout=LIMIT_S)
-        newest = max(found.items, key=lambda each: int(each.metadata.resource_version or 0), default=None)
+            newest = max(found.items, key=lambda each: int(each.metadata.resource_version or 0), default=None)
         return (newest.message or "") if newest is not None else ""
 
     def lease(self, name: str) -> Lease | None:
@@ -214,6 +214,9 @@ def _asking(what: str) -> Iterator[None]:
     except (urllib3.exceptions.HTTPError, OSError) as error:
         told = f"The Kubernetes API did not answer (to {what}); what runs goes on without it."
         raise Unavailable("KUBERNETES_UNREACHABLE", told) from error
+    except ValueError as error:  # what the library's models say to an answer that is no JSON, or no such object
+        told = f"The Kubernetes API, or what stands before it, answered with what cannot be read (to {what})."
+        raise Unavailable("KUBERNETES_UNREADABLE", told) from error
 
 
 def _refusal(what: str, error: ApiException) -> ConsiliumError:
@@ -240,8 +243,8 @@ def _named(name: str, version: str = "") -> client.V1ObjectMeta:
 
 def _pod(found: client.V1Pod) -> Pod:
     meta, status = found.metadata, found.status
-    assert meta is not None, "the API server names every pod"
-    assert status is not None, "and tells how it stands"
+    if meta is None or status is None:
+        raise ValueError("A pod without a name, or without a status.")
     containers = [*(status.init_container_statuses or []), *(status.container_statuses or [])]
     conditions = {each.type: each.status == "True" for each in status.conditions or []}
     return Pod(
