@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from consilium.api.consensus.v1 import consensus_pb2
 from consilium.api.ledger.v1 import ledger_pb2
-from consilium.client.doctor.asking import judge_clock, judge_heights, judge_quorum, judge_versions
-from consilium.client.doctor.certificates import judge_certificate
+from consilium.client.doctor.asking import judge_clock, judge_headers, judge_heights, judge_quorum, judge_versions
+from consilium.client.doctor.certificates import judge_certificate, judge_shown
 from consilium.client.doctor.cluster import examine_release, judge_conditions
 from consilium.client.doctor.examining import Examination
 from consilium.client.doctor.findings import Finding, State
@@ -79,6 +80,13 @@ def test_a_clock_cannot_be_told_from_an_old_block() -> None:
     assert (found.state, "consilium status" in found.advice) == (State.WARNING, True)
 
 
+def test_a_header_that_is_none_is_a_finding() -> None:
+    """Another member's ledger says what it likes; whoever looks for a fault is told which one it is."""
+    tips = {"1A": ledger_pb2.GetTipResponse(), "2A": ledger_pb2.GetTipResponse(header=b"\x80")}
+    assert judge_clock(tips, bytes(32), Parameters(), 0).state is State.WARNING
+    assert states(judge_headers(tips, bytes(32))) == [("2A", State.WARNING)]
+
+
 def test_a_delegate_that_is_silent_by_rule_is_named() -> None:
     """C5, C10: it is connected and answers, and does not vote."""
     names = ("1A", "2A", "3A", "3B")
@@ -130,6 +138,23 @@ def test_certificates(issued: Issued, authorities: tuple[Authority, ...], days: 
     now_ms = wall_ms() + days * DAY_MS
     (found,) = judge_certificate(certificate, "1A/ledger", LEDGER, [each.certificate for each in authorities], now_ms)
     assert (found.state, says in found.sentence, bool(found.advice)) == (state, True, state is not State.OK), found
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("a003020102", "a003020105"),  # a version that there is not
+        ("0603551d11", "0603551d13"),  # an extension twice
+        ("30", "31"),  # no certificate at all
+    ],
+)
+def test_a_strange_certificate_is_a_finding(was: str, becomes: str) -> None:
+    """Whatever listens at an address may show whatever it likes."""
+    der = x509.load_pem_x509_certificate(HOME.service().certificate).public_bytes(Encoding.DER)
+    strange = der.replace(bytes.fromhex(was), bytes.fromhex(becomes), 1)
+    assert strange != der
+    (found,) = judge_shown(strange, "1A/ledger", LEDGER, [HOME.certificate], wall_ms())
+    assert (found.state, "cannot be read" in found.sentence, bool(found.advice)) == (State.FAILED, True, True)
 
 
 def test_a_credential_is_anybodys_of_the_member() -> None:

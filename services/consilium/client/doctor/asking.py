@@ -13,6 +13,7 @@ from consilium.client.commands.absence import absences, outlook
 from consilium.client.doctor.findings import Finding, odd, well, wrong
 from consilium.kernel.chain import Header
 from consilium.kernel.encoding import decode
+from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.parameters import Parameters
 
 Tips = Mapping[str, ledger_pb2.GetTipResponse]
@@ -30,16 +31,13 @@ _SILENT = {
 
 
 def judge_clock(tips: Tips, chain_id: bytes, parameters: Parameters, now_ms: int) -> Finding:
-    """How far this machine's clock is from the time that blocks carry (L7)."""
-    seen = {
-        name: decode(Header, tip.header, chain_id).time_ms + tip.age_ms
-        for name, tip in tips.items()
-        if tip.header and tip.age_ms <= HEARTBEATS * parameters.heartbeat_ms
-    }
+    """How far this machine's clock is from the time that blocks carry (L7); a header that is none tells no time."""
+    young = [each for each in tips.values() if each.header and each.age_ms <= HEARTBEATS * parameters.heartbeat_ms]
+    seen = [at_ms for at_ms in (_time_ms(each, chain_id) for each in young) if at_ms is not None]
     if not seen:
         advice = "Look again once blocks go on; consilium status tells who is missing."
         return odd("clock", "this machine", "No member shows a block young enough to tell the time.", advice)
-    off_ms = now_ms - median_low(seen.values())
+    off_ms = now_ms - median_low(seen)
     told = f"This machine's clock is {abs(off_ms) / 1_000:.1f} s {'ahead of' if off_ms > 0 else 'behind'} the blocks' time"
     advice = "Set it by NTP here and where the services run: a delegate whose clock is off by more has its blocks refused."
     if abs(off_ms) > parameters.clock_skew_max_ms:
@@ -47,6 +45,21 @@ def judge_clock(tips: Tips, chain_id: bytes, parameters: Parameters, now_ms: int
     if abs(off_ms) * SKEW_PARTS > parameters.clock_skew_max_ms:
         return odd("clock", "this machine", f"{told}.", advice)
     return well("clock", "this machine", "The clock agrees with the time that blocks carry.")
+
+
+def _time_ms(tip: ledger_pb2.GetTipResponse, chain_id: bytes) -> int | None:
+    """What time it is by a member's tip; None where that is no header of this chain."""
+    try:
+        return decode(Header, tip.header, chain_id).time_ms + tip.age_ms
+    except ConsiliumError:
+        return None
+
+
+def judge_headers(tips: Tips, chain_id: bytes) -> list[Finding]:
+    """Whose ledgers show what is no header of this chain."""
+    advice = "It runs on another chain, or lies: ask its operators whose genesis it has."
+    broken = [name for name, tip in tips.items() if tip.header and _time_ms(tip, chain_id) is None]
+    return [odd("ledger", name, "What it shows as its newest block is no header of this chain.", advice) for name in broken]
 
 
 def judge_versions(tips: Tips, home: str, own_build: str) -> list[Finding]:

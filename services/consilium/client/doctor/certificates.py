@@ -8,12 +8,26 @@ from cryptography.exceptions import InvalidSignature
 
 from consilium.client.doctor.findings import Finding, odd, well, wrong
 from consilium.kernel.errors import Unauthenticated
+from consilium.runtime.authorities import NO_CERTIFICATE
 from consilium.runtime.names import Role, parse_peer_uri
 
 CHECK = "certificate"
 DUE_PARTS = 4
 """A certificate is renewed when a third of its time is left; with less than a quarter left, that has not happened."""
 _RENEWAL = "Its member's identity service renews it: see that it runs, and that what it writes reaches the service."
+
+
+def judge_shown(
+    shown: bytes, subject: str, expected: tuple[str, str, str], authorities: Sequence[x509.Certificate], now_ms: int
+) -> list[Finding]:
+    """The same of what a stranger shows (DER): whatever that is, it is judged."""
+    try:
+        return judge_certificate(x509.load_der_x509_certificate(shown), subject, expected, authorities, now_ms)
+    except NO_CERTIFICATE as error:
+        told = f"What is shown as a certificate cannot be read ({error})."
+        return [
+            wrong(CHECK, subject, told, "Something else answers there: compare the address with the member's own settings.")
+        ]
 
 
 def judge_certificate(

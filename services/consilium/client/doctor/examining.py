@@ -14,7 +14,7 @@ from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.client.commands.status import parameters_in_force
-from consilium.client.doctor.asking import judge_clock, judge_heights, judge_quorum, judge_versions, utc
+from consilium.client.doctor.asking import judge_clock, judge_headers, judge_heights, judge_quorum, judge_versions, utc
 from consilium.client.doctor.findings import Finding, odd, wrong
 from consilium.client.doctor.local import judge_credential, judge_room
 from consilium.client.doctor.reaching import reach
@@ -75,6 +75,7 @@ class Examination:
         parameters = await parameters_in_force(self.alliance.session) or self.alliance.genesis.parameters
         found = [judge_clock(tips, self.alliance.genesis.chain_id, parameters, self.now_ms())]
         found += judge_versions(tips, home, version("consilium")) + judge_heights(tips)
+        found += judge_headers(tips, self.alliance.genesis.chain_id)
         replica = replicas.pop(home, None)
         if replica is None or committee is None:
             told = "The home member's consensus does not say how the committee stands."

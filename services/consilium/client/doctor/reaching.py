@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from consilium.client.doctor.certificates import judge_certificate
+from consilium.client.doctor.certificates import judge_shown
 from consilium.client.doctor.findings import Finding, well, wrong
 from consilium.runtime.channels import Peer
 from consilium.runtime.tls import CERTIFICATE, KEY
@@ -67,9 +67,8 @@ async def _look(peer: Peer, context: ssl.SSLContext, alliance: str, authorities:
         return [wrong("reach", subject, f"{peer.address} takes no connection ({error.strerror or error}).", advice)]
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
-    certificate = x509.load_der_x509_certificate(shown)
     expected = alliance, peer.member_id, peer.service
-    return judge_certificate(certificate, subject, expected, authorities.get(peer.member_id, ()), now_ms)
+    return judge_shown(shown, subject, expected, authorities.get(peer.member_id, ()), now_ms)
 
 
 def _context(credential: Path) -> ssl.SSLContext:
