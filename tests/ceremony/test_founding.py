@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from consilium.ceremony import founding
-from consilium.ceremony.keys import FILES, Founder, card_of, read_keys
+from consilium.ceremony.keys import FILES, Founder, card_of, draw_first_authority, read_keys
 from consilium.client import cli
 from consilium.identity import founding as identity
 from consilium.identity.settings import IdentitySettings
@@ -191,6 +191,16 @@ def test_numbers_that_no_alliance_can_live_by_are_refused(ceremony: Ceremony) ->
         founding.draft(ceremony.cards, replace(Parameters(), term_blocks=1), ceremony.now)
 
 
+def test_a_card_with_no_authority_of_its_founder_is_named_before_anybody_signs(ceremony: Ceremony) -> None:
+    """L5: found by the seal alone it would be found when all have signed."""
+    first, second, *others = ceremony.cards
+    keys = read_keys(ceremony.folder / "1A" / "keys")
+    for der in (second.card.certificate, b"0"):
+        card = sign_card(replace(first.card, certificate=der), keys.member, keys.consensus, ZERO_DIGEST)
+        with pytest.raises(InvalidArgument, match=r"1A.*BAD_AUTHORITY"):
+            ceremony.draft([card, second, *others])
+
+
 # --- refused at the signing and the sealing ---
 
 
@@ -220,6 +230,11 @@ def test_all_must_sign_and_nobody_for_another(ceremony: Ceremony) -> None:
         founding.seal(folder, drafted, [stolen, second, *others], ceremony.now)
     with pytest.raises(NotFound, match=r"1A.*NO_AUTHORITY"):
         founding.seal(folder, drafted, [replace(first, authority=second.authority), second, *others], ceremony.now)
+    (ceremony.folder / "1A" / "keys" / "authority.crt").unlink()
+    (ceremony.folder / "1A" / "keys" / "authority.key").unlink()
+    draw_first_authority(ceremony.folder / "1A" / "keys", "consilium", "1A", ceremony.now, 365)
+    with pytest.raises(InvalidArgument, match=r"1A.*another authority.*BAD_AUTHORITY"):
+        founding.seal(folder, drafted, [ceremony.sign("1A", drafted), second, *others], ceremony.now)
     assert not folder.exists()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from consilium.ceremony.keys import (
     KEYS,
@@ -121,12 +122,18 @@ def check_draft(drafted: FoundingDraft, now_ms: int) -> None:
 
 def _check_certificate(name: str, alliance: str, der: bytes, now_ms: int) -> None:
     try:
-        ends_ms = int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp()) * 1_000
+        certificate = x509.load_der_x509_certificate(der)
+        ends_ms = int(certificate.not_valid_after_utc.timestamp()) * 1_000
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+        is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        fits = is_authority and isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
     except NO_CERTIFICATE as error:
-        raise InvalidArgument("BAD_AUTHORITY", f"The card of {name} holds no certificate.") from error
+        raise InvalidArgument("BAD_AUTHORITY", f"The card of {name} holds no authority's certificate.") from error
+    if uris != [authority_uri(alliance, name)] or not fits:
+        raise InvalidArgument("BAD_AUTHORITY", f"The certificate in the card of {name} is of no authority of {name}.", "L5")
     if ends_ms < now_ms:
         raise FailedPrecondition("AUTHORITY_OVER", f"The first authority of {name} has ended; let {name} prepare again.")
-    authority_uri(alliance, name)
 
 
 def sign(folder: Path, drafted: FoundingDraft, shown: str, now_ms: int) -> FounderConsent:
@@ -170,6 +177,10 @@ def seal(folder: Path, drafted: FoundingDraft, consents: Sequence[FounderConsent
     verify_signed_genesis(signed, Ed25519Verifier())
     sealed = Sealed(genesis, tuple(by_name[each].authority for each in names))
     _check_authorities(sealed, now_ms)
+    for signed_card, authority in zip(drafted.cards, sealed.authorities, strict=True):
+        if signed_card.card.certificate != authority.certificate:
+            name = authority.binding.member_id
+            raise InvalidArgument("BAD_AUTHORITY", f"The consent of {name} binds another authority than its card.", "L5")
     _write_sealed(folder, signed, sealed)
     return sealed
 
