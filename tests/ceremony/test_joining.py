@@ -196,6 +196,16 @@ def test_an_install_that_fails_says_so_and_keeps_the_keys(
     assert sorted(each.name for each in (folder / "keys").iterdir()) == sorted(FILES)
 
 
+def test_a_preparation_that_was_cut_short_goes_on_with_its_keys(desk: Desk) -> None:
+    file = desk.invitation()
+    first = desk.answered(file)
+    again = desk.answered(file)
+    assert again.card.card.profile == first.card.card.profile
+    joining.write_all(file, again, desk.folder / "new")
+    with pytest.raises(Conflict, match="KEYS_EXIST"):
+        desk.answered(file)
+
+
 def test_members_outside_the_cluster_are_named_by_host() -> None:
     addresses = [ServiceAddress("2A", each, f"{each}.2a.example:7443") for each in SERVICES]
     (peer,) = joining.peers_of(addresses)

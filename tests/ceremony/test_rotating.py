@@ -19,6 +19,7 @@ from consilium.client import cli
 from consilium.consensus.keys import read_keys as read_signing_keys
 from consilium.identity.authority import read_drawn
 from consilium.identity.files import write_atomically
+from consilium.kernel.errors import Conflict
 from consilium.kernel.transactions import Grade
 from consilium.runtime.clock import wall_ms
 
@@ -111,6 +112,21 @@ def test_adopting_goes_on_from_any_interruption(home: Path, monkeypatch: pytest.
     assert [each.name for each in home.glob("keys-*")] == [old.name]
     assert {each.name: each.read_bytes() for each in keys.iterdir() if each.name in DRAWN} == next_files
     assert not (keys / "next").exists()
+
+
+def test_what_was_cut_short_after_the_keys_goes_on_with_them(home: Path) -> None:
+    """Only what tells of them was missing: nothing else is drawn."""
+    (home / "3A.founder").unlink()
+    before = read_keys(home / "keys").member.public_key
+    with pytest.raises(Conflict, match="KEYS_EXIST"):
+        founding.prepare(home, replace(MEMBER, member_id="4A"), "consilium", wall_ms())
+    assert founding.prepare(home, MEMBER, "consilium", wall_ms()).card.profile.member_key == before
+    path = draw_next(home, wall_ms())
+    told = path.read_bytes()
+    with pytest.raises(Conflict, match="KEYS_EXIST"):
+        draw_next(home, wall_ms())
+    path.write_bytes(b"of an earlier time")
+    assert draw_next(home, wall_ms()).read_bytes() == told
 
 
 def test_a_stolen_first_authority_does_not_come_back_under_the_new_key(home: Path) -> None:

@@ -18,13 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from consilium.ceremony.keys import (
     KEYS,
-    SECRETS,
     Founder,
     bind_first_authority,
     card_of,
-    draw_first_authority,
-    draw_secrets,
-    new_folder,
+    draw_member,
     profile_of,
     read_keys,
 )
@@ -78,7 +75,7 @@ class Sealed:
 
 
 def prepare(folder: Path, founder: Founder, alliance: str, now_ms: int, days: int = 365) -> SignedCard:
-    """Draw a founder's keys into `folder`/keys and write its card beside them.
+    """Draw a founder's keys into `folder`/keys and write its card beside them; again after an interruption it goes on.
 
     Raises Conflict: KEYS_EXIST; InvalidArgument: BAD_NAME.
     """
@@ -86,11 +83,10 @@ def prepare(folder: Path, founder: Founder, alliance: str, now_ms: int, days: in
     if not founder.owner_group:
         raise InvalidArgument("BAD_NAME", "Name the owner that the member belongs to.", "C6")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with new_folder(folder / KEYS) as drawing:
-        draw_secrets(drawing, SECRETS)
-        draw_first_authority(drawing, alliance, founder.member_id, now_ms, days)
+    path = folder / f"{founder.member_id}{CARD}"
+    draw_member(folder / KEYS, path, alliance, founder.member_id, now_ms, days)
     signed = card_of(folder / KEYS, founder, alliance, now_ms)
-    write_atomically(folder / f"{founder.member_id}{CARD}", encode(signed, ZERO_DIGEST), PUBLIC)
+    write_atomically(path, encode(signed, ZERO_DIGEST), PUBLIC)
     return signed
 
 

@@ -13,16 +13,7 @@ from pathlib import Path
 
 from consilium.ceremony import manifests
 from consilium.ceremony.founding import AUTHORITIES, GENESIS, PUBLIC
-from consilium.ceremony.keys import (
-    KEYS,
-    SECRETS,
-    Founder,
-    bind_first_authority,
-    card_of,
-    draw_first_authority,
-    draw_secrets,
-    new_folder,
-)
+from consilium.ceremony.keys import KEYS, Founder, bind_first_authority, card_of, draw_member
 from consilium.identity.files import write_atomically
 from consilium.identity.generations import authority_file
 from consilium.kernel.encoding import decode, encode
@@ -131,14 +122,13 @@ async def _takes(address: str) -> bool:
 def draw(file: InvitationFile, folder: Path, addresses: Mapping[str, str], now_ms: int, days: int = 365) -> JoinRequest:
     """Draw the member's keys and first authority into `folder`/keys, and answer the invitation.
 
-    `addresses` say where its services will answer, by service. Raises Conflict: KEYS_EXIST.
+    `addresses` say where its services will answer, by service. Keys that no request was written for are taken. Raises
+    Conflict: KEYS_EXIST.
     """
     invitation, chain_id = file.signed.invitation, file.chain_id
     alliance, name = file.content.genesis.genesis.alliance, invitation.member_id
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with new_folder(folder / KEYS) as drawing:
-        draw_secrets(drawing, SECRETS)
-        draw_first_authority(drawing, alliance, name, now_ms, days)
+    draw_member(folder / KEYS, folder / f"{name}{REQUEST}", alliance, name, now_ms, days)
     # A grade rests on evidence, and is a proposal of its own (C6).
     coming = Founder(name, Grade.UNGRADED, invitation.owner_group)
     card = card_of(folder / KEYS, coming, alliance, now_ms, chain_id)
@@ -149,7 +139,6 @@ def draw(file: InvitationFile, folder: Path, addresses: Mapping[str, str], now_m
 def write_all(file: InvitationFile, request: JoinRequest, folder: Path) -> dict[str, bytes]:
     """Write the request, the genesis with all authorities, and what a cluster is given; the public files by name."""
     chain_id, name = file.chain_id, file.signed.invitation.member_id
-    write_atomically(folder / f"{name}{REQUEST}", encode(request, chain_id), PUBLIC)
     files = {GENESIS: encode(file.content.genesis, ZERO_DIGEST)}
     for each in (*file.content.authorities, request.authority):
         files[authority_file(each, f"-{each.signature.hex()[:8]}")] = encode(each, chain_id)
@@ -162,6 +151,8 @@ def write_all(file: InvitationFile, request: JoinRequest, folder: Path) -> dict[
     write_atomically(
         folder / PEERS, manifests.as_yaml({"alliance": {"peers": peers_of(request.addresses)}}).encode(), PUBLIC
     )
+    # Written last: a folder without it is prepared again, with the keys that are there.
+    write_atomically(folder / f"{name}{REQUEST}", encode(request, chain_id), PUBLIC)
     return files
 
 

@@ -72,6 +72,18 @@ def draw_keys(folder: Path) -> MemberKeys:
     return read_keys(folder)
 
 
+def draw_member(folder: Path, answer: Path, alliance: str, member_id: str, now_ms: int, days: int) -> None:
+    """Draw a member's secrets and first authority; or leave them, where `answer`, which tells of them, was not written.
+
+    Raises Conflict: KEYS_EXIST; DataLoss: BAD_KEYS.
+    """
+    if folder.exists() and not answer.exists() and read_first_names(folder) == (alliance, member_id):
+        return
+    with new_folder(folder) as drawing:
+        draw_secrets(drawing, SECRETS)
+        draw_first_authority(drawing, alliance, member_id, now_ms, days)
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A folder to draw into. It takes its name when all is drawn, so that it is whole or not there.

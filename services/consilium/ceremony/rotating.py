@@ -19,7 +19,7 @@ from consilium.ceremony.keys import (
     read_keys,
     write_secret,
 )
-from consilium.consensus.keys import NEXT, ReplicaKeys
+from consilium.consensus.keys import NEXT
 from consilium.consensus.keys import read_keys as read_signing_keys
 from consilium.identity.files import sync_directory, write_atomically
 from consilium.identity.founding import FIRST_CERTIFICATE, FIRST_KEY
@@ -33,7 +33,7 @@ DRAWN = (FIRST_KEY, FIRST_CERTIFICATE, "reveals", "consensus", "member")
 """All that is drawn anew, in the order in which it is put in place."""
 NEXT_KEYS = Path(KEYS) / NEXT
 """Where they lie below the member's folder."""
-PROPOSAL = "new-keys.json"
+PROPOSAL, PUBLIC = "new-keys.json", 0o644
 REPLACES = "replaces"
 """The file beside them with the public member key that was in force when they were drawn: whose place they take."""
 
@@ -41,24 +41,28 @@ REPLACES = "replaces"
 def draw_next(folder: Path, now_ms: int, days: int = 365) -> Path:
     """Draw the next keys into `folder`/keys/next, and write what `member propose keys` takes; where that lies.
 
-    Raises Conflict: KEYS_EXIST; DataLoss: BAD_KEYS where none are in force.
+    Keys that are there without it are taken. Raises Conflict: KEYS_EXIST; DataLoss: BAD_KEYS where none are in force.
     """
-    in_force = read_keys(folder / KEYS)
-    with new_folder(folder / KEYS / NEXT) as drawing:
+    in_force, following, path = read_keys(folder / KEYS), folder / KEYS / NEXT, folder / PROPOSAL
+    if following.exists() and not (path.exists() and path.read_bytes() == _proposal(following)):
+        write_atomically(path, _proposal(following), PUBLIC)
+        return path
+    with new_folder(following) as drawing:
         draw_secrets(drawing, ROTATED)
         draw_first_authority(drawing, *read_first_names(folder / KEYS), now_ms, days)
         write_secret(drawing / REPLACES, in_force.member.public_key)
-    return _write_proposal(folder / PROPOSAL, read_signing_keys(folder / KEYS / NEXT))
+    write_atomically(path, _proposal(following), PUBLIC)
+    return path
 
 
-def _write_proposal(path: Path, following: ReplicaKeys) -> Path:
+def _proposal(folder: Path) -> bytes:
+    following = read_signing_keys(folder)
     facts = {
         "member_key": following.member.public_key.hex(),
         "consensus_key": following.consensus.public_key.hex(),
         "reveal_anchor": anchor_of(following.reveals).hex(),
     }
-    write_atomically(path, json.dumps(facts, indent=2).encode() + b"\n", 0o644)
-    return path
+    return json.dumps(facts, indent=2).encode() + b"\n"
 
 
 def adopt_next(folder: Path, in_force: MemberProfile) -> Path:
