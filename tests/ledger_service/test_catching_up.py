@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from consilium.ledger.core.sync import REQUEST_BLOCKS_MAX
+from consilium.ledger.peers import OtherLedgers
 from tests.ledger_service.serving import HOME, OTHER, Ledgers
 
 WAIT_S = 30
@@ -86,8 +87,12 @@ def test_a_delegate_fetches_only_what_its_consensus_does_not_bring(
     assert (asyncio.run(scene()) == 0) is by_consensus
 
 
-def test_a_delegate_has_decided_blocks_that_lack_its_own_result(tmp_path: Path) -> None:
-    """L8: where the others stand still because one result is missing, block sync brings that delegate the block."""
+@pytest.mark.parametrize("seats", [True, False])
+def test_who_stands_still_has_decided_blocks_that_lack_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, seats: bool
+) -> None:
+    """L8: the missing result may be a delegate's own, or that of a member that a recovery is about to seat (C10)."""
+    monkeypatch.setattr(OtherLedgers, "_is_delegate", seats)
 
     async def scene() -> None:
         ledgers = Ledgers(tmp_path)

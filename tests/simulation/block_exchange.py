@@ -1,7 +1,7 @@
 """Block sync between endpoints: the production machine, with tips told, blocks asked for and sent, and requests that fail.
 
-As in production a delegate goes by what others have executed, everybody else by what is final there; and who has asked for
-blocks just now hears at once of every new one, as on a stream of tips.
+As in production a delegate goes by what others have executed, everybody else by what is final there until it stands still;
+and who has asked for blocks just now hears at once of every new one, as on a stream of tips.
 
 Liars answer with blocks that are wrong, missing or out of place, and claim heights they do not have; whoever is banned for
 it must be one of them (R7).
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 SYNC_TIMEOUT_MS = 600
 """How long a request for blocks may take."""
+PATIENCE_MS = 1_000
+"""How long the own tip stands still until what others have executed counts for a follower too."""
 FOLLOWED_MS = 1_000
 """How long one that has asked for blocks is told of every new one."""
 
@@ -50,6 +52,7 @@ class BlockExchange:
         self._alarm: Alarm | None = None
         # An answer to the question of an earlier life ends with its stream in the real world.
         self._ticket = member.life << 20
+        self._moved_at = member.world.clock.now_ms
         self._followed: dict[str, int] = {}
         """Who has asked for blocks, and until when it is told of new ones."""
 
@@ -63,7 +66,7 @@ class BlockExchange:
         """A word of another ledger."""
         match parcel:
             case TipSaid(height, certified):
-                self._step(PeerTip(member_of(source), height if self._is_delegate else certified))
+                self._step(PeerTip(member_of(source), height if self._is_delegate or self._stands_still else certified))
             case BlocksAsked(ticket, from_height, count):
                 self._followed[member_of(source)] = self._member.world.clock.now_ms + FOLLOWED_MS
                 blocks = self._member.false_blocks(self._member.ledger.blocks_from(from_height, count))
@@ -75,7 +78,7 @@ class BlockExchange:
 
     def appended(self) -> None:
         """The own ledger stands one block higher."""
-        now_ms = self._member.world.clock.now_ms
+        now_ms = self._moved_at = self._member.world.clock.now_ms
         self._followed = {name: until_ms for name, until_ms in self._followed.items() if until_ms > now_ms}
         if self._followed:
             self.tell_tip(self._followed)
@@ -85,6 +88,10 @@ class BlockExchange:
     def _is_delegate(self) -> bool:
         member = self._member
         return member.ledger.chain.tip.outlook.committee.index_of(member.founder.member_id) is not None
+
+    @property
+    def _stands_still(self) -> bool:
+        return self._member.world.clock.now_ms - self._moved_at >= PATIENCE_MS
 
     def _step(self, event: Input) -> None:
         for effect in self._member.ledger.sync.step(event):

@@ -3,7 +3,8 @@
 Each of them is followed on a stream of tips that is opened again whenever it ends. What to ask for, and whom, is decided in
 `core.sync`, which hears of an answer that stands still as slow, and of one that takes too long as failed. Whatever members
 claim, there is one alarm for all of them and one word waiting of each. A delegate is content with blocks that have no result
-certificate yet: its own result may be what that lacks, and nothing else would bring it the block.
+certificate yet: its own result may be what that lacks, and nothing else would bring it the block. So is whoever stands
+still: a recovery may have made it a delegate by blocks that it has not yet (C10).
 Certificates that were passed over, because a later height became final first, are asked for in the background: a proof
 stands under the certificate of its own height.
 """
@@ -86,7 +87,7 @@ class OtherLedgers:
         self._member_id, self._keeper, self._peers, self._patience_s = member_id, keeper, peers, patience_s
         self._tls, self._limits, self._chain_id = tls, limits, keeper.chain.chain_id
         self._lags = False
-        """Whether this delegate's consensus has left it to this to bring blocks, and has brought none since."""
+        """Whether the tip stood still with others ahead, and nothing but this has brought a block since."""
         self._shown: dict[str, int] = {}
         """The greatest height each member has shown a certificate of."""
         self._executed: dict[str, int] = {}
@@ -176,20 +177,20 @@ class OtherLedgers:
     @property
     def _claims(self) -> dict[str, int]:
         """The height that counts of each member: a delegate is needed for blocks that are not certified yet."""
-        return self._executed if self._is_delegate else self._shown
+        return self._executed if self._is_delegate or self._lags else self._shown
 
     def _heard(self, name: str) -> None:
-        """Have blocks fetched from a member that is ahead; as a delegate, once the own tip has stood still for a while."""
+        """Have blocks fetched from a member that is ahead, if need be once the own tip has stood still for a while."""
         if name not in self._ahead():
             return
-        if self._lags or not self._is_delegate:
+        height = self._keeper.chain.height
+        if self._lags or (not self._is_delegate and self._shown[name] > height):
             self._tell(name)
         elif self._alarm is None:
-            height = self._keeper.chain.height
             self._alarm = asyncio.get_running_loop().call_later(self._patience_s, self._look_again, height)
 
     def _look_again(self, stood_at: int) -> None:
-        """As a delegate, ask for blocks if the tip has not moved: a block fetched beside consensus is work done twice.
+        """Ask for blocks if the tip has not moved: one fetched beside a delegate's consensus is work done twice.
 
         From then on what members show counts at once, until consensus brings a block itself. It votes on nothing more than a
         window above the tip, so whoever came level once in a while only would never have a vote again.
@@ -201,9 +202,9 @@ class OtherLedgers:
             self._heard(name)
 
     def _ahead(self) -> list[str]:
-        """The members that show more than is here, and are believed."""
+        """The members that have executed more than is here, and are believed."""
         height = self._keeper.chain.height
-        return [name for name, claimed in self._claims.items() if claimed > height and name not in self.banned]
+        return [name for name, executed in self._executed.items() if executed > height and name not in self.banned]
 
     def _tell(self, name: str) -> None:
         if name not in self._told:
@@ -215,8 +216,10 @@ class OtherLedgers:
         chain = self._keeper.chain
         while True:
             tip = chain.tip
-            self._lags = self._lags and tip.height == self._keeper.fetched_height
+            self._lags = self._lags and self._is_delegate and tip.height == self._keeper.fetched_height
             self._inputs.put_nowait(Appended(tip))
+            for name in self._ahead():
+                self._heard(name)
             await self._keeper.until_executed(tip.height + 1)
 
     # --- fetching ---
