@@ -9,6 +9,7 @@ import pytest
 
 from tests.cluster.alliance import FOUR, RELEASE, SERVICES
 from tests.cluster.conftest import INSTALL
+from tests.cluster.looking import BACK_S
 
 if TYPE_CHECKING:
     from tests.cluster.alliance import Alliance, Member
@@ -47,8 +48,12 @@ test $status = 2
 
 def test_four_members_are_final_within_three_minutes(cluster: Cluster, alliance: Alliance) -> None:
     assert cluster.seconds[INSTALL] < INSTALL_S_MAX
-    for each in alliance.members:
-        assert all(alliance.status(each)["services"].values())
+
+    def all_answer() -> bool:
+        told = [alliance.status(each).get("services", {}) for each in alliance.members]
+        return all(len(each) == len(SERVICES) and all(each.values()) for each in told)
+
+    cluster.until("all services of all members answer", all_answer, BACK_S)
 
 
 def test_record_is_put_granted_opened_audited_and_revoked(alliance: Alliance) -> None:

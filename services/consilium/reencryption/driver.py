@@ -175,9 +175,10 @@ class Driver:
         body = revoke_access(self._holder.member_id, grant, height)
         async with self._giving_up:
             await run_to_end(self._fragments.delete, grant_id)
-            self.counts["deleted"] += grant_id in self._keys
-            self._keys.pop(grant_id, None)
+            was_held = self._keys.pop(grant_id, None) is not None
             kept = await run_to_end(self.receipts.find, ReceiptKind.DELETION, grant_id, body.request_hash)
+            # Whoever asks for the receipt and the ledger's event may both come here: it is given up once.
+            self.counts["deleted"] += was_held and kept is None
             if kept is None:
                 kept = await self._sign(body)
                 await run_to_end(self.receipts.put, kept)

@@ -133,7 +133,7 @@ class Database:
         return patiently(time.monotonic() + settings.cassandra_wait_ms / 1_000, connect)
 
     def enter(self, keyspace: str) -> None:
-        """Speak of this keyspace's tables from now on. Raises as `Pending.rows`."""
+        """Speak of this keyspace's tables from now on; every instance must have heard of it. Raises as `Pending.rows`."""
         patiently(self._deadline_s(), lambda: self.session.set_keyspace(keyspace))
 
     def prepare(self, cql: str, *, of_one: bool = False) -> Statement:
@@ -252,8 +252,14 @@ def _is_lasting(error: Exception) -> bool:
     if isinstance(error, NoHostAvailable):
         return any(isinstance(each, cassandra.AuthenticationFailed) and _is_lasting(each) for each in error.errors.values())
     if isinstance(error, RequestValidationException):  # what it cannot read today it cannot read tomorrow
-        return not isinstance(error, PreparedQueryNotFound)
+        return not isinstance(error, PreparedQueryNotFound) and not _is_keyspace_on_its_way(error)
     return not isinstance(error, _TRANSIENT) and "Unable to perform auth" not in str(error)
+
+
+def _is_keyspace_on_its_way(error: Exception) -> bool:
+    """Whether an instance, or a connection to it, has not heard yet of the keyspace; Cassandra has no code for that."""
+    said = str(error)
+    return "No keyspace has been specified" in said or ("Keyspace '" in said and "does not exist" in said)
 
 
 def _said(error: Exception) -> str:
@@ -283,6 +289,8 @@ def _cluster(settings: StorageSettings) -> Cluster:
         idle_heartbeat_timeout=settings.cassandra_request_ms / 1_000,
         connect_timeout=settings.cassandra_request_ms / 1_000,
         control_connection_timeout=settings.cassandra_request_ms / 1_000,
+        # A keyspace or table that was just made is spoken of to another instance next.
+        max_schema_agreement_wait=settings.cassandra_wait_ms / 1_000,
         protocol_version=5,
         compression=False,
     )
