@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from consilium.ceremony.keys import (
     KEYS,
     Founder,
@@ -55,7 +52,7 @@ from consilium.kernel.signed_genesis import (
     verify_signed_genesis,
 )
 from consilium.kernel.signing import Ed25519Verifier
-from consilium.runtime.authorities import AUTHORITY_BYTES_MAX, NO_CERTIFICATE, verify_bound
+from consilium.runtime.authorities import AUTHORITY_BYTES_MAX, read_authority, verify_bound
 from consilium.runtime.genesis_file import read_signed_genesis
 from consilium.runtime.names import authority_uri
 
@@ -117,17 +114,7 @@ def check_draft(drafted: FoundingDraft, now_ms: int) -> None:
 
 
 def _check_certificate(name: str, alliance: str, der: bytes, now_ms: int) -> None:
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        ends_ms = int(certificate.not_valid_after_utc.timestamp()) * 1_000
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        fits = is_authority and isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
-    except NO_CERTIFICATE as error:
-        raise InvalidArgument("BAD_AUTHORITY", f"The card of {name} holds no authority's certificate.") from error
-    if uris != [authority_uri(alliance, name)] or not fits:
-        raise InvalidArgument("BAD_AUTHORITY", f"The certificate in the card of {name} is of no authority of {name}.", "L5")
+    _, ends_ms = read_authority(der, f"the card of {name}", alliance, name)
     if ends_ms < now_ms:
         raise FailedPrecondition("AUTHORITY_OVER", f"The first authority of {name} has ended; let {name} prepare again.")
 

@@ -35,20 +35,30 @@ def verify_bound(
     Raises as `verify_authority`; InvalidArgument: BAD_AUTHORITY.
     """
     verify_authority(bound, member_key, chain_id, now_ms, verifier)
+    member_id = bound.binding.member_id
+    certificate, ends_ms = read_authority(bound.certificate, "the binding", alliance, member_id)
+    # Who tells authorities apart by the binding's end, as who keeps a few of many does, tells them by a true one.
+    if max(now_ms, bound.binding.not_after_ms) > ends_ms:
+        raise InvalidArgument("BAD_AUTHORITY", f"The certificate in the binding is of no authority of {member_id} now.")
+    return certificate
+
+
+def read_authority(der: bytes, where: str, alliance: str, member_id: str) -> tuple[x509.Certificate, int]:
+    """A certificate that lies in `where`, if it is that of an authority of a member; and when it ends, in milliseconds.
+
+    Raises InvalidArgument: BAD_AUTHORITY.
+    """
     try:
-        certificate = x509.load_der_x509_certificate(bound.certificate)
+        certificate = x509.load_der_x509_certificate(der)
         uris = _names(certificate)
         is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        fits = isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
+        fits = is_authority and isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
         ends_ms = int(certificate.not_valid_after_utc.timestamp()) * 1_000
     except NO_CERTIFICATE as error:
-        raise InvalidArgument("BAD_AUTHORITY", "The binding is about bytes that are no authority's certificate.") from error
-    named = [authority_uri(alliance, bound.binding.member_id)]
-    # Who tells authorities apart by the binding's end, as who keeps a few of many does, tells them by a true one.
-    ended = now_ms > ends_ms or bound.binding.not_after_ms > ends_ms
-    if uris != named or not is_authority or not fits or ended:
-        raise InvalidArgument("BAD_AUTHORITY", f"The certificate is of no authority of {bound.binding.member_id} now.")
-    return certificate
+        raise InvalidArgument("BAD_AUTHORITY", f"There is no authority's certificate in {where}.", "L5") from error
+    if uris != [authority_uri(alliance, member_id)] or not fits:
+        raise InvalidArgument("BAD_AUTHORITY", f"The certificate in {where} is of no authority of {member_id}.", "L5")
+    return certificate, ends_ms
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
