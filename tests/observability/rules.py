@@ -34,10 +34,15 @@ def rendered(path: Path, namespace: str = NAMESPACE) -> str:
     return path.read_text().replace("@NAMESPACE@", namespace).replace("@RUNBOOKS@", RUNBOOKS_URL)
 
 
+def groups_of(path: Path) -> list[Any]:
+    """All groups of a file."""
+    groups: list[Any] = YAML(typ="safe").load(rendered(path))["groups"]
+    return groups
+
+
 def rules_of(path: Path) -> list[Rule]:
     """All rules of a file."""
-    groups: list[Any] = YAML(typ="safe").load(rendered(path))["groups"]
-    return [_rule(each) for group in groups for each in group["rules"]]
+    return [_rule(each) for group in groups_of(path) for each in group["rules"]]
 
 
 def _rule(each: Any) -> Rule:
