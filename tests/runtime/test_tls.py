@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from consilium.api.ledger.v1.ledger_pb2 import StreamBlocksRequest
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
@@ -82,8 +85,17 @@ def spoilt(tmp_path: Path, name: str, content: bytes | None) -> Path:
     return directory
 
 
+def of_no_version(pem: bytes) -> bytes:
+    """A certificate of X.509's fifth version, of which there are three."""
+    der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    return ssl.DER_cert_to_PEM_cert(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x04", 1)).encode()
+
+
 @pytest.mark.parametrize("name", [CERTIFICATE, KEY, AUTHORITIES])
-@pytest.mark.parametrize("content", [None, b"", b"-----BEGIN NONSENSE-----", Authority("1A", alliance="others").pem])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"-----BEGIN NONSENSE-----", Authority("1A", alliance="others").pem, of_no_version(Authority("1A").pem)],
+)
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
     directory = spoilt(tmp_path, name, content)
     with pytest.raises(InvalidArgument, match="BAD_TLS_FILES") as caught:

@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from consilium.kernel.errors import ConsiliumError, InvalidArgument, Unauthenticated
+from consilium.runtime.authorities import NO_CERTIFICATE
 from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity, member_of_authority, parse_peer_uri
 
@@ -63,7 +64,7 @@ def read_material(directory: Path, alliance: str) -> TlsMaterial:
         _, member_id, _, _ = parse_peer_uri(_uri(leaf))
         public = load_pem_private_key(key, None).public_key()
         authorities = _by_member(x509.load_pem_x509_certificates((directory / AUTHORITIES).read_bytes()), alliance)
-    except (OSError, ValueError, TypeError, x509.ExtensionNotFound, ConsiliumError) as error:
+    except (OSError, *NO_CERTIFICATE, ConsiliumError) as error:
         raise InvalidArgument("BAD_TLS_FILES", f"The TLS files in {directory} cannot be used: {error}") from error
     spki = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     if leaf.public_key().public_bytes(*spki) != public.public_bytes(*spki):
@@ -103,7 +104,7 @@ def _issued(pem: bytes, authorities: tuple[x509.Certificate, ...]) -> tuple[int,
     for authority in authorities:
         try:
             certificate.verify_directly_issued_by(authority)
-        except (ValueError, TypeError, InvalidSignature):
+        except (*NO_CERTIFICATE, InvalidSignature):
             continue
         return certificate.serial_number, int(certificate.not_valid_after_utc.timestamp())
     raise Unauthenticated("FOREIGN_AUTHORITY", "The caller's certificate was issued by another member's authority.")
