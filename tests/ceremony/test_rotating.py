@@ -19,7 +19,7 @@ from consilium.client import cli
 from consilium.consensus.keys import read_keys as read_signing_keys
 from consilium.identity.authority import read_drawn
 from consilium.identity.files import write_atomically
-from consilium.kernel.errors import Conflict
+from consilium.kernel.errors import Conflict, DataLoss
 from consilium.kernel.transactions import Grade
 from consilium.runtime.clock import wall_ms
 
@@ -112,6 +112,25 @@ def test_adopting_goes_on_from_any_interruption(home: Path, monkeypatch: pytest.
     assert [each.name for each in home.glob("keys-*")] == [old.name]
     assert {each.name: each.read_bytes() for each in keys.iterdir() if each.name in DRAWN} == next_files
     assert not (keys / "next").exists()
+
+
+@pytest.mark.parametrize("left", [None, b"half a key"])
+def test_without_the_key_that_they_replace_nothing_is_put_in_place(home: Path, left: bytes | None) -> None:
+    """G3: the old keys would lie nobody knows where; the sentence says what is missing."""
+    draw_next(home, wall_ms())
+    keys, replaces = home / "keys", home / "keys" / "next" / "replaces"
+    in_force = profile_of(MEMBER, replace(read_keys(keys), member=read_signing_keys(keys / "next").member))
+    before, told = {each.name: each.read_bytes() for each in keys.iterdir() if each.is_file()}, replaces.read_bytes()
+    replaces.unlink()
+    if left is not None:
+        replaces.write_bytes(left)
+    with pytest.raises(DataLoss, match="BAD_KEYS") as refused:
+        adopt_next(home, in_force)
+    assert str(replaces) in refused.value.sentence
+    assert {each.name: each.read_bytes() for each in keys.iterdir() if each.is_file()} == before
+    assert not list(home.glob("keys-*"))
+    replaces.write_bytes(told)
+    adopt_next(home, in_force)
 
 
 def test_what_was_cut_short_after_the_keys_goes_on_with_them(home: Path) -> None:

@@ -23,8 +23,9 @@ from consilium.consensus.keys import NEXT
 from consilium.consensus.keys import read_keys as read_signing_keys
 from consilium.identity.files import sync_directory, write_atomically
 from consilium.identity.founding import FIRST_CERTIFICATE, FIRST_KEY
-from consilium.kernel.errors import FailedPrecondition
+from consilium.kernel.errors import DataLoss, FailedPrecondition
 from consilium.kernel.signed_genesis import fingerprint
+from consilium.kernel.signing import PUBLIC_KEY_BYTES
 from consilium.kernel.transactions import MemberProfile
 
 ROTATED = ("member", "consensus", "reveals")
@@ -82,7 +83,7 @@ def adopt_next(folder: Path, in_force: MemberProfile) -> Path:
             "G3",
         )
     # Named by what was drawn with them: the member key in its place may be the next one already.
-    old = folder / f"keys-{fingerprint((following / REPLACES).read_bytes())[:9]}"
+    old = folder / f"keys-{fingerprint(_replaced(following))[:9]}"
     old.mkdir(mode=0o700, exist_ok=True)
     for name in DRAWN:
         if not (old / name).exists():
@@ -91,6 +92,18 @@ def adopt_next(folder: Path, in_force: MemberProfile) -> Path:
         write_atomically(keys / name, (following / name).read_bytes())
     _put_away(following, old)
     return old
+
+
+def _replaced(following: Path) -> bytes:
+    """The public member key whose place the next keys take. Raises DataLoss: BAD_KEYS."""
+    path = following / REPLACES
+    key = path.read_bytes() if path.is_file() else b""
+    if len(key) != PUBLIC_KEY_BYTES:
+        told = (
+            f"{path} has to hold the public member key that these keys replace; put it back from your copy of {following}."
+        )
+        raise DataLoss("BAD_KEYS", told, "G3")
+    return key
 
 
 def _put_away(following: Path, old: Path) -> None:
