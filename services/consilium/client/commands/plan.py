@@ -125,18 +125,35 @@ def _told(forecast: Forecast, target: float | None, rehearsal: Rehearsal | None)
 
 def _facts(forecast: Forecast, target: float | None, rehearsal: Rehearsal | None) -> dict[str, Any]:
     """What `--json` shows, and what the tables are made of."""
-    scenario = forecast.scenario
-    seated, outages = forecast.lots.seated(), forecast.stratum_outages()
     facts = {
-        "scenario": scenario.name,
-        "source": scenario.source,
-        "members": len(scenario.members),
+        **_size_facts(forecast),
+        **_odds_facts(forecast, target),
+        "strata": _strata(forecast),
+        "weights": _weights(forecast),
+        **_trouble_facts(forecast),
+        "relaxations": [each.sentence for each in forecast.apportionment.relaxations],
+        "warnings": forecast.warnings(TARGET if target is None else target),
+    }
+    return facts if rehearsal is None else facts | {"simulation": _measured_facts(rehearsal)}
+
+
+def _size_facts(forecast: Forecast) -> dict[str, Any]:
+    return {
+        "scenario": forecast.scenario.name,
+        "source": forecast.scenario.source,
+        "members": len(forecast.scenario.members),
         "committee": forecast.size,
         "f": forecast.faults_max,
         "quorum": forecast.quorum,
         "seats": dict(zip(STRATUM_NAMES, forecast.seats, strict=True)),
         "messages_per_block": forecast.messages_per_block,
         "is_exact": forecast.lots.is_exact,
+    }
+
+
+def _odds_facts(forecast: Forecast, target: float | None) -> dict[str, Any]:
+    """How likely a term, and a year of terms, goes well."""
+    return {
         "p_unsafe": forecast.p_unsafe,
         "p_no_quorum": forecast.p_no_quorum,
         "p_agreement": 1 - forecast.p_no_quorum,
@@ -146,28 +163,20 @@ def _facts(forecast: Forecast, target: float | None, rehearsal: Rehearsal | None
         "terms_per_year": TERMS_PER_YEAR,
         "p_never_unsafe_in_a_year": forecast.never_in_a_year(forecast.p_unsafe),
         "p_always_quorum_in_a_year": forecast.never_in_a_year(forecast.p_no_quorum),
-        "strata": _strata(forecast),
-        "weights": [
-            {
-                "id": each.member_id,
-                "stratum": STRATUM_NAMES[each.stratum],
-                "grade": GRADE_NAMES[each.grade],
-                "weight": weight,
-                "p_seated": seated[each.member_id],
-            }
-            for stratum in range(len(STRATUM_NAMES))
-            for each, weight in _weighed(forecast, stratum)
-        ],
+    }
+
+
+def _trouble_facts(forecast: Forecast) -> dict[str, Any]:
+    """What is left when a stratum or a region goes dark, and what coalitions it takes."""
+    outages = forecast.stratum_outages()
+    return {
         "worst_stratum_outage": asdict(min(outages, key=lambda outage: outage.p_quorum)),
         "stratum_outages": [asdict(each) for each in outages],
         "worst_region_outage": asdict(min(forecast.region_outages(), key=lambda outage: outage.p_quorum)),
         "coalitions": [asdict(each) for each in forecast.coalitions()],
         "smallest_to_stop": asdict(forecast.smallest_to_stop()),
         "smallest_to_fork": asdict(forecast.smallest_to_fork()),
-        "relaxations": [each.sentence for each in forecast.apportionment.relaxations],
-        "warnings": forecast.warnings(TARGET if target is None else target),
     }
-    return facts if rehearsal is None else facts | {"simulation": _measured_facts(rehearsal)}
 
 
 def _strata(forecast: Forecast) -> list[dict[str, Any]]:
@@ -184,6 +193,22 @@ def _strata(forecast: Forecast) -> list[dict[str, Any]]:
             "seats": forecast.seats[stratum],
         }
         for stratum, name in enumerate(STRATUM_NAMES)
+    ]
+
+
+def _weights(forecast: Forecast) -> list[dict[str, Any]]:
+    """For each member: its weight in its stratum's draw, and how likely it sits."""
+    seated = forecast.lots.seated()
+    return [
+        {
+            "id": each.member_id,
+            "stratum": STRATUM_NAMES[each.stratum],
+            "grade": GRADE_NAMES[each.grade],
+            "weight": weight,
+            "p_seated": seated[each.member_id],
+        }
+        for stratum in range(len(STRATUM_NAMES))
+        for each, weight in _weighed(forecast, stratum)
     ]
 
 
