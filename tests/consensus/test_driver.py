@@ -21,9 +21,10 @@ from consilium.consensus.core.events import (
 from consilium.consensus.core.identity import Identity, Tip
 from consilium.consensus.core.messages import Commit, Envelope, Prepare, PrePrepare, StatusRequest
 from consilium.consensus.core.replica import Replica
-from consilium.consensus.driver import Driver, Surroundings, _Alarm, _Alarms, recovered, together
+from consilium.consensus.driver import Driver, Surroundings, recovered, together
 from consilium.consensus.inbox import BYTES_MAX, ENVELOPES_MAX, Inbox
 from consilium.consensus.store import MemoryVoteLog
+from consilium.consensus.timing import Alarm, Alarms
 from consilium.kernel.chain import CertifiedBlock, Genesis, Header
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import DataLoss, ResourceExhausted
@@ -305,9 +306,9 @@ def test_a_timer_that_was_moved_rings_once() -> None:
     """C1: setting a timer again moves it, even when the first ring is already waiting to be heard."""
 
     async def story() -> None:
-        rings: asyncio.Queue[_Alarm] = asyncio.Queue()
-        heard: list[_Alarm] = []
-        alarms = _Alarms(rings.put_nowait, wall_ms)
+        rings: asyncio.Queue[Alarm] = asyncio.Queue()
+        heard: list[Alarm] = []
+        alarms = Alarms(rings.put_nowait, wall_ms)
         alarms.set(Timer.PROGRESS, 0)
         heard.append(await rings.get())
         alarms.set(Timer.PROGRESS, 0)

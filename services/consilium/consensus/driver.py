@@ -33,7 +33,6 @@ from consilium.consensus.core.events import (
     SetTimer,
     StopAsked,
     Submitted,
-    Timer,
     TimerExpired,
 )
 from consilium.consensus.core.identity import Identity, Recovered
@@ -54,6 +53,7 @@ from consilium.consensus.core.screening import screen
 from consilium.consensus.inbox import Inbox
 from consilium.consensus.peers import Transport
 from consilium.consensus.store import VoteLog
+from consilium.consensus.timing import Alarm, Alarms, Turns
 from consilium.kernel.certificates import CommitCertificate, Result, ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Header, Outlook
 from consilium.kernel.encoding import decode, encode
@@ -68,8 +68,6 @@ WAITING_MAX = 8_192
 """Inputs that may wait for the replica before submissions are refused and envelopes are looked at no more."""
 SMALL_BYTES_MAX = 2_048
 """Batches of no more bytes are verified on the event loop: a few signatures take less than the way to a thread."""
-TURN_S = 0.005
-"""How long envelopes, or inputs, that wait may keep the event loop from timers and streams, in seconds."""
 GROUP_MAX = 64
 """Steps that may share one sync of the vote log."""
 
@@ -93,68 +91,11 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Alarm:
-    """A timer rang, and when; `setting` tells which of its settings, so that one moved since counts no more."""
-
-    timer: Timer
-    setting: int
-    now_ms: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """What people ask of the replica; who asked is told once it is durable, or refused."""
 
     event: StopAsked | RecoverySigned
     done: asyncio.Future[None]
-
-
-class _Alarms:
-    """The replica's timers on the event loop's clock."""
-
-    def __init__(self, ring: Callable[[_Alarm], None], now_ms: Callable[[], int]) -> None:
-        self._ring, self._now_ms = ring, now_ms
-        self._settings: Counter[Timer] = Counter()
-        self._handles: dict[Timer, asyncio.TimerHandle] = {}
-
-    def set(self, timer: Timer, delay_ms: int) -> None:
-        """Ring after so many milliseconds, instead of any earlier setting."""
-        self.cancel(timer)
-        setting = self._settings[timer]
-        self._handles[timer] = asyncio.get_running_loop().call_later(delay_ms / 1_000, self._rings, timer, setting)
-
-    def _rings(self, timer: Timer, setting: int) -> None:
-        self._ring(_Alarm(timer, setting, self._now_ms()))
-
-    def cancel(self, timer: Timer) -> None:
-        """Do not ring, and forget a ring that was not heard yet."""
-        self._settings[timer] += 1
-        handle = self._handles.pop(timer, None)
-        if handle is not None:
-            handle.cancel()
-
-    def still_set(self, alarm: _Alarm) -> bool:
-        """Whether the timer was neither moved nor cancelled since it rang."""
-        return self._settings[alarm.timer] == alarm.setting
-
-    def silence(self) -> None:
-        """Cancel all."""
-        for timer in list(self._handles):
-            self.cancel(timer)
-
-
-class _Turns:
-    """Lets the rest of the event loop run now and then: work that never waits for anything would keep it out."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._since_s = self._loop.time()
-
-    async def give_way(self) -> None:
-        """Let others run if this task has gone on for long enough."""
-        if self._loop.time() - self._since_s >= TURN_S:
-            await asyncio.sleep(0)
-            self._since_s = self._loop.time()
 
 
 class Driver:
@@ -166,10 +107,10 @@ class Driver:
         self._directory = directory
         self._around = around
         self._inbox = Inbox()
-        self._inputs: asyncio.Queue[Input | _Alarm | _Asked] = asyncio.Queue()
+        self._inputs: asyncio.Queue[Input | Alarm | _Asked] = asyncio.Queue()
         self._answers: list[tuple[asyncio.Future[None], ConsiliumError | None]] = []
         self._deliveries: asyncio.Queue[CertifiedBlock | ResultCertificate] = asyncio.Queue()
-        self._alarms = _Alarms(self._inputs.put_nowait, around.now_ms)
+        self._alarms = Alarms(self._inputs.put_nowait, around.now_ms)
         self._has_room = asyncio.Event()
         self.refused: Counter[tuple[str, str]] = Counter()
         """What was dropped, by the member it came from and the reason."""
@@ -247,7 +188,7 @@ class Driver:
 
     async def _step_forever(self) -> None:
         await self._obey(self._arm(self._replica.start(self._around.now_ms())))
-        turns = _Turns()
+        turns = Turns()
         while True:
             await self._obey(self._step_waiting(await self._inputs.get()))
             self._answer()
@@ -262,7 +203,7 @@ class Driver:
                 done.set_result(None)
         self._answers.clear()
 
-    def _step_waiting(self, first: Input | _Alarm | _Asked) -> list[Effect]:
+    def _step_waiting(self, first: Input | Alarm | _Asked) -> list[Effect]:
         """Step the first input and those already behind it; their effects, less the timers, in order."""
         effects = self._step(first)
         for _ in range(GROUP_MAX - 1):
@@ -273,8 +214,8 @@ class Driver:
             self._has_room.set()
         return effects
 
-    def _step(self, happened: Input | _Alarm | _Asked) -> list[Effect]:
-        if isinstance(happened, _Alarm):
+    def _step(self, happened: Input | Alarm | _Asked) -> list[Effect]:
+        if isinstance(happened, Alarm):
             if not self._alarms.still_set(happened):
                 return []
             happened = TimerExpired(happened.now_ms, happened.timer)
@@ -350,7 +291,7 @@ class Driver:
             await self._around.ledger.deliver(await self._deliveries.get())
 
     async def _admit_forever(self) -> None:
-        turns = _Turns()
+        turns = Turns()
         while True:
             await self._admit(*await self._inbox.take())
             await turns.give_way()
