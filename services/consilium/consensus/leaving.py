@@ -3,8 +3,8 @@
 Whoever is about to stop a delegate on purpose (a drained machine, an upgrade) asks all other delegates first. Each lets one
 member go at a time, for a bounded time that asking again does not stretch without end, and only if it sees a quorum
 attending without that one. With the permission of a quorum, its own included, the member may go: two quorums share an
-honest delegate, which lets one of them go. The word ends with its time, or once the member is seen to vote from a new
-session.
+honest delegate, which lets one of them go. The word ends with its time, or once the member is seen to vote from a later
+incarnation than the one that asked. All are asked every time, so that all know who waits.
 
 This is courtesy between operators, kept in memory: no block depends on it, a crash asks nobody, and who does not ask is not
 held. It holds back restarts that people and schedulers plan.
@@ -12,8 +12,8 @@ held. It holds back restarts that people and schedulers plan.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from consilium.api.consensus.v1 import consensus_pb2 as pb
 from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
@@ -41,11 +41,11 @@ One whose process has ended is noticed at once, for its stream is closed.
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The committee as one delegate sees it now: who votes, and the session each member last greeted with."""
+    """The committee as one delegate sees it now: who votes, and the newest incarnation it knows of each member."""
 
     committee: Committee
     attending: frozenset[str]
-    sessions: Mapping[str, bytes]
+    incarnations: Mapping[str, int]
 
     def missing(self, leaving: str) -> list[str]:
         """The delegates that do not attend, in the order of their seats, without the one that asks."""
@@ -75,7 +75,7 @@ class Permission:
     _first_s: float = 0.0
     """When the holder was let go, before it asked for more time."""
     _until_s: float = 0.0
-    _session: bytes = b""
+    _incarnation: int = 0
     _last: str = ""
     _waiting: dict[str, float] = field(default_factory=dict)
 
@@ -89,7 +89,7 @@ class Permission:
         if not seen.spares(member_id):
             return Word(granted=False, missing=tuple(seen.missing(member_id)))
         self._let_go(member_id, now_s + hold_s, now_s)
-        self._session = seen.sessions.get(member_id, b"")
+        self._incarnation = seen.incarnations.get(member_id, 0)
         return Word(granted=True, holder=member_id, holder_s=round(self._until_s - now_s))
 
     def give_back(self, member_id: str) -> None:
@@ -99,7 +99,7 @@ class Permission:
 
     def holder(self, seen: Seen, now_s: float) -> str:
         """Who may go now; "" for nobody: its time is over, or it has gone, is back and votes."""
-        is_back = self._holder in seen.attending and seen.sessions.get(self._holder, b"") != self._session
+        is_back = self._holder in seen.attending and seen.incarnations.get(self._holder, 0) > self._incarnation
         if now_s >= self._until_s or is_back:
             self._holder = ""
         return self._holder
@@ -129,62 +129,96 @@ class Permission:
         return holder if until_s > self._first_s + HOLD_S_MAX else ""
 
 
+Asked = Callable[[str, int], Awaitable[Word | None]]
+"""Asks one delegate, this member too, to let this member go for so many seconds; None when it does not answer."""
+
+
+@dataclass(slots=True)
+class Departure:
+    """This member's own wish to go.
+
+    More than one may ask for it: each of its pods that is stopped, and a person. So one question is answered after the
+    other, and what a later one is refused takes nothing from what an earlier one was told.
+    """
+
+    own: str
+    asked: Asked
+    clock: Callable[[], float]
+    _until_s: float = 0.0
+    """Until when it has been told that it may go."""
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def ask(self, committee: Committee, hold_s: int) -> pb.AskLeaveResponse:
+        """Ask all delegates; what was granted is given back when it is too little. 0 seconds give everything back."""
+        async with self._turn:
+            if committee.index_of(self.own) is None:
+                own = await self.asked(self.own, hold_s)
+                return _told({self.own: own}, 0, granted=own is not None and own.granted)
+            until_s = self.clock() + hold_s
+            words = await self._words(committee, hold_s)
+            letting_go = [name for name, word in words.items() if word is not None and word.granted]
+            may_go = self.own in letting_go and len(letting_go) >= committee.quorum
+            if may_go:
+                self._until_s = max(self._until_s, until_s)
+            elif not hold_s:
+                self._until_s = until_s
+            elif self.clock() >= self._until_s:
+                await self._stay(letting_go)
+            return _told(words, committee.quorum, granted=may_go)
+
+    async def _words(self, committee: Committee, hold_s: int) -> dict[str, Word | None]:
+        """What each delegate says, this member first."""
+        names = [self.own, *(each.member_id for each in committee.delegates if each.member_id != self.own)]
+        found = await asyncio.gather(*(self.asked(name, hold_s) for name in names))
+        return dict(zip(names, found, strict=True))
+
+    async def _stay(self, granted: list[str]) -> None:
+        """Give back what too few have granted, so that two who ask at once do not keep each other for long."""
+        await asyncio.gather(*(self.asked(name, 0) for name in granted))
+
+
 class Leaving:
     """This member's part in it: it answers the others, and asks them."""
 
     def __init__(self, seat: Seat, links: Links, clock: Callable[[], float] = time.monotonic) -> None:
         self._seat, self._links, self._clock = seat, links, clock
         self._permission = Permission()
+        self._departure = Departure(self._own, self._asked, clock)
 
     @property
     def _own(self) -> str:
         return self._seat.identity.member_id
 
-    @property
-    def holder(self) -> str:
-        """The member that may go at present, "" for none."""
-        return self._permission.holder(self._seen(), self._clock())
+    def answer(self, member_id: str, hold_s: int, incarnation: int) -> Word:
+        """What this delegate says to a member; 0 seconds give a permission back. Raises InvalidArgument: BAD_HOLD.
 
-    def answer(self, member_id: str, hold_s: int) -> Word:
-        """What this delegate says to another member; 0 seconds give a permission back. Raises InvalidArgument: BAD_HOLD."""
+        The incarnation is the asking one: where its greeting has not come yet, that is not its return.
+        """
         _check_hold(hold_s)
-        if hold_s:
-            return self._permission.ask(member_id, hold_s, self._seen(), self._clock())
-        self._permission.give_back(member_id)
-        return Word(granted=False)
+        if not hold_s:
+            self._permission.give_back(member_id)
+            return Word(granted=False)
+        seen = self._seen()
+        newest = max(incarnation, seen.incarnations.get(member_id, 0))
+        seen = replace(seen, incarnations={**seen.incarnations, member_id: newest})
+        return self._permission.ask(member_id, hold_s, seen, self._clock())
 
     async def ask(self, hold_s: int) -> pb.AskLeaveResponse:
-        """Ask all delegates whether this member may go; what was granted is given back when it is too little.
-
-        Raises InvalidArgument: BAD_HOLD.
-        """
-        committee, own = self._seat.outlook.committee, self.answer(self._own, hold_s)
-        words: dict[str, Word | None] = {self._own: own}
-        if committee.index_of(self._own) is None:
-            return _told(words, 0, granted=own.granted)
-        if own.granted or not hold_s:
-            others = [each.member_id for each in committee.delegates if each.member_id != self._own]
-            found = await asyncio.gather(*(self._asked(name, hold_s) for name in others))
-            words |= dict(zip(others, found, strict=True))
-        letting_go = [name for name, word in words.items() if word is not None and word.granted]
-        may_go = len(letting_go) >= committee.quorum
-        if not may_go:
-            await self._stay(letting_go)
-        return _told(words, committee.quorum, granted=may_go)
-
-    async def _stay(self, granted: list[str]) -> None:
-        """Give back what too few have granted, so that two who ask at once do not keep each other for long."""
-        self._permission.give_back(self._own)
-        await asyncio.gather(*(self._asked(name, 0) for name in granted if name != self._own))
+        """Ask all delegates whether this member may go. Raises InvalidArgument: BAD_HOLD."""
+        _check_hold(hold_s)
+        return await self._departure.ask(self._seat.outlook.committee, hold_s)
 
     async def _asked(self, name: str, hold_s: int) -> Word | None:
-        """What another delegate says; None from one that cannot be reached."""
+        """What a delegate says; None from one that cannot be reached."""
+        incarnation = self._seat.identity.incarnation
+        if name == self._own:
+            return self.answer(name, hold_s, incarnation)
         channel = self._links.channel_to(name)
         if channel is None:
             return None
         try:
             with typed():
-                asked = pb.MayLeaveRequest(hold_seconds=hold_s)
+                asked = pb.MayLeaveRequest(hold_seconds=hold_s, incarnation=incarnation)
                 said = await ConsensusServiceStub(channel).MayLeave(asked, timeout=ASKING_S)
         except ConsiliumError:
             return None
@@ -195,8 +229,7 @@ class Leaving:
         state, committee = self._seat.replica.state, self._seat.outlook.committee
         names = [each.member_id for each in committee.delegates]
         attending = [name for name in names if (state.votes if name == self._own else self._attends(name))]
-        sessions = {name: self._links.session_of(name) for name in names if name != self._own}
-        return Seen(committee, frozenset(attending), sessions)
+        return Seen(committee, frozenset(attending), {name: self._links.incarnation_of(name) for name in names})
 
     def _attends(self, name: str) -> bool:
         """Whether another delegate's votes come in."""

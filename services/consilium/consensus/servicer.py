@@ -99,7 +99,7 @@ class ConsensusServicer(ConsensusServiceServicer):
 
     async def MayLeave(self, request: pb.MayLeaveRequest, _: Context) -> pb.MayLeaveResponse:
         """Say whether another member may go."""
-        return word_message(self._leaving.answer(calls.peer().member_id, request.hold_seconds))
+        return word_message(self._leaving.answer(calls.peer().member_id, request.hold_seconds, request.incarnation))
 
     async def StopReplica(self, request: pb.StopReplicaRequest, _: Context) -> pb.StopReplicaResponse:
         """Say nothing more in this epoch."""

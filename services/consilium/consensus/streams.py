@@ -275,11 +275,6 @@ class Links:
         link = self._links.get(name)
         return None if link is None else link.channel
 
-    def session_of(self, name: str) -> bytes:
-        """The session that a member greeted with last, empty for none."""
-        heard = self._heard.get(name)
-        return b"" if heard is None else heard.greeting.session
-
     def silent_ms(self, name: str) -> int | None:
         """How long nothing has come from a member; None when nothing ever did."""
         heard = self._heard.get(name)
