@@ -105,10 +105,10 @@ class NewerService(SandboxService):
 
     def command(self) -> list[str]:
         """The same, with that build's modules in front."""
-        *_, parent, module = SandboxService.command(self)
+        *_, parent, module, member_id = SandboxService.command(self)
         run = "runpy.run_module('consilium.sandbox.child', alter_sys=True, run_name='__main__')"
         front = f"import sys, runpy; sys.path.insert(0, {str(self.build)!r}); {run}"
-        return [sys.executable, "-P", "-c", front, parent, module]
+        return [sys.executable, "-P", "-c", front, parent, module, member_id]
 
 
 def newer_build(folder: Path) -> Path:

@@ -1,7 +1,8 @@
 """Runs a service's module as `python -m` would, in a process that ends with the one that started it.
 
-`python -m consilium.sandbox.child PARENT MODULE`: the kernel kills it when the parent dies, however the parent dies,
-and even while it is paused; so a killed test leaves no services behind. Nothing of ours is imported but the service.
+`python -m consilium.sandbox.child PARENT MODULE MEMBER`: the kernel kills it when the parent dies, however the parent dies,
+and even while it is paused; so a killed test leaves no services behind. The member is named for whoever looks for one
+member's process among many. Nothing of ours is imported but the service.
 """
 
 import ctypes
@@ -16,7 +17,7 @@ PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Bind to the parent, and become the module."""
-    parent, module = sys.argv[1:]
+    parent, module, _ = sys.argv[1:]
     bind(int(parent))
     sys.argv = [module]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

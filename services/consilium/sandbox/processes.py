@@ -120,7 +120,8 @@ class SandboxService:
 
     def command(self) -> list[str]:
         """What is run: the service, bound to this process."""
-        return [sys.executable, "-P", "-m", "consilium.sandbox.child", str(os.getpid()), f"consilium.{self.name}"]
+        words = str(os.getpid()), f"consilium.{self.name}", self.member_id
+        return [sys.executable, "-P", "-m", "consilium.sandbox.child", *words]
 
     def _refuse_taken_ports(self) -> None:
         """Asked beforehand, because another sandbox's service there would answer that it is serving."""
