@@ -433,6 +433,15 @@ IDENTITY = Board(
                     unit="s",
                 ),
                 graph(
+                    "Credentials end in",
+                    "The time left to the first credential of a kind that was not renewed; a patient's rings nobody.",
+                    (
+                        "consilium_identity_credential_expiry_timestamp_seconds{@} - time()",
+                        "{{kind}} of {{member}}",
+                    ),
+                    unit="s",
+                ),
+                graph(
                     "Members",
                     "By state, as identity knows them.",
                     ("max by (state) (consilium_identity_members{@})", "{{state}}"),

@@ -376,6 +376,8 @@ def test_administer_for_who_has_lost_the_credential(tmp_path: Path) -> None:
         async with home.serving() as served, served.administrator() as channel:
             listed = await IdentityServiceStub(channel).ListCredentials(pb.ListCredentialsRequest())
             assert len(listed.credentials) == 8
+            first, second = [each for each in listed.credentials if each.kind == pb.CREDENTIAL_KIND_STAFF]
+            assert first.pseudonym == second.pseudonym, "the next one follows the one that lies there"
 
     play(scene)
 

@@ -130,6 +130,7 @@ def test_pages_join(place: Place) -> None:
     first = store.credentials(0, 3)
     rest = store.credentials(first[-1][0], 3)
     assert [int.from_bytes(each.terms.credential_id) for _, each in first + rest] == [1, 2, 3, 4, 5]
+    assert list(store.credentials_back()) == [each for _, each in reversed(first + rest)]
     newest = store.evidence_back(0, 2)
     older = store.evidence_back(newest[-1][0], 9)
     assert [each for _, each in newest + older] == [document(number)[0] for number in (5, 4, 3, 2, 1)]

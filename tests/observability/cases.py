@@ -372,6 +372,25 @@ PLATFORM = [
         peer="3B",
     ),
     case(
+        "ConsiliumCredentialExpiring",
+        (
+            (
+                own("consilium_identity_credential_expiry_timestamp_seconds", 'component="identity",kind="staff"'),
+                lasting(86_400, 120),
+                lasting(3 * 86_400, 120),
+            ),
+            (
+                own("consilium_identity_credential_expiry_timestamp_seconds", 'component="identity",kind="patient"'),
+                lasting(43_200, 120),
+                lasting(43_200, 120),
+            ),
+        ),
+        120,
+        "A credential of kind staff at 1A ends in 22h 0m 0s; its holder has it renewed, or you revoke it.",
+        component="identity",
+        kind="staff",
+    ),
+    case(
         "ConsiliumEventLoopLag",
         (
             (own("consilium_event_loop_lag_seconds_bucket", 'component="ledger",le="0.5"'), "0+0x60", "0+100x60"),

@@ -16,6 +16,7 @@ from consilium.identity.core.credentials import (
     revoke_credential,
     service_terms,
 )
+from consilium.identity.endings import Endings, counting
 from consilium.identity.generations import Generations
 from consilium.identity.store import IdentityStore
 from consilium.kernel.encoding import encode
@@ -28,12 +29,15 @@ PSEUDONYM_BYTES = 16
 
 
 class Enrolment:
-    """A member's credentials. `revoked` are the serial numbers its services refuse."""
+    """A member's credentials. `revoked` are the serial numbers its services refuse, `endings` what is to be renewed when."""
 
     def __init__(self, store: IdentityStore, generations: Generations, policy: Policy, chain_id: bytes) -> None:
         self.store, self.generations = store, generations
         self._policy, self._chain_id = policy, chain_id
         self.revoked = dict.fromkeys(store.revoked(wall_ms()))
+        self.endings = Endings()
+        for each in counting(store.credentials_back(), wall_ms()):
+            self.endings.issued(each)
 
     def issue(self, request: CredentialRequest) -> Credential:
         """The credential asked for; the first answer again for the same request.
@@ -52,6 +56,7 @@ class Enrolment:
         certificate = self.generations.issuing(occasion.now_ms).issue(terms, request.tls_key)
         credential = Credential(terms, certificate, digest, None)
         self.store.put_credential(credential, request.request_id)
+        self.endings.issued(credential)
         return credential
 
     def issue_service(self, service: str, validity_s: int) -> tuple[Credential, bytes]:
@@ -62,6 +67,7 @@ class Enrolment:
         certificate = self.generations.issuing(occasion.now_ms).issue(terms, public)
         credential = Credential(terms, certificate, ZERO_DIGEST, None)
         self.store.put_credential(credential, None)
+        self.endings.issued(credential)
         return credential, secret
 
     def revoke(self, credential_id: bytes, reason: RevocationReason) -> Credential:
@@ -71,6 +77,7 @@ class Enrolment:
         if ended != credential:
             self.store.put_revoked(ended)
             self.revoked[int.from_bytes(credential_id)] = None
+            self.endings.revoked(ended)
         return ended
 
     def holder(self, serial: int) -> Credential | None:

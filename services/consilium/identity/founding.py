@@ -8,6 +8,7 @@ first, then every member's `publish`, so that all services start with all author
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -118,8 +119,9 @@ def _administer(settings: IdentitySettings, enrolment: Enrolment) -> None:
     key, signer = ec.generate_private_key(ec.SECP256R1()), Ed25519Signer.from_seed(secrets.token_bytes(32))
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     tls_key = read_certification_request(request.public_bytes(Encoding.DER))
+    name = _administrator(folder / CERTIFICATE, enrolment)
     asked = CredentialRequest(
-        secrets.token_bytes(16), CredentialKind.STAFF, tls_key, signer.public_key, ADMINISTRATOR, 0, ""
+        secrets.token_bytes(16), CredentialKind.STAFF, tls_key, signer.public_key, ADMINISTRATOR, 0, name
     )
     credential = enrolment.issue(asked)
     own = enrolment.generations.issuing(wall_ms())
@@ -127,6 +129,16 @@ def _administer(settings: IdentitySettings, enrolment: Enrolment) -> None:
     write_atomically(folder / SIGNING_KEY, signer.to_secret_bytes())
     write_atomically(folder / CERTIFICATE, to_pem(credential.certificate))
     write_atomically(folder / AUTHORITIES, own.pem)
+
+
+def _administrator(path: Path, enrolment: Enrolment) -> str:
+    """The pseudonym of the certificate that lies here, which the next one follows; "" when there is none to read."""
+    try:
+        serial = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+    except (OSError, ValueError):
+        return ""
+    holder = enrolment.holder(serial)
+    return "" if holder is None else holder.terms.name
 
 
 def _generations(settings: IdentitySettings, genesis: Genesis) -> Generations:

@@ -5,7 +5,7 @@ check, so a row that changed under a bad disk is DataLoss and never another cred
 happen together or not at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple, Protocol, Self, TypeVar
@@ -25,6 +25,8 @@ RECOVERY_PART_BYTES_MAX = 64 * 1024 * 1024
 """The most bytes a member's part in a recovery may have: the reports of the whole alliance."""
 CHECK_BYTES = 16
 """The length of the check in front of every value."""
+NEWEST_PAGE = 1_000
+"""How many credentials are read at a time, newest first."""
 Value = TypeVar("Value", bound=Encodable)
 
 
@@ -207,6 +209,13 @@ class IdentityStore:
     def credentials(self, after: int, limit: int) -> list[tuple[int, Credential]]:
         """Credentials numbered above `after`, oldest first."""
         return self._typed(Credential, self._CREDENTIAL, self._rows.page(self._CREDENTIAL, after, limit))
+
+    def credentials_back(self) -> Iterator[Credential]:
+        """All credentials, newest first."""
+        before = 0
+        while page := self._typed(Credential, self._CREDENTIAL, self._rows.page_back(self._CREDENTIAL, before, NEWEST_PAGE)):
+            before = page[-1][0]
+            yield from (each for _, each in page)
 
     def revoked(self, now_ms: int) -> list[int]:
         """The serial numbers of all revoked certificates that have not ended by themselves."""
