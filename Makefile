@@ -33,6 +33,7 @@ KUBERNETES_VERSION := $(call version_of,k8s.io/kubernetes)
 KUBERNETES := $(CACHE)/kubernetes-$(KUBERNETES_VERSION)-coredns-$(call version_of,coredns/coredns)
 KUBERNETES_PARTS := kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet
 CLUSTER_TOOLS := $(addprefix .tools/bin/,$(KUBERNETES_PARTS) coredns pause)
+POLICIES := $(CACHE)/kube-network-policies-$(shell sed -n 's|.*sigs.k8s.io/kube-network-policies v\([0-9.]*\)$$|\1|p' tools/policies/go.mod)
 CLUSTER_PACKAGES := etcd=etcd-server containerd=containerd runc=runc /usr/lib/cni/ptp=containernetworking-plugins \
   iptables=iptables conntrack=conntrack buildah=buildah debootstrap=debootstrap ip=iproute2
 
@@ -131,10 +132,10 @@ image: ## the image of the services, and its bill of materials: BASE=a/slim/imag
 cluster: cluster-there ## a Kubernetes of one machine, until Ctrl-C: FOLDER=dir, MEMBERS=4 to have the alliance in it
 	@$(BIN)/python -m tests.cluster $(if $(FOLDER),--folder $(FOLDER)) $(if $(MEMBERS),--members $(MEMBERS))
 
-cluster-test: cluster-there ## the alliance installed by Helm on a real Kubernetes: main job, killed pods, another build, a lost namespace
-	$(BIN)/python -m pytest tests/cluster/test_install.py tests/cluster/test_life.py --cluster -s --junitxml=build/pytest-cluster.xml
+cluster-test: cluster-there ## the alliance installed by Helm on a real Kubernetes: main job, bad input, killed pods, another build, a lost namespace
+	$(BIN)/python -m pytest tests/cluster/test_install.py tests/cluster/test_refusals.py tests/cluster/test_life.py --cluster -s --junitxml=build/pytest-cluster.xml
 
-cluster-long: cluster-there ## all that is tried there, a newcomer and a lost control plane too: RESCHEDULES=100 moves a replica by force
+cluster-long: cluster-there .tools/bin/network-policies ## all that is tried there, a newcomer and a lost control plane too: RESCHEDULES=100 moves a replica by force
 	$(BIN)/python -m pytest tests/cluster --cluster -s $(if $(RESCHEDULES),--reschedules $(RESCHEDULES))
 
 cassandra: $(RING) ## fetch Cassandra's jars, which tests and benches start rings from: needs Maven and Java 17
@@ -218,6 +219,16 @@ $(KUBERNETES):
 	  CGO_ENABLED=0 "$(GO)" build -trimpath -ldflags "-s -w $(KUBERNETES_NAMES)" -o "$$part/" \
 	    $(addprefix k8s.io/kubernetes/cmd/,$(KUBERNETES_PARTS)) ./coredns ./pause; \
 	  mv -T "$$part" "$@" 2>/dev/null || [ -d "$@" ]
+
+# What enforces NetworkPolicies; of Kubernetes' modules it takes those of the version above.
+$(POLICIES):
+	@command -v "$(GO)" >/dev/null || { echo "Go 1.26.7 or newer is missing: cluster-long needs it to build an agent." >&2; exit 2; }
+	@echo "building $(notdir $@) into $(dir $@) (once)"
+	@mkdir -p $(dir $@)
+	cd tools/policies && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o "$@" .
+
+.tools/bin/network-policies: $(POLICIES)
+	@mkdir -p $(@D) && ln -sf "$(POLICIES)" $@
 
 $(CLUSTER_TOOLS): | $(KUBERNETES)
 	@mkdir -p $(@D) && ln -sfn "$(KUBERNETES)/$(@F)" $@

@@ -2,6 +2,7 @@
 # Builds the image by buildah: build/image/NAME.tar, an archive that containerd, docker and podman load, and its bill of
 # materials beside it. BASE=image takes another base; without it, one is made of this machine's own Debian, as root, and kept
 # with the layers in ~/.cache/consilium/images. EPOCH=seconds stands for the time of the build; it is the last commit's.
+# FRESH=1 takes no layer from there: that one commit gives one image is seen by building it twice so.
 # Usage: tools/image.sh [tag]    the tag is localhost/consilium:dev when none is given
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,9 +41,10 @@ mounts=()
 for each in /etc/pip.conf /etc/ssl/certs; do
   [ -e "$each" ] && mounts+=(--volume "$each:$each:ro")
 done
+[ -n "${FRESH:-}" ] && layers=--no-cache || layers=--layers
 epoch=${EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 echo "building $tag"
-"${buildah[@]}" bud --quiet --isolation chroot --layers --timestamp "$epoch" --build-arg BASE="$base" \
+"${buildah[@]}" bud --quiet --isolation chroot "$layers" --timestamp "$epoch" --build-arg BASE="$base" \
   --build-arg SOURCE_DATE_EPOCH="$epoch" "${mounts[@]}" --tag "$tag" . >build/image/id
 name=${tag##*/}
 archive=build/image/${name/:/-}.tar

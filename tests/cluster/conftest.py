@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-TEST_S = 900
-"""How many seconds a test may take, with the cluster and the alliance when it is the first to ask for them."""
+TEST_S, MOVE_S = 900, 30
+"""How many seconds a test may take, with the cluster and the alliance when it is the first to ask for them; and how many
+more for each time that a pod is moved by force."""
 INSTALL = "helm install of four members, to the first final block at each"
 
 
@@ -26,7 +27,7 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Gives these tests the time that a real cluster takes."""
     for each in items:
         if each.path.parent == Path(__file__).parent:
-            each.add_marker(pytest.mark.timeout(TEST_S))
+            each.add_marker(pytest.mark.timeout(TEST_S + MOVE_S * each.config.getoption("--reschedules")))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from tests.cluster.places import TOOLS
 if TYPE_CHECKING:
     from tests.cluster.places import Places
 
-COVERED = {"kubelet": "/var/lib/kubelet", "logs": "/var/log/containers", "cni": "/var/lib/cni"}
+COVERED = {"kubelet": "/var/lib/kubelet", "logs": "/var/log/containers", "cni": "/var/lib/cni", "nri": "/var/run/nri"}
 """Places that Kubernetes has no setting for, covered by folders of the cluster's own."""
 SETUP = """
 set -eu

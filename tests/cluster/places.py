@@ -20,7 +20,7 @@ PODS, SERVICES, DNS, FIRST_SERVICE = "10.244.0.0/16", "10.96.0.0/16", "10.96.0.1
 DOMAIN = "cluster.local"
 MACHINE = "machine"
 """The name of the one machine there is."""
-STATE = ("kubelet", "etcd", "containerd", "run", "logs", "volumes", "credentials", "cni", "config")
+STATE = ("kubelet", "etcd", "containerd", "run", "logs", "volumes", "credentials", "cni", "config", "nri")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.cluster.alliance import CHART, CONSILIUM, FIFTH, FOUR, RESTRICTED
 from tests.cluster.places import TOOLS
@@ -63,11 +63,16 @@ def joined(alliance: Alliance, folder: Path, fingerprint: str) -> dict[str, str]
 
 def admit(alliance: Alliance, request: bytes, fingerprint: str) -> None:
     """The inviter proposes what the request says, the others vote."""
-    alliance.desk(INVITER, "sh", "-euc", f"base64 -d > {REQUEST}", text=base64.b64encode(request).decode())
-    words = ("member", "propose", "admit", "--request", REQUEST, "--fingerprint", fingerprint)
-    proposal = alliance.ask(INVITER, *words)["proposal"]
+    told = handed_in(alliance, request, fingerprint)
+    assert "proposal" in told, told
     for each in FOUR[1:3]:
-        alliance.ask(each, "member", "vote", proposal, "yes")
+        alliance.ask(each, "member", "vote", told["proposal"], "yes")
+
+
+def handed_in(alliance: Alliance, request: bytes, fingerprint: str) -> dict[str, Any]:
+    """What the inviter is told when it proposes what the request says."""
+    alliance.desk(INVITER, "sh", "-euc", f"base64 -d > {REQUEST}", text=base64.b64encode(request).decode())
+    return alliance.told(INVITER, "member", "propose", "admit", "--request", REQUEST, "--fingerprint", fingerprint)
 
 
 def fetched(alliance: Alliance, member: Member, path: str) -> bytes:

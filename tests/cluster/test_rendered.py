@@ -7,28 +7,40 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster.alliance import FOUR, RELEASE
+from tests.cluster.alliance import FOUR, RELEASE, RESTRICTED
 from tests.helm.matrix import MATRIX
 from tests.helm.rendering import rendered
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.cluster.alliance import Alliance, Member
     from tests.cluster.cluster import Cluster
 
 OURS = ("v1", "apps", "batch", "policy", "networking.k8s.io", "rbac.authorization.k8s.io")
 """API groups that a cluster has without anybody's operator."""
+EMPTY = "hospital-dry"
+
+
+@pytest.fixture(scope="module")
+def empty(cluster: Cluster) -> Iterator[str]:
+    """A namespace with no release, held to Pod Security and warned of by it: what a warning is about becomes no pod."""
+    labels = {**RESTRICTED, "pod-security.kubernetes.io/warn": "restricted"}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": EMPTY, "labels": labels}})
+    yield EMPTY
+    cluster.kubectl("delete", "namespace", EMPTY, "--wait=false")
 
 
 @pytest.mark.parametrize("name", MATRIX)
-def test_api_server_takes_what_is_rendered(cluster: Cluster, alliance: Alliance, name: str) -> None:
+def test_api_server_takes_what_is_rendered(cluster: Cluster, empty: str, name: str) -> None:
     """Every object of a kind that the cluster has, in a restricted namespace: dry, but judged by the real API server."""
-    namespace = f"--namespace={alliance.members[0].namespace}"
+    namespace = (f"--namespace={empty}", "--warnings-as-errors")
     values, files = MATRIX[name]
-    whole = [each for each in rendered(values, *files) if each["apiVersion"].partition("/")[0] in OURS]
-    objects = [each for each in whole if each["kind"] != "Pod"]
+    whole = rendered(values, *files, namespace=empty)
+    objects = [each for each in whole if each["apiVersion"].partition("/")[0] in OURS and each["kind"] != "Pod"]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     assert objects
-    cluster.kubectl("create", "--dry-run=server", "--validate=strict", "--filename=-", namespace, text=text)
+    cluster.kubectl("create", "--dry-run=server", "--validate=strict", "--filename=-", *namespace, text=text)
 
 
 @pytest.mark.parametrize("member", FOUR[:2], ids=lambda each: each.member_id)
