@@ -36,12 +36,13 @@ SETTINGS: dict[str, type[Settings]] = {
 }
 PLACES = {"alliance", "member_id", "host", "port", "health_port", "metrics_port", "genesis", "tls_directory"}
 """What the chart decides for every service."""
-LEFT = {"commit", "services"}
-"""What nobody sets there: the image says its commit, and identity issues for all services."""
+LEFT = {"commit", "services", "cassandra_grant_to"}
+"""What nobody sets there: the image says its commit, identity issues for all services, and a migration alone lets roles in."""
 STATE = {"member_key", "state_directory", "ledger_address"}
 DATABASE = {"hosts", "port", "datacenter", "keyspace", "replication", "consistency", "user", "password_file"}
 DECIDED = {
-    "identity": STATE | {"consensus_address", "services_directory", "authorities_directory", "kubernetes_secrets"},
+    "identity": STATE
+    | {"consensus_address", "services_directory", "authorities_directory", "kubernetes_secrets", "kubernetes_issuer"},
     "consensus": {"ledger_address", "peers", "keys_directory", "votes"},
     "ledger": {"peers", "blocks"},
     "storage": STATE

@@ -20,7 +20,11 @@ CASSANDRA: Object = {
     }
 }
 DRILL: Object = {"backup": {"drill": {"enabled": True, "place": "s3://store:9000/bucket/1A", "existingSecret": "backup"}}}
-ROUTED: Object = {"defaults": {"expose": {"type": "TLSRoute", "parentRefs": [{"name": "gate"}]}}}
+GATEWAY: Object = {"app": "gateway"}
+ROUTED: Object = {
+    "defaults": {"expose": {"type": "TLSRoute", "parentRefs": [{"name": "gate"}]}},
+    "networkPolicy": {"gateways": [{"podSelector": {"matchLabels": GATEWAY}}]},
+}
 EVERYTHING: Object = least(
     PEERS,
     CASSANDRA,

@@ -107,3 +107,8 @@ def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 def containers(pod: Object) -> list[Object]:
     """All containers of a pod, those before it included."""
     return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def environment(pod: Object) -> dict[str, str]:
+    """What the last container of a pod is told."""
+    return {each["name"]: each["value"] for each in containers(pod)[-1]["env"] if "value" in each}

@@ -19,7 +19,7 @@ from consilium.runtime.names import PeerIdentity, Role, server_name
 from consilium.runtime.server import ServerSettings, serving
 from consilium.runtime.tls import Tls
 from tests.helm.matrix import EVERYTHING, ROUTED
-from tests.helm.rendering import SERVICES, least, of_kind, rendered
+from tests.helm.rendering import SERVICES, Object, environment, least, of_kind, rendered
 from tests.runtime.authority import DAY, Authority, Issued
 from tests.runtime.loopback import Scripted, services
 
@@ -55,6 +55,20 @@ async def callers_of_a_ledger(tmp_path: Path) -> list[tuple[Role, str]]:
             async with Channel(peer, Tls(folders[each], ALLIANCE)) as channel:
                 await LedgerServiceStub(channel).GetTip(ledger_pb2.GetTipRequest())
     return [(each.role, each.name) for each in callers]
+
+
+def test_identity_keeps_the_issuers_authority_current() -> None:
+    """An Issuer over the first authority would end with it: identity takes the next one after eight months."""
+    identity = of_kind(rendered(EVERYTHING), "StatefulSet")["consilium-identity"]["spec"]["template"]
+    assert environment(identity)["CONSILIUM_IDENTITY_KUBERNETES_ISSUER"] == "true"
+    [patched] = [each for each in of_kind(rendered(EVERYTHING), "Role")["consilium-identity"]["rules"] if _is_patched(each)]
+    assert "consilium-authority" in patched["resourceNames"]
+    [plain] = [each for each in of_kind(rendered(least()), "Role")["consilium-identity"]["rules"] if _is_patched(each)]
+    assert "consilium-authority" not in plain["resourceNames"]
+
+
+def _is_patched(rule: Object) -> bool:
+    return rule["resources"] == ["secrets"] and "patch" in rule["verbs"]
 
 
 def test_routes_pass_on_the_name_that_peers_ask_for() -> None:

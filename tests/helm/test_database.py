@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.helm.matrix import CASSANDRA, MATRIX
-from tests.helm.rendering import Object, least, of_kind, rendered
+from tests.helm.rendering import Object, environment, least, of_kind, rendered
 
 
 def test_the_database_outlives_the_release() -> None:
@@ -33,6 +33,18 @@ def test_a_migration_that_changes_is_another_job() -> None:
 
 def test_a_migration_that_stays_is_the_same_job() -> None:
     assert migration() == migration({"ledger": {"persistence": {"size": "60Gi"}}, "desk": {"enabled": True}})
+
+
+def test_the_migrator_lets_the_service_in() -> None:
+    """It alone knows the keyspace it makes; where there is one role for both there is nobody to let in."""
+
+    def roles(job: Object) -> tuple[str, str]:
+        told = environment(job["spec"]["template"])
+        return told["CONSILIUM_STORAGE_CASSANDRA_USER"], told["CONSILIUM_STORAGE_CASSANDRA_GRANT_TO"]
+
+    values, files = MATRIX["production, Cassandra"]
+    assert roles(of_kind(rendered(values, *files), "Job").popitem()[1]) == ("migrator", "consilium")
+    assert roles(migration()) == ("consilium", "")
 
 
 def test_a_hook_finds_its_way_to_the_database_open() -> None:

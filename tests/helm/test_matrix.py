@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from consilium.runtime.names import server_name
-from tests.helm.matrix import MATRIX
-from tests.helm.rendering import CHART, SERVICES, Object, containers, helm, of_kind, pods, rendered
+from tests.helm.matrix import CASSANDRA, DRILL, MATRIX
+from tests.helm.rendering import CHART, SERVICES, Object, containers, helm, least, of_kind, pods, rendered
 
 VOLUMES = {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}
 """What level restricted lets a pod mount, and a pod of ours does."""
@@ -24,6 +24,19 @@ def test_it_lints(name: str) -> None:
     named = [each for file in files for each in ("--values", str(CHART / file))]
     run = helm("lint", "--strict", str(CHART), *named, values=values)
     assert run.code == 0, run.out
+
+
+def test_the_longest_names_fit() -> None:
+    """Services and labels have 63 characters; a StatefulSet's pods and a CronJob's Jobs bear theirs and eleven more."""
+    objects = rendered(least(CASSANDRA, DRILL, {"fullnameOverride": "a" * 39}))
+    most = {"StatefulSet": 52, "CronJob": 52}
+    too_long = [
+        f"{kind} {name}"
+        for kind in ("StatefulSet", "CronJob", "Job", "Service", "Deployment")
+        for name in of_kind(objects, kind)
+        if len(name) > most.get(kind, 63)
+    ]
+    assert too_long == []
 
 
 def test_every_pod_is_restricted(objects: list[Object]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helm.matrix import CASSANDRA, DRILL
+from tests.helm.matrix import CASSANDRA, DRILL, GATEWAY, ROUTED
 from tests.helm.network import PORTS, Network, Place, edges, places
 from tests.helm.rendering import SERVICES, Object, least, rendered
 
@@ -119,6 +119,15 @@ def test_services_and_clients_reach_what_else_is_named() -> None:
     assert calling == {*SERVICES, "desk", "doctor", "drill", "roundtrip"}
     assert not any(network.allows(found[each], PROMETHEUS, 4318) for each in found)
     assert not any(network.allows(found[each], WORLD, 4317) for each in found)
+
+
+def test_a_gateway_reaches_what_it_routes_to() -> None:
+    """Its pods are who calls then, for every peer outside the cluster; where a service has no route it reaches nothing."""
+    objects = rendered(least(ROUTED, {"ledger": {"expose": {"type": "ClusterIP"}}}))
+    found, network = places(objects, "hospital-1a"), Network.of({"hospital-1a": objects})
+    gateway = Place("hospital-1a", GATEWAY)
+    reached = {each for each in found if network.allows(gateway, found[each], PORTS["calls"])}
+    assert reached == set(SERVICES) - {"ledger"}
 
 
 def test_strangers_reach_nobody(network: Network, own: dict[str, Place]) -> None:

@@ -21,6 +21,15 @@ BY_SCHEMA: dict[str, tuple[Any, str]] = {
         {"alliance": {"peers": [{"member": "2A", "namespace": "a", "addresses": {"ledger": "nowhere"}}]}},
         "at '/alliance/peers/0/addresses/ledger'",
     ),
+    "a port that is none": (
+        {"alliance": {"peers": [{"member": "2A", "namespace": "a", "addresses": {"ledger": "gate.2a.example:65536"}}]}},
+        "at '/alliance/peers/0/addresses/ledger'",
+    ),
+    "a host with another blank": (
+        {"alliance": {"peers": [{"member": "2A", "host": "{member}.2a.example"}]}},
+        "at '/alliance/peers/0/host'",
+    ),
+    "a name too long for a label": ({"fullnameOverride": "a" * 40}, "at '/fullnameOverride'"),
     "a genesis twice": ({"genesis": {"inline": "AAAA"}}, "at '/genesis'"),
     "an authority by a wrong name": (
         {"genesis": {"existingConfigMap": "", "inline": "AA==", "authorities": {"1A.pem": "AA=="}}},
@@ -66,6 +75,11 @@ BY_SENTENCE: dict[str, tuple[Any, str]] = {
         "tls.existingSecrets.consensus is empty",
     ),
     "a route without a gateway": ({"ledger": {"expose": {"type": "TLSRoute"}}}, "ledger.expose.type is TLSRoute, but"),
+    "a gateway that no policy lets in": (
+        {"ledger": {"expose": {"type": "TLSRoute", "parentRefs": [{"name": "gate"}]}}},
+        "ledger.expose.type is TLSRoute, but no NetworkPolicy lets the Gateway's pods in",
+    ),
+    "a name that no Service has": ({"fullnameOverride": "1a"}, 'All objects would begin with "1a"'),
     "a wait longer than a pod has": (
         {"drain": {"waitSeconds": 51}},
         "set consensus.terminationGracePeriodSeconds to 71 or more",

@@ -13,15 +13,10 @@ from consilium.client.settings import ClientSettings, services_of
 from consilium.runtime.settings import load
 from tests.helm.make import CHART, DECIDED, PLACES, README, SCHEMA, SETTINGS, VALUES, readme, schema, values
 from tests.helm.matrix import CASSANDRA, DRILL, EVERYTHING, PEERS
-from tests.helm.rendering import Object, containers, least, of_kind, pods, rendered
+from tests.helm.rendering import Object, containers, environment, least, of_kind, pods, rendered
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def environment(pod: Object) -> dict[str, str]:
-    """What the last container of a pod is told."""
-    return {each["name"]: each["value"] for each in containers(pod)[-1]["env"] if "value" in each}
 
 
 def told(objects: list[Object], service: str) -> dict[str, str]:

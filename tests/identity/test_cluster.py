@@ -8,14 +8,19 @@ import os
 import signal
 import sys
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from consilium.identity.cluster.keeping import ClusterKeeper
-from consilium.identity.cluster.secrets import put_secrets, secrets_of
+from consilium.identity.cluster.secrets import authority_secret, put_secrets, secrets_of
+from consilium.identity.generations import Generations
+from consilium.identity.settings import IdentitySettings
 from consilium.kernel.errors import PermissionDenied, Unavailable
 from consilium.kernel.membership import MONITORING, SERVICES
+from consilium.kernel.signing import Ed25519Signer
 from consilium.runtime.tls import read_material
 from tests.identity.api_contract import check_config_map, check_event, check_lease, check_secret
 from tests.identity.api_server import ApiServer, serving_api
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-RELEASE = "consilium"
+RELEASE, DAY_MS = "consilium", 86_400_000
 NAMES = sorted([*(f"{RELEASE}-tls-{each}" for each in (*SERVICES, MONITORING)), f"{RELEASE}-administrator"])
 
 
@@ -107,6 +112,21 @@ def test_secrets_are_what_the_folders_hold(tmp_path: Path, api: ApiServer) -> No
         (home.home / "tls" / "storage" / "revoked").write_bytes(b"0" * 32 + b"\n")
         assert put_secrets(cluster, secrets_of(settings)) == [f"{RELEASE}-tls-storage"]
         assert len(api.data(f"{RELEASE}-tls-ledger")) == 4
+
+
+def test_an_issuer_is_handed_the_authority_that_issues(tmp_path: Path) -> None:
+    """The one announced a week ago, not the newest; and no key lies in a Secret that nobody asked for."""
+    settings = IdentitySettings(kubernetes_secrets=RELEASE, kubernetes_issuer=True)
+    made = Generations(tmp_path, ALLIANCE, HOME, [Ed25519Signer.from_seed(b"m" * 32)], bytes(32))
+    for day in (0, 300):
+        made.renew(day * DAY_MS, 365 * DAY_MS)
+    old, new = made.valid(300 * DAY_MS)
+    for day, issuing in ((300, old), (308, new)):
+        secret = authority_secret(settings, made.issuing(day * DAY_MS))[f"{RELEASE}-authority"]
+        key = load_pem_private_key(secret["tls.key"], None)
+        assert secret["tls.crt"] == issuing.pem
+        assert key.public_key() == issuing.certificate.public_key()
+    assert authority_secret(replace(settings, kubernetes_issuer=False), old) == {}
 
 
 def test_rotation_reaches_the_secrets_and_an_api_server_that_is_away_ends_nothing(tmp_path: Path, api: ApiServer) -> None:

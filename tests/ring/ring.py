@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from cassandra.metadata import protect_name
-
 from consilium.kernel.errors import ConsiliumError
 from consilium.runtime.names import Role
 from consilium.storage.cassandra.schema import migrate
@@ -122,11 +120,9 @@ class Ring:
 
     def migrated(self, keyspace: str, chain_id: bytes, **changed: object) -> StorageSettings:
         """The settings of a service whose keyspace is made, and may be used by it."""
-        settings = replace(self.settings(keyspace, MIGRATOR), **changed)  # type: ignore[arg-type]
+        settings = replace(self.settings(keyspace, MIGRATOR), cassandra_grant_to=SERVICE, **changed)  # type: ignore[arg-type]
         database = Database.open(settings)
         migrate(database, settings, chain_id)
-        database.say(f"GRANT SELECT ON KEYSPACE {protect_name(keyspace)} TO {SERVICE}")
-        database.say(f"GRANT MODIFY ON KEYSPACE {protect_name(keyspace)} TO {SERVICE}")
         database.close()
         return replace(self.settings(keyspace), **changed)  # type: ignore[arg-type]
 

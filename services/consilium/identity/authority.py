@@ -64,6 +64,11 @@ class Authority:
         return self.certificate.public_bytes(Encoding.PEM)
 
     @property
+    def key_pem(self) -> bytes:
+        """Its private key, for whoever issues beside identity."""
+        return private_pem(self._key)
+
+    @property
     def not_before_ms(self) -> int:
         """When it begins."""
         return _to_ms(self.certificate.not_valid_before_utc)

@@ -47,6 +47,10 @@ class IdentitySettings(ServerSettings):
     kubernetes_secrets: str = setting(
         "", "The release whose Secrets, Lease and conditions are kept in this pod's namespace; empty outside Kubernetes."
     )
+    kubernetes_issuer: bool = setting(
+        default=False,
+        says="Whether the authority that issues is kept in Secret <release>-authority, for an Issuer.",
+    )
     interval_s: int = setting(10, "How often, in seconds, files and proposals are looked after.", least=1, most=3_600)
 
 

@@ -52,6 +52,7 @@ class StorageSettings(ServerSettings):
     cassandra_replication: int = setting(3, "On how many instances of it each row lies.", least=1, most=15)
     cassandra_consistency: str = setting("LOCAL_QUORUM", "How many of them answer for a row.", choices=CONSISTENCIES)
     cassandra_user: str = setting("consilium", "The role that reads and writes; migrate takes one that may define tables.")
+    cassandra_grant_to: str = setting("", "The role that migrate lets read and write the tables; nobody when empty.")
     cassandra_password_file: Path = setting(Path("keys/cassandra"), "The file with its password, mode 0600.")
     cassandra_tls_directory: Path = setting(
         Path("tls/cassandra"), "Where tls.crt and tls.key for the database, and its own authorities.pem lie."

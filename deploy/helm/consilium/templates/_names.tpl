@@ -1,7 +1,7 @@
-{{/* The name that all objects begin with. */}}
+{{/* The name that all objects begin with. A StatefulSet's pods bear `<fullname>-reencryption-<ten letters>` in a label, of 63 at most. */}}
 {{- define "consilium.fullname" -}}
 {{- $made := ternary .Release.Name (printf "%s-consilium" .Release.Name) (contains "consilium" .Release.Name) -}}
-{{- .Values.fullnameOverride | default $made | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | default $made | trunc 39 | trimSuffix "-" -}}
 {{- end }}
 
 {{/* The five services, in the order of the design. */}}

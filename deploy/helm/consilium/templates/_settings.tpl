@@ -35,6 +35,9 @@ state_directory: /var/lib/consilium/{{ $service }}
 tls_directory: /var/lib/consilium/tls/identity
 services_directory: /var/lib/consilium/tls
 kubernetes_secrets: {{ include "consilium.fullname" $root }}
+{{- if eq $v.tls.mode "certManager" }}
+kubernetes_issuer: true
+{{- end }}
 authorities_directory: /var/lib/consilium/authorities
 {{- else if eq $service "consensus" }}
 keys_directory: /etc/consilium/keys

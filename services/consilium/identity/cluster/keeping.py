@@ -15,7 +15,7 @@ from typing import TypeVar
 from consilium.identity import founding
 from consilium.identity.cluster.conditions import Observed, carried, conditions, status_data
 from consilium.identity.cluster.lease import SeatSeen, keep_lease
-from consilium.identity.cluster.secrets import put_secrets, secrets_of
+from consilium.identity.cluster.secrets import authority_secret, put_secrets, secrets_of
 from consilium.identity.driver import Driver
 from consilium.identity.settings import IdentitySettings
 from consilium.kernel.errors import ConsiliumError
@@ -59,10 +59,11 @@ class ClusterKeeper:
             await asyncio.sleep(self.settings.interval_s)
 
     async def keep_secrets(self) -> None:
-        """Have every Secret hold what its folder holds. May raise OSError."""
+        """Have every Secret hold what its folder holds, and an Issuer's the authority. May raise OSError."""
         async with self.driver.writes:
             await run_to_end(founding.renew_administrator, self.settings, self.driver.enrolment)
-            wanted = await run_to_end(secrets_of, self.settings)
+            issuing = self.driver.enrolment.generations.issuing(wall_ms())
+            wanted = authority_secret(self.settings, issuing) | await run_to_end(secrets_of, self.settings)
         for name in await asyncio.to_thread(put_secrets, self.cluster, wanted):
             _log.write(logging.INFO, "secret_written", kind=name)
 

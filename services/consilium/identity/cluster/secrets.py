@@ -1,5 +1,8 @@
 """The Secrets that the member's pods mount: a copy of each folder of TLS files, and the administrator's credential.
 
+Where another issues the services' certificates (cert-manager), there is one more that no pod mounts: the authority that
+issues now, so that the other goes over to the next one on the day on which identity does.
+
 The folders on identity's own volume stay what counts (`tls_folders`); a Secret is made when its folder is whole, patched
 when the folder has changed, and made again when somebody has deleted it. So rotation, revocation and a lost Secret are one
 thing.
@@ -10,6 +13,7 @@ The kubelet swaps a mounted Secret as a whole, within a minute or so, and servic
 from collections.abc import Mapping
 from pathlib import Path
 
+from consilium.identity.authority import Authority
 from consilium.identity.founding import ADMINISTRATOR_FOLDER, SIGNING_KEY
 from consilium.identity.settings import IdentitySettings
 from consilium.runtime.cluster import Cluster
@@ -28,6 +32,13 @@ def secrets_of(settings: IdentitySettings) -> dict[str, dict[str, bytes]]:
     folders[f"{name}-administrator"] = settings.state_directory / ADMINISTRATOR_FOLDER
     read = {name: _read(folder) for name, folder in folders.items()}
     return {name: files for name, files in read.items() if set(WHOLE) <= files.keys()}
+
+
+def authority_secret(settings: IdentitySettings, issuing: Authority) -> dict[str, dict[str, bytes]]:
+    """The Secret of the authority that issues now, by its name, as an Issuer of kind CA reads it; none where nobody asks."""
+    if not settings.kubernetes_issuer:
+        return {}
+    return {f"{settings.kubernetes_secrets}-authority": {CERTIFICATE: issuing.pem, KEY: issuing.key_pem}}
 
 
 def put_secrets(cluster: Cluster, wanted: Mapping[str, Mapping[str, bytes]]) -> list[str]:

@@ -50,7 +50,7 @@ _KEYSPACE = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 
 def migrate(database: Database, settings: StorageSettings, chain_id: bytes) -> int:
-    """Bring the keyspace to this release's version; how many steps that took.
+    """Bring the keyspace to this release's version, and let the service's role into it; how many steps that took.
 
     Raises FailedPrecondition: SCHEMA_NEWER, OTHER_KEYSPACE or REPLICATION_DIFFERS; InvalidArgument: BAD_SETTING; and as
     `Pending.rows`.
@@ -68,7 +68,15 @@ def migrate(database: Database, settings: StorageSettings, chain_id: bytes) -> i
         for statement in MIGRATIONS[version]:
             database.say(statement)
         database.run(database.prepare(_STEP), version + 1, version)
+    if settings.cassandra_grant_to:
+        _let_in(database, keyspace, settings.cassandra_grant_to)
     return VERSION - found
+
+
+def _let_in(database: Database, keyspace: str, role: str) -> None:
+    """What a service may, and no more; whoever made a keyspace may let others in."""
+    database.say(f"GRANT SELECT ON KEYSPACE {protect_name(keyspace)} TO {protect_name(role)}")
+    database.say(f"GRANT MODIFY ON KEYSPACE {protect_name(keyspace)} TO {protect_name(role)}")
 
 
 def check(database: Database, settings: StorageSettings, chain_id: bytes) -> None:
