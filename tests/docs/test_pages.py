@@ -187,7 +187,7 @@ def objects() -> dict[str, set[str]]:
         claims = each.get("spec", {}).get("volumeClaimTemplates", [])
         mounted = {f"{claim['metadata']['name']}-{each['metadata']['name']}-0" for claim in claims}
         found.setdefault("PersistentVolumeClaim", set()).update(mounted)
-    for role in of_kind(rendered(plain), "Role").values():
+    for role in of_kind(rendered(EVERYTHING), "Role").values():
         for rule in role["rules"]:
             for resource in rule["resources"]:
                 found.setdefault(KINDS.get(resource.rstrip("s"), resource), set()).update(rule.get("resourceNames", ()))

@@ -37,7 +37,7 @@ SETTINGS: dict[str, type[Settings]] = {
 PLACES = {"alliance", "member_id", "host", "port", "health_port", "metrics_port", "genesis", "tls_directory"}
 """What the chart decides for every service."""
 LEFT = {"commit", "services", "cassandra_grant_to"}
-"""What nobody sets there: the image says its commit, identity issues for all services, and a migration alone lets roles in."""
+"""What nobody sets there: the image says its commit, identity issues for all, and the migration alone lets roles in."""
 STATE = {"member_key", "state_directory", "ledger_address"}
 DATABASE = {"hosts", "port", "datacenter", "keyspace", "replication", "consistency", "user", "password_file"}
 DECIDED = {
