@@ -357,6 +357,20 @@ def test_signs_of_life(act: str) -> None:
     assert not member(scribe, name).conduct.silent
 
 
+def test_a_sign_of_life_takes_effect_once_a_term() -> None:
+    """C6, L6: said again after a restart, when the request id of the first is forgotten already, it changes nothing."""
+    parameters = replace(PARAMETERS, term_blocks=400)
+    alliance = Alliance.founded(EIGHT, parameters=parameters, signer=lambda seed: KeyedHashSigner(seed.hex()))
+    scribe = Scribe(alliance, KeyedHashVerifier())
+    name = next(each for each in EIGHT if each not in sitting(scribe))
+    codes = []
+    for height in (1, 111):
+        scribe.write_until(height)
+        said = alliance.sign(alliance.keys[name].member, AttendanceBody(0, ()), bytes(16), scribe.chain.height + 90)
+        codes += scribe.write(said).codes
+    assert codes == [Code.APPLIED, Code.ATTENDANCE_REPEATED]
+
+
 def test_the_tombstoned_stay_at_nothing(scribe: Scribe) -> None:
     """C8: no drift lifts the score of a key that equivocated."""
     state = member(scribe, "anshan")

@@ -93,7 +93,7 @@ def note_alive(state: LedgerState, member_id: str) -> None:
 
 
 def apply_attendance(state: LedgerState, transaction: OpenedTransaction, body: AttendanceBody, _: BlockScope) -> Code:
-    """A sign of life; a delegate's once, behind the election height, with what it missed of all delegates up to there."""
+    """A sign of life, once a term; a delegate's behind the election height, with what it missed of all up to there."""
     terms = state.terms
     member = state.member_of_key(transaction.payload.author)
     if member is None:
@@ -104,10 +104,20 @@ def apply_attendance(state: LedgerState, transaction: OpenedTransaction, body: A
     if terms.committee.index_of(name) is not None:
         code = _take_report(state, Report(name, body.absences))
     else:
-        code = Code.NOT_A_DELEGATE if body.absences else Code.APPLIED
+        code = _take_sign_of_life(terms, name, body)
     if code is Code.APPLIED:
         note_alive(state, name)
     return code
+
+
+def _take_sign_of_life(terms: Terms, name: str, body: AttendanceBody) -> Code:
+    """Take an empty report of a member without a vote, unless it has been heard of in this term.
+
+    Its replica says the same again after a restart, and a term may last longer than a request id is remembered (L6).
+    """
+    if body.absences:
+        return Code.NOT_A_DELEGATE
+    return Code.ATTENDANCE_REPEATED if name in terms.alive else Code.APPLIED
 
 
 def _take_report(state: LedgerState, report: Report) -> Code:
