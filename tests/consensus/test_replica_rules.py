@@ -411,6 +411,38 @@ def test_a_lagging_primary_proposes_nothing_below_its_new_views_checkpoint() -> 
     assert sorted(set(proposed)) == [4]
 
 
+def test_a_laggard_takes_nobody_out_of_a_view() -> None:
+    """C2: who lacks blocks that others have made catches up first; a faulty delegate's standing call waits for its own."""
+    cluster = Cluster()
+    cluster.arrives = lambda _sender, to, message: to != THIRD or isinstance(message, Checkpoint)
+    cluster.order(3)
+    cluster.arrives = lambda _sender, _to, _message: True
+    for name in (PRIMARY, SECOND, THIRD):
+        cluster.deliver_message(BACKUP, name, make_call(cluster.outlook.committee, 1, 900))
+    for _ in range(3):
+        cluster.ring(THIRD, Timer.PROGRESS)
+    assert [seat.state.view for seat in cluster.seats.values()] == [0, 0, 0, 0]
+    cluster.stop(PRIMARY)
+    cluster.catch_up(THIRD, SECOND)
+    cluster.ring(THIRD, Timer.PROGRESS)
+    assert [cluster.seats[name].state.view for name in (SECOND, THIRD)] == [1, 1], "level, it calls as anybody does"
+
+
+def test_a_block_of_an_earlier_view_makes_nobody_impatient() -> None:
+    """C2: the time-out that doubled with a failed view is short again once the next view makes a block, and not before."""
+    cluster = Cluster()
+    cluster.arrives = lambda _sender, to, message: to != THIRD or isinstance(message, SignedViewChange | NewView)
+    cluster.order(1)
+    cluster.ring_all(Timer.PROGRESS, [PRIMARY, BACKUP, SECOND])
+    third = cluster.seats[THIRD].state
+    assert (third.view, third.entered, third.timeout_ms()) == (1, True, 2 * PARAMETERS.view_timeout_ms)
+    cluster.arrives = lambda _sender, _to, _message: True
+    cluster.catch_up(THIRD, SECOND)
+    assert third.timeout_ms() == 2 * PARAMETERS.view_timeout_ms
+    cluster.order(1, name=BACKUP, first=2)
+    assert (third.tip.height, third.timeout_ms()) == (2, PARAMETERS.view_timeout_ms)
+
+
 def test_a_new_view_that_contradicts_an_executed_block_is_refused() -> None:
     """C2: with at most f faulty none can exist; a replica that is shown one believes its ledger."""
     cluster = Cluster()

@@ -11,7 +11,6 @@ from consilium.consensus.core.batching import QUEUED_BATCHES_MAX
 from consilium.consensus.core.messages import NewView
 from consilium.kernel.transactions import RecordBody
 from tests.simulation.checkers import Checker
-from tests.simulation.network import CLOG_MS_MAX
 from tests.simulation.observed import Violation
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Liveness(Checker):
     def first_executed(self, execution: Execution) -> None:
         now_ms = self._world.clock.now_ms
         if self._restarted_at is not None:
-            if now_ms - self._restarted_at > RESTART_MS + CLOG_MS_MAX:
+            if now_ms - self._restarted_at > RESTART_MS:
                 raise Violation("L6 restart", f"The first block came {now_ms - self._restarted_at} ms after all were back.")
             self._restarted_at = None
         for _, transaction, _ in execution.outcomes():
@@ -95,7 +94,7 @@ class Liveness(Checker):
         if self._calm_at is None or not self._waiting:
             return
         waited_ms = self._world.clock.now_ms - self._calm_at
-        if waited_ms > TIMEOUTS * self._world.genesis.parameters.view_timeout_max_ms + CLOG_MS_MAX:
+        if waited_ms > TIMEOUTS * self._world.genesis.parameters.view_timeout_max_ms:
             names = ", ".join(dict.fromkeys(self._waiting.values()))
             raise Violation("L1 commit", f"What was handed in at {names} still waits after {waited_ms} ms.")
 

@@ -50,7 +50,8 @@ def on_executed(state: State, event: Executed) -> None:
         state.uncertified = {**waiting, result.height: event.commit}
     state.pool.mark_ordered(header.batch_digests, result.height)
     state.progress_at = state.now_ms
-    state.attempts = 0 if state.entered else state.attempts
+    if state.entered and event.commit.view >= state.view:  # a block of an earlier view says nothing for this one
+        state.attempts = 0
     signs = state.votes and result.height > state.stable_height
     committee = state.committee
     if event.outlook.epoch != state.outlook.epoch:

@@ -38,6 +38,11 @@ class Checkpoints:
         votes = self._votes.get((height, epoch), {})
         return sum(1 << index for index, each in votes.items() if each.result.block_hash == block_hash)
 
+    def ahead_of(self, height: int, epoch: int) -> int:
+        """How many delegates have given a result above a height in this committee's epoch."""
+        above = [votes for (each, of_epoch), votes in self._votes.items() if each > height and of_epoch == epoch]
+        return len({index for votes in above for index in votes})
+
     def truncate(self, height: int) -> None:
         """Forget all at or below a stable checkpoint."""
         self._votes = {place: votes for place, votes in self._votes.items() if place[0] > height}

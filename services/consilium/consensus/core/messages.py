@@ -157,7 +157,7 @@ class FetchBatches:
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """How far are you? Asked by a replica whose vote log is lost (C5)."""
+    """How far are you? Asked by a replica whose vote log is lost (C5), or that others are ahead of (C2)."""
 
     KIND: ClassVar[int] = 11
     epoch: int

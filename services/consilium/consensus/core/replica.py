@@ -20,7 +20,6 @@ from consilium.consensus.core.events import (
 )
 from consilium.consensus.core.evidence import find_amnesia, find_equivocation
 from consilium.consensus.core.identity import Identity, Recovered, Tip
-from consilium.consensus.core.measures import Leaving
 from consilium.consensus.core.messages import (
     AllianceVote,
     BatchOffer,
@@ -123,7 +122,7 @@ class Replica:
             case Timer.PROGRESS:
                 due, state.deadline = state.deadline, None
                 if due is not None and state.now_ms >= due:
-                    view_changing.call_for_view(state, state.view + 1, Leaving.TIMEOUT)
+                    view_changing.on_time_out(state)
 
     def _receive(self, event: Received) -> None:
         """Hand a message to its part of the protocol; its sender must be who last spoke in that name (C5)."""
@@ -160,8 +159,8 @@ class Replica:
         match event.message:
             case FetchBatches() as message:
                 batching.on_fetch(state, event, message)
-            case StatusRequest():
-                state.send(event.sender, StatusReply(state.outlook.epoch, state.last_commit))
+            case StatusRequest(epoch=epoch):
+                view_changing.on_status_request(state, event.sender, epoch)
             case StatusReply(tip=tip):
                 if state.silence is not None and state.committee.index_of(event.sender) is not None:
                     state.silence.answer(event.sender, tip)

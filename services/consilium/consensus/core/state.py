@@ -77,6 +77,7 @@ class State:
     attempts: int = 0
     calls_complete_at: int | None = None
     view_entered_at: int = 0
+    """Since when this view's primary may be blamed: when it was entered, or later where this replica was behind (C2)."""
     progress_at: int = 0
     heartbeat_due: bool = False
     deadline: int | None = None
@@ -171,6 +172,12 @@ class State:
         """How long to wait for progress: doubled at every failed view, up to the cap (C2)."""
         parameters = self.parameters
         return min(parameters.view_timeout_ms << min(self.attempts, 16), parameters.view_timeout_max_ms)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether an honest delegate has executed what this ledger still lacks: f + 1 results lie above the tip (C2)."""
+        height, epoch = self.tip.height, self.outlook.epoch
+        return self.low > height or self.checkpoints.ahead_of(height, epoch) > self.committee.faults_max
 
     def barred(self, height: int) -> bool:
         """Whether a block at this height must wait for one below to be executed: the draw, or a handover (C3, C6)."""

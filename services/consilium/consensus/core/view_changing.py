@@ -8,7 +8,14 @@ from consilium.consensus.core.checkpointing import adopt, on_proof
 from consilium.consensus.core.events import NewViewRecord, ViewRecord
 from consilium.consensus.core.measures import Leaving
 from consilium.consensus.core.message_log import Slot
-from consilium.consensus.core.messages import FetchNewView, NewView, NewViewStatement, SignedViewChange, StatusReply
+from consilium.consensus.core.messages import (
+    FetchNewView,
+    NewView,
+    NewViewStatement,
+    SignedViewChange,
+    StatusReply,
+    StatusRequest,
+)
 from consilium.consensus.core.normal_case import arm_heartbeat
 from consilium.consensus.core.state import State
 from consilium.consensus.core.view_change import NewViewPlan, Reproposal, plan_new_view
@@ -31,6 +38,19 @@ def call_for_view(state: State, view: int, why: Leaving) -> None:
     state.broadcast(call)
     state.calls.add(call)
     consider_calls(state)
+
+
+def on_time_out(state: State) -> None:
+    """Call for the next view; but whoever is behind asks what is decided, and waits as long once more to catch up.
+
+    The blocks that it lacks were made, so it cannot tell whether the primary is at fault. Its call and that of one faulty
+    delegate would be f+1, and take everybody out of the view of a good primary.
+    """
+    if state.entered and state.is_behind:
+        state.view_entered_at = state.now_ms
+        state.broadcast(StatusRequest(state.outlook.epoch))
+    else:
+        call_for_view(state, state.view + 1, Leaving.TIMEOUT)
 
 
 def own_call(state: State) -> SignedViewChange:
@@ -65,6 +85,13 @@ def on_call(state: State, message: SignedViewChange, sender: str) -> None:
         call_for_view(state, join, Leaving.JOINED)
     else:
         consider_calls(state)
+
+
+def on_status_request(state: State, sender: str, epoch: int) -> None:
+    """Say what is decided: the highest block, with its proof, and to one in the ended epoch what that one ended with."""
+    state.send(sender, StatusReply(state.outlook.epoch, state.last_commit))
+    if epoch == state.outlook.epoch - 1:
+        _show_the_end(state, sender)
 
 
 def _show_the_end(state: State, sender: str) -> None:
