@@ -363,7 +363,7 @@ def test_a_sign_of_life_takes_effect_once_a_term() -> None:
     alliance = Alliance.founded(EIGHT, parameters=parameters, signer=lambda seed: KeyedHashSigner(seed.hex()))
     scribe = Scribe(alliance, KeyedHashVerifier())
     name = next(each for each in EIGHT if each not in sitting(scribe))
-    codes = []
+    codes: list[Code] = []
     for height in (1, 111):
         scribe.write_until(height)
         said = alliance.sign(alliance.keys[name].member, AttendanceBody(0, ()), bytes(16), scribe.chain.height + 90)
