@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from dataclasses import replace
@@ -18,10 +19,11 @@ from consilium.storage.counters import StorageCounters
 from consilium.storage.holdings import Holding, Holdings, HoldingState
 from consilium.storage.store import EmbeddedObjectStore
 from tests.storage_service.test_storage_service import SECRET, chain_of, play, put, refused
-from tests.storage_service.world import HOME, Station, World, chunk, finish, frames, start
+from tests.storage_service.world import HOME, KEEPER, RECIPIENT, Station, World, chunk, finish, frames, start
 from tests.stores.objects import TWO_CHUNKS, make_chunks, make_manifest, record_id
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 CHUNKS = make_chunks("scan", TWO_CHUNKS)
@@ -169,3 +171,35 @@ def test_a_writer_beyond_its_quota_is_refused_before_a_byte(tmp_path: Path) -> N
             await put(world, stub, "more")
 
     play(tmp_path, scene)
+
+
+def test_a_member_that_begins_copies_and_sends_nothing_leaves_room(tmp_path: Path) -> None:
+    """C1: it has half of the streams at most; this member's own people write, and a third member's copies come."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME, streams_max=8) as station:
+            hostile, other = (
+                world.stub(station, world.authorities[each].service("storage")) for each in (KEEPER, RECIPIENT)
+            )
+            held = [hostile.ReplicateObject(silence()) for _ in range(4)]
+            await until(lambda: station.driver.streams.open == len(held))
+            await refused(hostile.ReplicateObject(silence()), ResourceExhausted, "TOO_MANY_CALLS")
+            await refused(other.ReplicateObject(iter(())), FailedPrecondition, "PUT_NOT_FINISHED")
+            await put(world, world.application(station))
+            for each in held:
+                each.cancel()
+
+    play(tmp_path, scene)
+
+
+async def silence() -> AsyncIterator[pb.ReplicateObjectRequest]:
+    """Frames that never come."""
+    await asyncio.Event().wait()
+    yield pb.ReplicateObjectRequest()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the service work until something is so."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110  nothing tells of a stream that was begun
+            await asyncio.sleep(0.01)

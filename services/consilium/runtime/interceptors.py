@@ -3,7 +3,8 @@
 `LAYERS` is that order. Each layer is a context around the handler: it may refuse by raising before it yields, and sees on
 the way out how the call ended. The request id comes first, so that every refusal carries it; counting and logging stand
 around the translation of errors, so that they see its outcome; who calls, and whether it still may, is asked last and again
-at each message of a stream, because a stream outlives a certificate and a membership.
+at each message of a stream, because a stream outlives a certificate and a membership. The one request of a unary call is
+read after that, as a stream's first would be: who opens calls and says nothing is known by then, and kept to its share.
 
 Servicers are coroutines where the answer is one message and asynchronous generators where it is a stream; they hold no `try`
 and never touch a status. The end of a request stream is no proof that the caller was done: a broken connection ends it the
@@ -27,6 +28,7 @@ from consilium.runtime.logs import Log
 from consilium.runtime.methods import Method
 from consilium.runtime.metrics import MethodMetrics, Metrics, go_name
 from consilium.runtime.names import PeerIdentity, Role
+from consilium.runtime.shares import Shares
 from consilium.runtime.statuses import DETAILS_KEY, code_of, details_of, sentence_of, to_error
 from consilium.runtime.strict import refuse_unknown_fields
 
@@ -47,6 +49,7 @@ class Gate:
     metrics: Metrics
     identify: Identify
     authorise: Authorise
+    shares: Shares
 
 
 @dataclass(slots=True)
@@ -161,8 +164,16 @@ def admission(call: Call) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def place(call: Call) -> Iterator[None]:
+    """One of the places of this server, as long as the call lasts."""
+    assert call.scope.peer is not None, "a place is taken by a caller that was admitted"
+    with call.gate.shares.place(call.scope.peer):
+        yield
+
+
 Layer = Callable[[Call], AbstractContextManager[None]]
-LAYERS: tuple[Layer, ...] = (request_id, counts, access_log, typed_errors, deadline, admission)
+LAYERS: tuple[Layer, ...] = (request_id, counts, access_log, typed_errors, deadline, admission, place)
 """The order in which a call passes them, outermost first."""
 
 
@@ -230,6 +241,13 @@ class _Guarded:
         refuse_unknown_fields(message)
         return message
 
+    async def take_one(self, call: Call) -> Message:
+        """The one request of a call. Raises Malformed."""
+        raw = await call.context.read()
+        if raw is grpc.aio.EOF:
+            raise Malformed("NO_REQUEST", f"The call has ended without a request of {self.method.name}.", "L1")
+        return self.take(call, raw)
+
     async def take_all(self, call: Call, raws: AsyncIterator[bytes]) -> AsyncGenerator[Message, None]:
         """The requests of a stream, the caller's standing asked again at each."""
         async for raw in raws:
@@ -258,13 +276,13 @@ def _trailing(call: Call, error: ConsiliumError) -> tuple[tuple[str, str | bytes
 
 
 def _unary(guarded: _Guarded) -> Handler:
-    async def handle(raw: bytes, context: Context) -> bytes:
+    async def handle(_: AsyncIterator[bytes], context: Context) -> bytes:
         async with guarded.open(context) as call:
-            response = await _behaviour(guarded.handler.unary_unary)(guarded.take(call, raw), context)
+            response = await _behaviour(guarded.handler.unary_unary)(await guarded.take_one(call), context)
             return guarded.give(call, response)
         raise AssertionError("a call that did not answer was aborted")
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    return grpc.stream_unary_rpc_method_handler(handle)
 
 
 def _client_stream(guarded: _Guarded) -> Handler:
@@ -278,16 +296,16 @@ def _client_stream(guarded: _Guarded) -> Handler:
 
 
 def _server_stream(guarded: _Guarded) -> Handler:
-    async def handle(raw: bytes, context: Context) -> AsyncIterator[bytes]:
+    async def handle(_: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async with (
             guarded.open(context) as call,
-            aclosing(_behaviour(guarded.handler.unary_stream)(guarded.take(call, raw), context)) as responses,
+            aclosing(_behaviour(guarded.handler.unary_stream)(await guarded.take_one(call), context)) as responses,
         ):
             async for response in responses:
                 call.admit()
                 yield guarded.give(call, response)
 
-    return grpc.unary_stream_rpc_method_handler(handle)
+    return grpc.stream_stream_rpc_method_handler(handle)
 
 
 def _bidi_stream(guarded: _Guarded) -> Handler:

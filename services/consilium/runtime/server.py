@@ -25,11 +25,14 @@ from consilium.runtime.logs import Log
 from consilium.runtime.methods import Service, methods_of
 from consilium.runtime.metrics import Metrics, MetricsPort, TlsExpiry
 from consilium.runtime.settings import setting
+from consilium.runtime.shares import Shares
 from consilium.runtime.tls import Tls
 from consilium.runtime.traces import server_interceptors
 
 READINESS, LIVENESS = "readiness", "liveness"
 TLS_DIRECTORY = Path("tls")
+MEMBERS = 64
+"""One other member, or one patient, is sure of one in so many of a server's places; no committee is larger."""
 TLS_INTERVAL_S = 10.0
 """How often the TLS files are looked at besides at every handshake."""
 
@@ -128,7 +131,8 @@ async def serving(
         metrics_port = _metrics_port(settings, metrics, tls)
         stack.callback(metrics_port.close)
         checks, health_port = await _health_port(settings, stack)
-        server, port = await _main_port(settings, services, Gate(metrics, tls.identify, authorise), tls)
+        gate = Gate(metrics, tls.identify, authorise, Shares(settings.member_id, settings.rpcs_max, MEMBERS))
+        server, port = await _main_port(settings, services, gate, tls)
         running = Running(port, health_port, metrics_port.port, metrics, tls, checks)
         stack.push_async_callback(_drain, settings, server, running)
         for watch in (metrics.watch_loop(), _watch_tls(tls, metrics_port)):

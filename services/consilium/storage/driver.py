@@ -5,20 +5,22 @@ rest.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import NotFound, PermissionDenied, ResourceExhausted
+from consilium.kernel.errors import NotFound, PermissionDenied
 from consilium.kernel.manifest import Manifest, StorageReceipt, StorageStatement
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Ed25519Verifier, Signer
 from consilium.kernel.state_values import AllianceState, MemberState, RetentionState, alliance_entry, retention_entry
 from consilium.kernel.transactions import MemberProfile
+from consilium.runtime import calls
 from consilium.runtime.names import PeerIdentity, Role
 from consilium.runtime.proven_ledger import LedgerReader
+from consilium.runtime.shares import Shares
 from consilium.runtime.shreddable import ShreddableRows
 from consilium.runtime.threads import run_to_end
 from consilium.storage.core.escrow import seal_escrow
@@ -27,6 +29,8 @@ from consilium.storage.peers import OtherStorages
 from consilium.storage.shredding import ShredSecretStore
 from consilium.storage.store import ObjectStore
 
+STREAMS_SHARE = 16
+"""Any one other member is sure of one in so many of the streams."""
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
@@ -75,24 +79,16 @@ class Driver:
         self.stores, self.limits = stores, limits
         self.keys, self.member_of, self.verifier = keys, member_of, Ed25519Verifier()
         self._jobs = asyncio.Semaphore(limits.disk_jobs_max)
-        self._streams = 0
+        self.streams = Shares(member_id, limits.streams_max, STREAMS_SHARE)
 
     async def work(self, do: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
         """Do blocking work in a thread, a bounded number at once."""
         async with self._jobs:
             return await run_to_end(do, *args, **kwargs)
 
-    @contextlib.contextmanager
-    def stream(self) -> Iterator[None]:
-        """One of the streams that may run at once. Raises ResourceExhausted: TOO_MANY_STREAMS."""
-        if self._streams >= self.limits.streams_max:
-            sentence = f"{self._streams} objects are streaming, and the setting streams_max allows no more; call again."
-            raise ResourceExhausted("TOO_MANY_STREAMS", sentence)
-        self._streams += 1
-        try:
-            yield
-        finally:
-            self._streams -= 1
+    def stream(self) -> AbstractContextManager[None]:
+        """One of the streams that may run at once, for the caller. Raises ResourceExhausted: TOO_MANY_CALLS."""
+        return self.streams.place(calls.peer())
 
     def profile_of(self, member_id: str) -> MemberProfile:
         """Another member's keys. Raises PermissionDenied: NOT_ANOTHER_MEMBER."""

@@ -86,7 +86,7 @@ class Putting:
 
     @contextlib.asynccontextmanager
     async def intake(self) -> AsyncIterator[Intake]:
-        """One of the streams that may run at once, with its chunks. Raises ResourceExhausted: TOO_MANY_STREAMS."""
+        """One of the streams that may run at once, with its chunks. Raises ResourceExhausted: TOO_MANY_CALLS."""
         with self._driver.stream():
             async with Intake(self.put_chunk, self._drop) as intake:
                 yield intake
