@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from consilium.api.chain.v1 import chain_pb2
 from consilium.api.consensus.v1 import consensus_pb2, consensus_pb2_grpc
 from consilium.api.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from consilium.api.storage.v1 import storage_pb2, storage_pb2_grpc
 from consilium.kernel.errors import Conflict
 from consilium.runtime.traces import client_interceptors, server_interceptors, tracing
 from tests.runtime.loopback import Loopback, Scripted
@@ -75,6 +76,31 @@ def test_a_call_and_its_serving_are_one_trace(tmp_path: Path, percent: int, *, e
         assert server.parent_span_id == client.span_id
         assert not any(span.name.endswith("/Exchange") for span in collector.spans)
         assert SECRET not in b"".join(collector.sent)
+
+
+class Relaying(Scripted):
+    """Answers by a stream to itself, as storage hands a copy on while it serves a put."""
+
+    channel: grpc.aio.Channel
+
+    async def GetTip(self, request: Any, context: Any) -> Any:
+        frames = [storage_pb2.PutObjectRequest(chunk=storage_pb2.Chunk(data=SECRET))]
+        await storage_pb2_grpc.StorageServiceStub(self.channel).PutObject(iter(frames))
+        return ledger_pb2.GetTipResponse()
+
+
+def test_a_stream_belongs_to_the_trace_of_the_call_that_it_is_for(tmp_path: Path) -> None:
+    async def scene() -> None:
+        loopback, relaying = Loopback(tmp_path), Relaying()
+        async with loopback.serve(relaying) as running, loopback.channel(running) as channel:
+            relaying.channel = channel
+            await ledger_pb2_grpc.LedgerServiceStub(channel).GetTip(ledger_pb2.GetTipRequest())
+
+    with collecting() as (collector, endpoint), tracing(endpoint, "ledger", "1A", 100):
+        asyncio.run(scene())
+    served = {span.name.rpartition("/")[2]: span for span in collector.spans if span.kind == 2}
+    assert served["PutObject"].trace_id == served["GetTip"].trace_id
+    assert served["PutObject"].parent_span_id == served["GetTip"].span_id
 
 
 async def called(path: Path) -> None:

@@ -21,7 +21,7 @@ from consilium.runtime.early_status import keep_early_status
 from consilium.runtime.names import server_name
 from consilium.runtime.statuses import to_error
 from consilium.runtime.tls import Tls, TlsMaterial
-from consilium.runtime.traces import client_interceptors
+from consilium.runtime.traces import carried, client_interceptors
 
 RETRIES = {
     "maxAttempts": 4,
@@ -113,7 +113,8 @@ class Channel(grpc.aio.Channel):
             inner = self._callables.get((form, method))
             if inner is None:
                 inner = self._callables[form, method] = getattr(current, form)(method, *described)
-            made = inner(request, timeout=_timeout_s(timeout, default_s), metadata=_metadata(metadata), **rest)
+            told = (*_metadata(metadata), *(() if form == "unary_unary" else carried(method)))
+            made = inner(request, timeout=_timeout_s(timeout, default_s), metadata=told, **rest)
             return keep_early_status(made) if form.startswith("stream") else made
 
         return call

@@ -1,8 +1,9 @@
 """Traces across services, by OpenTelemetry; off unless `traces_endpoint` names a collector.
 
-A call with one question and one answer carries its trace on (W3C trace context), and whoever serves a call notes a span: the
-method, the status, the caller's address, how long it took; never what was asked or answered. Long-lived streams have none: a
-span of a month tells nothing. Needs the extra `otel`. Spans show who talks to whom and when: the collector is one's own.
+Calls carry their trace on (W3C trace context), and whoever serves one notes a span: the method, the status, the caller's
+address, how long it took; never what was asked or answered. Whoever calls notes one too, of a call with one question and one
+answer. Long-lived streams have neither: a span of a month tells nothing. Needs the extra `otel`. Spans show who talks to
+whom and when: the collector is one's own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,17 @@ def client_interceptors() -> Sequence[grpc.aio.ClientInterceptor]:
     return _now.client
 
 
+def carried(method: str) -> tuple[tuple[str, str], ...]:
+    """What a stream carries of the trace that it belongs to, as metadata; the interceptors do it for other calls."""
+    if not _now.client or not _is_short(method):
+        return ()
+    from opentelemetry.propagate import inject  # noqa: PLC0415  of the extra `otel`
+
+    found: dict[str, str] = {}
+    inject(found)
+    return tuple(found.items())
+
+
 def _provider(endpoint: str, service: str, member_id: str, percent: int) -> Any:  # noqa: ANN401  of the extra `otel`
     try:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
@@ -74,9 +86,10 @@ def _provider(endpoint: str, service: str, member_id: str, percent: int) -> Any:
     found = aio_client_interceptors(provider)  # type: ignore[no-untyped-call]
     unary = grpc.aio.UnaryUnaryClientInterceptor
     _now.client = tuple(each for each in found if isinstance(each, unary))
-    _now.server = (aio_server_interceptor(provider, filter_=_is_short),)  # type: ignore[no-untyped-call]
+    short = lambda details: _is_short(details.method)  # noqa: E731
+    _now.server = (aio_server_interceptor(provider, filter_=short),)  # type: ignore[no-untyped-call]
     return provider
 
 
-def _is_short(details: grpc.HandlerCallDetails) -> bool:
-    return details.method.rpartition("/")[2] not in LONG_LIVED
+def _is_short(method: str) -> bool:
+    return method.rpartition("/")[2] not in LONG_LIVED
