@@ -91,14 +91,16 @@ def test_a_delegate_that_is_silent_by_rule_is_named() -> None:
     """C5, C10: it is connected and answers, and does not vote."""
     names = ("1A", "2A", "3A", "3B")
     peers = [consensus_pb2.PeerState(member_id=name, connected=True, silent_ms=0) for name in names[1:]]
-    replica = consensus_pb2.GetReplicaStateResponse(peers=peers)
+    own = consensus_pb2.GetReplicaStateResponse(peers=peers)
     committee = consensus_pb2.GetCommitteeResponse(
         delegates=[consensus_pb2.Delegate(member_id=name) for name in names], quorum=3
     )
-    others = {"3A": consensus_pb2.GetReplicaStateResponse(state=consensus_pb2.REPLICA_STATE_SILENT)}
-    found = judge_quorum(replica, committee, others, Parameters(), NOW)
-    assert states(found) == [("the committee", State.OK), ("3A", State.WARNING)]
-    assert "(C5)" in found[1].sentence
+    silent = consensus_pb2.GetReplicaStateResponse(state=consensus_pb2.REPLICA_STATE_SILENT, peers=peers)
+    for replicas, who in (({"1A": own, "3A": silent}, "3A"), ({"1A": silent}, "1A")):
+        found = judge_quorum("1A", replicas, committee, Parameters(), NOW)
+        assert states(found) == [("the committee", State.OK), (who, State.WARNING)]
+        assert "(C5)" in found[1].sentence
+    assert states(judge_quorum("1A", {"3A": own}, committee, Parameters(), NOW)) == [("1A", State.FAILED)]
 
 
 def test_room(tmp_path: Path) -> None:

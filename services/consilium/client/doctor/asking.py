@@ -99,17 +99,21 @@ def judge_heights(tips: Tips) -> list[Finding]:
 
 
 def judge_quorum(
-    replica: consensus_pb2.GetReplicaStateResponse,
-    committee: consensus_pb2.GetCommitteeResponse,
-    others: Replicas,
+    home: str,
+    replicas: Replicas,
+    committee: consensus_pb2.GetCommitteeResponse | None,
     parameters: Parameters,
     now: datetime,
 ) -> list[Finding]:
-    """Whether blocks go on, who of the committee is missing, and who of it does not vote."""
+    """Whether blocks go on, who of the committee is missing, and who of it does not vote, the home member included."""
+    replica = replicas.get(home)
+    if replica is None or committee is None:
+        told = "The home member's consensus does not say how the committee stands."
+        return [wrong("quorum", home, told, "See what stands above of it; ask another member's operators.")]
     missing = absences(replica, parameters, now)
     found = [odd("quorum", each.member_id, each.sentence.partition(" Ask ")[0], _ask(each.sentence)) for each in missing]
     seated = {each.member_id for each in committee.delegates}
-    for name, state in others.items():
+    for name, state in replicas.items():
         if state.state in _SILENT and name in seated:
             found.append(odd("quorum", name, f"It is a delegate and does not vote: {_SILENT[state.state]}.", _SILENT_ADVICE))
     size, told = len(committee.delegates), outlook(missing, len(committee.delegates), committee.quorum, is_stalled=False)

@@ -76,11 +76,7 @@ class Examination:
         found = [judge_clock(tips, self.alliance.genesis.chain_id, parameters, self.now_ms())]
         found += judge_versions(tips, home, version("consilium")) + judge_heights(tips)
         found += judge_headers(tips, self.alliance.genesis.chain_id)
-        replica = replicas.pop(home, None)
-        if replica is None or committee is None:
-            told = "The home member's consensus does not say how the committee stands."
-            return [*found, wrong("quorum", home, told, "See what stands above of it; ask another member's operators.")]
-        return found + judge_quorum(replica, committee, replicas, parameters, utc(self.now_ms()))
+        return found + judge_quorum(home, replicas, committee, parameters, utc(self.now_ms()))
 
     async def _tip(self, member_id: str) -> ledger_pb2.GetTipResponse:
         stub = LedgerServiceStub(self.alliance.channel(member_id, "ledger"))
