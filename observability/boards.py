@@ -354,8 +354,8 @@ STORAGE = Board(
                 graph("Read back", "Chunks a second.", (_rate("consilium_storage_scrubbed_chunks_total", "member"), MEMBER)),
                 graph(
                     "Damaged and not healed",
-                    "Chunks that were found damaged and could not be had again.",
-                    ("consilium_storage_damaged_chunks_total{@} - consilium_storage_healed_chunks_total{@}", MEMBER),
+                    "Chunks that the last round found damaged and could not have again.",
+                    ("consilium_storage_unhealed_chunks{@}", MEMBER),
                 ),
                 graph("Copies missing", "Due at others and not there.", ("consilium_storage_copies_missing{@}", MEMBER)),
                 graph(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from consilium.kernel.membership import SERVICES
+
 OWN = 'namespace="hospital-1a",member="1A"'
 OTHER = 'namespace="hospital-2a",member="2A"'
 HOUR, DAY = 60, 1_440
@@ -281,8 +283,9 @@ SHARING = [
     case(
         "ConsiliumStorageNotHealed",
         (
+            (own("consilium_storage_unhealed_chunks"), lasting(2, 120), lasting(0, 120)),
             (own("consilium_storage_damaged_chunks_total"), lasting(3, 120), lasting(3, 120)),
-            (own("consilium_storage_healed_chunks_total"), lasting(1, 120), lasting(3, 120)),
+            (own("consilium_storage_healed_chunks_total"), lasting(1, 120), lasting(1, 120)),
         ),
         90,
         "2 chunks at 1A are still damaged.",
@@ -295,9 +298,13 @@ SHARING = [
     ),
     case(
         "ConsiliumScrubOverdue",
-        ((own("consilium_storage_scrub_timestamp_seconds"), lasting(0, 5 * DAY), "0+60x7200"),),
+        # A service that was started anew has read nothing through yet.
+        (
+            (own("consilium_storage_scrub_timestamp_seconds"), lasting(60, 5 * DAY), lasting(0, 5 * DAY)),
+            (own("process_start_time_seconds", 'component="storage"'), "0+60x7200", "0+60x7200"),
+        ),
         4 * DAY,
-        "The last scrub of 1A ended 4d 0h 0m 0s ago.",
+        "The last scrub of 1A ended 3d 23h 59m 0s ago, or its first has not ended since then.",
     ),
 ]
 
@@ -325,9 +332,12 @@ SHARING += [
 PLATFORM = [
     case(
         "ConsiliumTargetDown",
-        ((own("up", 'component="ledger"'), lasting(0), lasting(1)),),
+        (
+            (own("up", 'component="ledger"'), lasting(0), lasting(1)),
+            *((own("up", f'component="{each}"'), lasting(1), lasting(1)) for each in SERVICES if each != "ledger"),
+        ),
         10,
-        "ledger of 1A has not answered for five minutes.",
+        "ledger in hospital-1a has not answered for five minutes, or Prometheus finds no pod of it.",
         component="ledger",
     ),
     case(

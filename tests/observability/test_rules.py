@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,16 @@ def test_every_alert_has_a_case() -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
 def test_an_alert_rings_with_its_words_and_not_before(case: Case, folder: Path) -> None:
     passes(folder, case.alert, case.minutes, [story(case, rings=True), story(case, rings=False)])
+
+
+def test_a_service_without_a_pod_rings_as_one_that_does_not_answer(folder: Path) -> None:
+    """Of a pod that is gone Prometheus has no series at all."""
+    [case] = [each for each in CASES if each.alert == "ConsiliumTargetDown"]
+    series = tuple(each for each in case.series if "ledger" not in each[0])
+    passes(folder, "gone", case.minutes, [story(replace(case, series=series, labels=NO_MEMBER), rings=True)])
+
+
+NO_MEMBER = {"namespace": NAMESPACE, "component": "ledger"}
 
 
 def test_recorded_ratios_are_what_they_say(folder: Path) -> None:

@@ -352,12 +352,18 @@ def test_damage_in_both_copies_is_said_and_not_healed(tmp_path: Path) -> None:
         async with world.storage(KEEPER) as keeper, world.storage(HOME, {KEEPER: keeper.address}) as station:
             stub = world.application(station)
             manifest = await put(world, stub)
-            for name in (HOME, KEEPER):
-                with (tmp_path / f"state-{name}" / "chunks" / manifest.record_id.hex()).open("r+b") as file:
+            paths = [tmp_path / f"state-{name}" / "chunks" / manifest.record_id.hex() for name in (HOME, KEEPER)]
+            good = paths[1].read_bytes()
+            for path in paths:
+                with path.open("r+b") as file:
                     file.write(b"damaged")
             await station.parts.scrub.round()
             state = await stub.GetScrubState(pb.GetScrubStateRequest())
-            assert (state.chunks_damaged, state.chunks_healed) == (1, 0)
+            assert (state.chunks_damaged, state.chunks_healed, state.chunks_unhealed) == (1, 0, 1)
+            paths[1].write_bytes(good)
+            await station.parts.scrub.round()
+            state = await stub.GetScrubState(pb.GetScrubStateRequest())
+            assert (state.chunks_damaged, state.chunks_healed, state.chunks_unhealed) == (2, 1, 0), "found twice, whole now"
 
     play(tmp_path, scene)
 

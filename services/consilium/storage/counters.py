@@ -29,6 +29,7 @@ class StorageCounters(Collector):
         yield CounterMetricFamily("consilium_storage_scrubbed_chunks", "Chunks read back.", scrub.chunks_scrubbed)
         yield CounterMetricFamily("consilium_storage_damaged_chunks", "Of those, damaged.", scrub.chunks_damaged)
         yield CounterMetricFamily("consilium_storage_healed_chunks", "Of those, healed.", scrub.chunks_healed)
+        yield GaugeMetricFamily("consilium_storage_unhealed_chunks", "Damaged in the last round.", scrub.chunks_unhealed)
         yield CounterMetricFamily("consilium_storage_healed_objects", "Had again whole.", healing.objects_healed)
         yield CounterMetricFamily("consilium_storage_healed_bytes", "The bytes of these.", healing.bytes_healed)
         yield from self._last_heal()

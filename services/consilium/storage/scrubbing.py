@@ -27,7 +27,8 @@ _log = Log("consilium.storage.scrubbing")
 class ScrubState:
     """What the scrub has found; `last_round_ms` in milliseconds since 1970-01-01 UTC, None before the first.
 
-    `chunks_scrubbed` counts all rounds, `chunks_read` the present one.
+    `chunks_scrubbed` counts all rounds, `chunks_read` the present one; `chunks_unhealed` are those that the last round could
+    not have again, or the present one if they are more.
     """
 
     chunks_scrubbed: int = 0
@@ -35,6 +36,7 @@ class ScrubState:
     chunks_total: int = 0
     chunks_damaged: int = 0
     chunks_healed: int = 0
+    chunks_unhealed: int = 0
     orphans: int = 0
     last_round_ms: int | None = None
 
@@ -46,6 +48,7 @@ class Scrub:
         self.state = ScrubState()
         self._driver, self._reading, self._erasing, self._healing = driver, reading, erasing, healing
         self._pause_s = 1 / chunks_per_s
+        self._unhealed = 0
 
     async def run(self, interval_s: int) -> None:
         """One round after the other, for ever."""
@@ -71,7 +74,7 @@ class Scrub:
         driver, state = self._driver, self.state
         found = await driver.work(driver.stores.objects.record_ids)
         noted = await driver.work(driver.stores.holdings.complete_ids)
-        state.chunks_read = state.chunks_total = 0
+        state.chunks_read = state.chunks_total = self._unhealed = 0
         orphans = 0
         for record_id in sorted({*found, *noted}):
             if await self._erasing.obey(record_id):
@@ -83,9 +86,9 @@ class Scrub:
             state.chunks_total += len(manifest.chunk_hashes)
             orphans += record is None
             await self._read_back(manifest)
-        state.orphans, state.last_round_ms = orphans, wall_ms()
-        if state.chunks_damaged > state.chunks_healed:
-            _log.write(logging.ERROR, "chunks_damaged", count=state.chunks_damaged - state.chunks_healed)
+        state.orphans, state.chunks_unhealed, state.last_round_ms = orphans, self._unhealed, wall_ms()
+        if self._unhealed:
+            _log.write(logging.ERROR, "chunks_damaged", count=self._unhealed)
 
     async def _manifest(self, record_id: bytes, record: RecordBody | None) -> Manifest | None:
         """The object's manifest; where it is damaged, lost or another's, the object is had again from other members."""
@@ -100,8 +103,7 @@ class Scrub:
                 return None
         except DataLoss:
             pass
-        self.state.chunks_damaged += 1
-        self.state.chunks_healed += await self._healing.heal_one(record_id)
+        self._note(is_healed=await self._healing.heal_one(record_id))
         return None
 
     async def _read_back(self, manifest: Manifest) -> None:
@@ -117,10 +119,18 @@ class Scrub:
             await asyncio.sleep(self._pause_s)
 
     async def _heal(self, record_id: bytes, index: int) -> None:
-        self.state.chunks_damaged += 1
         try:
             await self._reading.heal(record_id, index)
         except ConsiliumError as error:
             _log.write(logging.WARNING, "chunk_not_healed", reason=error.reason)
+            self._note(is_healed=False)
         else:
-            self.state.chunks_healed += 1
+            self._note(is_healed=True)
+
+    def _note(self, *, is_healed: bool) -> None:
+        """Count one that was damaged."""
+        state = self.state
+        state.chunks_damaged += 1
+        state.chunks_healed += is_healed
+        self._unhealed += not is_healed
+        state.chunks_unhealed = max(state.chunks_unhealed, self._unhealed)

@@ -173,6 +173,7 @@ class StorageServicer(StorageServiceServicer):
             chunks_total=found.chunks_total,
             chunks_damaged=found.chunks_damaged,
             chunks_healed=found.chunks_healed,
+            chunks_unhealed=found.chunks_unhealed,
             orphans=found.orphans,
             last_round_ms=found.last_round_ms,
             copies_missing=self._healing.copies_missing,

@@ -41,13 +41,14 @@ def status(*, settings: SettingsFile = None, as_json: AsJson = False) -> None:
             "chunks_total": found.chunks_total,
             "chunks_damaged": found.chunks_damaged,
             "chunks_healed": found.chunks_healed,
+            "chunks_unhealed": found.chunks_unhealed,
             "copies_missing": found.copies_missing,
             "orphans": found.orphans,
             "last_round_ms": found.last_round_ms if found.HasField("last_round_ms") else None,
             "last_backup_ms": found.last_backup.taken_ms if found.HasField("last_backup") else None,
             "last_backup_height": found.last_backup.height if found.HasField("last_backup") else None,
         }
-        is_whole = found.chunks_damaged <= found.chunks_healed and not found.copies_missing
+        is_whole = not (found.chunks_unhealed or found.copies_missing)
         return Told(facts, (_drawn("Storage", facts),), DONE if is_whole else UNTRUE)
 
     at_desk(Options(settings, as_json), work)
