@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from ruamel.yaml import YAML
 from consilium.ceremony import joining
 from consilium.ceremony.keys import FILES, read_keys
 from consilium.client import cli
+from consilium.client.commands import joins
 from consilium.client.inviting import read_request
 from consilium.client.session import Session
 from consilium.identity.authority import create_authority
@@ -50,7 +52,7 @@ from consilium.ledger.store import MemoryBlockStore
 from consilium.runtime.clock import wall_ms
 from tests.alliance import Alliance, MemberKeys, Scribe
 from tests.client.local_member import LocalAlliance
-from tests.helm.rendering import containers, pods, rendered
+from tests.helm.rendering import CHART, LEAST, containers, helm, pods, rendered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,6 +206,15 @@ def test_a_preparation_that_was_cut_short_goes_on_with_its_keys(desk: Desk) -> N
     joining.write_all(file, again, desk.folder / "new")
     with pytest.raises(Conflict, match="KEYS_EXIST"):
         desk.answered(file)
+
+
+@pytest.mark.parametrize("release", ["consilium", "east", "a" * 28 + "-b", "c" * 53])
+def test_services_answer_where_the_chart_puts_them(release: str) -> None:
+    """The names of Services, as Helm renders them: cut where a label of their pods would be too long."""
+    run = helm("template", release, str(CHART), "--namespace", "hospital-9", values=LEAST)
+    services = re.findall(r"^kind: Service\nmetadata:\n  name: (\S+)$", run.out, re.MULTILINE)
+    told = joins.addresses_of("hospital-9", release, [])
+    assert {each.partition(".")[0] for each in told.values()} == {each for each in services if not each.endswith("-pods")}
 
 
 def test_members_outside_the_cluster_are_named_by_host() -> None:

@@ -84,6 +84,10 @@ BY_SENTENCE: dict[str, tuple[Any, str]] = {
         {"drain": {"waitSeconds": 51}},
         "set consensus.terminationGracePeriodSeconds to 71 or more",
     ),
+    "certificates of pods by name": (
+        {"storage": {"objects": "cassandra", "k8ssandra": {"enabled": True}}},
+        "storage.cassandra.checkNames is true",
+    ),
     "no Cassandra": ({"storage": {"objects": "cassandra"}}, "name its instances in storage.cassandra.hosts"),
     "no password": (
         {"storage": {**CASSANDRA["storage"], "cassandra": {"hosts": ["a"], "tls": {"existingSecret": "a"}}}},

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 app = verbs("join", "Join an alliance with one invitation file.")
 PORT = 8_443
 """Where the chart's services answer."""
+FULLNAME_MAX = 39
+"""Where the chart cuts the name of a release."""
 
 
 @app.command(
@@ -73,7 +75,7 @@ def prepare(  # noqa: PLR0913  what one command is told
 
 def addresses_of(namespace: str, release: str, written: list[str]) -> dict[str, str]:
     """Where the member's services will answer. Raises InvalidArgument: BAD_ADDRESS."""
-    fullname = release if "consilium" in release else f"{release}-consilium"
+    fullname = (release if "consilium" in release else f"{release}-consilium")[:FULLNAME_MAX].removesuffix("-")
     found = {each: f"{fullname}-{each}.{namespace}.svc:{PORT}" for each in SERVICES} if namespace else {}
     for each in written:
         service, _, address = each.partition("=")
