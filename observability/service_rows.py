@@ -74,6 +74,12 @@ def process(component: str) -> Row:
                 ),
                 unit="s",
             ),
+            graph(
+                "Room",
+                "What is free of the volume with the service's state.",
+                (f"consilium_volume_free_bytes{which}", "{{member}}"),
+                unit="bytes",
+            ),
             number(
                 "Certificate ends in",
                 "The time left to the certificate that ends first.",

@@ -341,6 +341,16 @@ PLATFORM = [
         component="ledger",
     ),
     case(
+        "ConsiliumVolumeFilling",
+        (
+            (own("consilium_volume_free_bytes", 'component="ledger"'), lasting(9), lasting(10)),
+            (own("consilium_volume_size_bytes", 'component="ledger"'), lasting(100), lasting(100)),
+        ),
+        20,
+        "9% of the volume of ledger at 1A are free.",
+        component="ledger",
+    ),
+    case(
         "ConsiliumCertificateExpiring",
         (
             (

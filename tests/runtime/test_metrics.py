@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import shutil
 import socket
 import ssl
 from pathlib import Path
@@ -20,6 +21,7 @@ from consilium.runtime.metrics import (
     Metrics,
     MetricsPort,
     TlsExpiry,
+    VolumeRoom,
     go_name,
 )
 from consilium.runtime.tls import CERTIFICATE, KEY, Tls
@@ -128,6 +130,14 @@ def test_it_is_told_when_the_authorities_end(tmp_path: Path) -> None:
     ends = {each.labels["peer"]: each.value for each in trusted.samples}
     assert ends == {name: max(a.not_valid_after_utc.timestamp() for a in tls.material.authorities[name]) for name in ends}
     assert list(ends) == ["1A", "2B"]
+
+
+def test_the_room_of_the_state_is_told(tmp_path: Path) -> None:
+    """As `df` says; where the file system does not answer nothing is said, and the rest of the page stays."""
+    size, free = (each.samples[0].value for each in VolumeRoom(tmp_path).collect())
+    assert size == shutil.disk_usage(tmp_path).total
+    assert 0 < free <= size
+    assert list(VolumeRoom(tmp_path / "gone").collect()) == []
 
 
 def test_only_the_members_own_authority_lets_read(tmp_path: Path) -> None:

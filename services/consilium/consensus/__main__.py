@@ -36,6 +36,7 @@ from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.logs import Log
 from consilium.runtime.methods import Service
+from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.process import run
 from consilium.runtime.revocations import Revocations
 from consilium.runtime.server import Running, serving
@@ -113,6 +114,7 @@ async def service(settings: ConsensusSettings, stack: contextlib.AsyncExitStack)
     ended = await stack.enter_async_context(background(*work))
     running = await stack.enter_async_context(serving(settings, described(seat, links, verifier), access.authorise, tls))
     running.metrics.registry.register(ConsensusCounters(seat, links, log))
+    running.metrics.registry.register(VolumeRoom(settings.votes))
     return RunningService(seat, links, log, running), ended
 
 

@@ -20,6 +20,7 @@ from consilium.runtime.background import background, until_stopped
 from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.methods import Service
+from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.own_consensus import OwnConsensus
 from consilium.runtime.process import run
 from consilium.runtime.proven_ledger import ProvenLedger
@@ -79,6 +80,7 @@ async def identity_of(settings: IdentitySettings) -> AsyncIterator[tuple[Driver,
         tls.refresh()
         running = await stack.enter_async_context(serving(settings, [described(driver)], driver.authorise, tls))
         running.metrics.registry.register(IdentityCounters(driver))
+        running.metrics.registry.register(VolumeRoom(settings.state_directory))
         yield driver, running
 
 

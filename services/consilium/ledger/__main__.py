@@ -24,6 +24,7 @@ from consilium.runtime.channels import Limits
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.methods import Service
+from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.process import run
 from consilium.runtime.revocations import Revocations
 from consilium.runtime.server import Running, serving
@@ -71,6 +72,7 @@ async def service(settings: LedgerSettings, stack: contextlib.AsyncExitStack) ->
     running = await stack.enter_async_context(serving(settings, [described(servicer)], access.authorise, tls))
     running.metrics.registry.register(LedgerCounters(keeper, others, store))
     running.metrics.registry.register(ElectionFigures(keeper))
+    running.metrics.registry.register(VolumeRoom(settings.blocks))
     return RunningService(keeper, others, store, running), ended
 
 

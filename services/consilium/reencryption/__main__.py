@@ -24,6 +24,7 @@ from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.logs import Log
 from consilium.runtime.methods import Service
+from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.own_consensus import OwnConsensus
 from consilium.runtime.process import run
 from consilium.runtime.proven_ledger import ProvenLedger
@@ -76,6 +77,7 @@ async def service(settings: ReencryptionSettings, stack: contextlib.AsyncExitSta
     offered = [described(driver, genesis.chain_id)]
     running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
     running.metrics.registry.register(ReencryptionCounters(driver, workers))
+    running.metrics.registry.register(VolumeRoom(settings.state_directory))
     return RunningService(standing, workers, running), ended
 
 

@@ -6,12 +6,15 @@ that two of them fit in one process.
 """
 
 import asyncio
+import contextlib
 import functools
+import os
 import platform
 import ssl
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from threading import Thread
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -124,6 +127,22 @@ class TlsExpiry(Collector):
         for member_id, several in sorted(material.authorities.items()):
             trusted.add_metric([member_id], max(each.not_valid_after_utc.timestamp() for each in several))
         yield trusted
+
+
+class VolumeRoom(Collector):
+    """How much room the volume has on which a service keeps its state."""
+
+    def __init__(self, state: Path) -> None:
+        """`state` is a file or folder on it."""
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        """Size and free bytes as the file system says now; nothing where it does not answer."""
+        with contextlib.suppress(OSError):
+            found = os.statvfs(self._state)
+            size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+            yield GaugeMetricFamily("consilium_volume_size_bytes", "The size of the volume with the service's state.", size)
+            yield GaugeMetricFamily("consilium_volume_free_bytes", "How much of it is free.", free)
 
 
 class _Server(ThreadingMixIn, WSGIServer):

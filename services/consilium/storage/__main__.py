@@ -21,6 +21,7 @@ from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.logs import Log
 from consilium.runtime.methods import Service
+from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.process import run
 from consilium.runtime.proven_ledger import ProvenLedger
 from consilium.runtime.server import Running, serving
@@ -84,6 +85,7 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     offered = [described(parts)]
     running = await stack.enter_async_context(serving(settings, offered, standing.authorise, tls))
     running.metrics.registry.register(StorageCounters(parts, database_certificate(settings)))
+    running.metrics.registry.register(VolumeRoom(settings.state_directory))
     return RunningService(driver, standing, running), ended
 
 
