@@ -19,7 +19,15 @@ CASSANDRA: Object = {
         "cassandra": {"hosts": ["cassandra"], "auth": {"existingSecret": "password"}, "tls": {"existingSecret": "database"}},
     }
 }
-DRILL: Object = {"backup": {"drill": {"enabled": True, "place": "s3://store:9000/bucket/1A", "existingSecret": "backup"}}}
+BACKUP: Object = {
+    "backup": {
+        "enabled": True,
+        "drill": {"enabled": True},
+        "place": "s3://store:9000/bucket/1A",
+        "existingSecret": "backup",
+    }
+}
+ON_A_CLAIM: Object = {"place": "/backup", "existingSecret": "b", "existingClaim": "c"}
 GATEWAY: Object = {"app": "gateway"}
 ROUTED: Object = {
     "defaults": {"expose": {"type": "TLSRoute", "parentRefs": [{"name": "gate"}]}},
@@ -28,7 +36,7 @@ ROUTED: Object = {
 EVERYTHING: Object = least(
     PEERS,
     CASSANDRA,
-    DRILL,
+    BACKUP,
     {
         "member": {"keys": {"nextSecret": "next-keys"}},
         "tls": {"mode": "certManager", "certManager": {"issuerRef": {"name": "authority"}}},
@@ -68,10 +76,9 @@ MATRIX: dict[str, tuple[Object, tuple[str, ...]]] = {
         ),
         (),
     ),
-    "drill on a claim": (
-        least({"backup": {"drill": {"enabled": True, "place": "/backup", "existingSecret": "b", "existingClaim": "c"}}}),
-        (),
-    ),
+    "backup on a claim": (least({"backup": {**ON_A_CLAIM, "enabled": True, "drill": {"enabled": True}}}), ()),
+    "backup without drill": (least({"backup": {**ON_A_CLAIM, "enabled": True}}), ()),
+    "drill without backup": (least({"backup": {**ON_A_CLAIM, "drill": {"enabled": True}}}), ()),
     "bare": (least({"networkPolicy": {"enabled": False}, "tests": {"enabled": False}, "topologySpread": False}), ()),
     "everything": (EVERYTHING, ()),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consilium.runtime.names import server_name
-from tests.helm.matrix import CASSANDRA, DRILL, MATRIX
+from tests.helm.matrix import BACKUP, CASSANDRA, MATRIX
 from tests.helm.rendering import CHART, SERVICES, Object, containers, helm, least, of_kind, pods, rendered
 
 VOLUMES = {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}
@@ -28,7 +28,7 @@ def test_it_lints(name: str) -> None:
 
 def test_the_longest_names_fit() -> None:
     """Services and labels have 63 characters; a StatefulSet's pods and a CronJob's Jobs bear theirs and eleven more."""
-    objects = rendered(least(CASSANDRA, DRILL, {"fullnameOverride": "a" * 39}))
+    objects = rendered(least(CASSANDRA, BACKUP, {"fullnameOverride": "a" * 39}))
     most = {"StatefulSet": 52, "CronJob": 52}
     too_long = [
         f"{kind} {name}"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helm.matrix import CASSANDRA, DRILL, GATEWAY, ROUTED
+from tests.helm.matrix import BACKUP, CASSANDRA, GATEWAY, ON_A_CLAIM, ROUTED
 from tests.helm.network import PORTS, Network, Place, edges, places
 from tests.helm.rendering import SERVICES, Object, least, rendered
 
-CLIENTS = {(client, each) for client in ("desk", "doctor", "drill", "roundtrip") for each in SERVICES}
+CLIENTS = {(client, each) for client in ("backup", "desk", "doctor", "drill", "roundtrip") for each in SERVICES}
 OWN = CLIENTS | {
     ("identity", "consensus"),
     ("identity", "ledger"),
@@ -33,9 +33,9 @@ STRANGER = Place("elsewhere", {"consilium.io/client": "true", "app.kubernetes.io
 
 
 def release(member: str, peers: list[Object]) -> list[Object]:
-    """One member's chart with all there is: Cassandra, drill, desk."""
+    """One member's chart with all there is: Cassandra, backup, drill, desk."""
     named = {"member": {"id": member}, "alliance": {"peers": peers}, "desk": {"enabled": True}}
-    return rendered(least(CASSANDRA, DRILL, named), namespace=f"hospital-{member.lower()}")
+    return rendered(least(CASSANDRA, BACKUP, named), namespace=f"hospital-{member.lower()}")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def network(releases: dict[str, list[Object]]) -> Network:
 @pytest.fixture(scope="module")
 def own(releases: dict[str, list[Object]]) -> dict[str, Place]:
     found = places(releases["hospital-1a"], "hospital-1a")
-    assert set(found) == {*SERVICES, "desk", "doctor", "drill", "migration", "roundtrip"}
+    assert set(found) == {*SERVICES, "backup", "desk", "doctor", "drill", "migration", "roundtrip"}
     return found
 
 
@@ -105,18 +105,25 @@ def test_identity_and_the_doctor_call_the_kubernetes_api(network: Network, own: 
         assert {each for each in own if network.allows(own[each], WORLD, port)} == {"identity", "doctor"}
 
 
-def test_the_drill_alone_reads_the_backup(network: Network, own: dict[str, Place]) -> None:
-    assert {each for each in own if network.allows(own[each], WORLD, 9000)} == {"drill"}
+def test_backup_and_drill_alone_reach_the_place_of_the_backup(network: Network, own: dict[str, Place]) -> None:
+    assert {each for each in own if network.allows(own[each], WORLD, 9000)} == {"backup", "drill"}
+
+
+def test_a_backup_on_a_claim_needs_no_way_out() -> None:
+    objects = rendered(least({"backup": {**ON_A_CLAIM, "enabled": True}}))
+    own, network = places(objects, "hospital-1a"), Network.of({"hospital-1a": objects})
+    assert "backup" in own
+    assert not any(network.allows(own["backup"], WORLD, port) for port in (443, 9000))
 
 
 def test_services_and_clients_reach_what_else_is_named() -> None:
     """A collector of traces, and the store that the desk backs up to; nobody reaches either unless it is named."""
     to = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": PROMETHEUS.namespace}}}]
     ways: Object = {"networkPolicy": {"egress": [{"to": to, "ports": [{"port": 4317}]}]}, "desk": {"enabled": True}}
-    objects = rendered(least(CASSANDRA, DRILL, ways))
+    objects = rendered(least(CASSANDRA, BACKUP, ways))
     found, network = places(objects, "hospital-1a"), Network.of({"hospital-1a": objects})
     calling = {each for each in found if network.allows(found[each], PROMETHEUS, 4317)}
-    assert calling == {*SERVICES, "desk", "doctor", "drill", "roundtrip"}
+    assert calling == {*SERVICES, "backup", "desk", "doctor", "drill", "roundtrip"}
     assert not any(network.allows(found[each], PROMETHEUS, 4318) for each in found)
     assert not any(network.allows(found[each], WORLD, 4317) for each in found)
 

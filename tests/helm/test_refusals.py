@@ -45,7 +45,7 @@ BY_SCHEMA: dict[str, tuple[Any, str]] = {
     "a size without a unit": ({"ledger": {"persistence": {"size": "50"}}}, "at '/ledger/persistence/size'"),
     "an unknown store": ({"storage": {"objects": "mongo"}}, "at '/storage/objects'"),
     "a weak consistency": ({"storage": {"cassandra": {"consistency": "ONE"}}}, "at '/storage/cassandra/consistency'"),
-    "a backup in the pod": ({"backup": {"drill": {"place": "/scratch/backup"}}}, "at '/backup/drill/place'"),
+    "a backup in the pod": ({"backup": {"place": "/scratch/backup"}}, "at '/backup/place'"),
     "a way out to everywhere": (
         {"networkPolicy": {"egress": [{"ports": [{"port": 443}]}]}},
         "at '/networkPolicy/egress/0': missing property 'to'",
@@ -98,11 +98,12 @@ BY_SENTENCE: dict[str, tuple[Any, str]] = {
         "there is no plaintext",
     ),
     "a database for nobody": ({"storage": {"k8ssandra": {"enabled": True}}}, "set storage.objects=cassandra as well"),
-    "a drill of nothing": ({"backup": {"drill": {"enabled": True}}}, "backup.drill.place is empty"),
-    "a drill without its key": ({"backup": {"drill": {"enabled": True, "place": "/backup"}}}, "the Secret with backup.key"),
-    "a drill without its claim": (
-        {"backup": {"drill": {"enabled": True, "place": "/backup", "existingSecret": "a"}}},
-        "name the claim with the backup",
+    "a backup to nowhere": ({"backup": {"enabled": True}}, "backup.place is empty"),
+    "a drill of nothing": ({"backup": {"drill": {"enabled": True}}}, "backup.place is empty"),
+    "a backup without its key": ({"backup": {"enabled": True, "place": "/backup"}}, "the Secret with backup.key"),
+    "a backup without its claim": (
+        {"backup": {"enabled": True, "place": "/backup", "existingSecret": "a"}},
+        "name the claim for the backup",
     ),
 }
 """What the chart refuses, with its sentence."""

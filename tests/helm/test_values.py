@@ -12,7 +12,7 @@ from consilium.backup.restoring import Member
 from consilium.client.settings import ClientSettings, services_of
 from consilium.runtime.settings import load
 from tests.helm.make import CHART, DECIDED, PLACES, README, SCHEMA, SETTINGS, VALUES, readme, schema, values
-from tests.helm.matrix import CASSANDRA, DRILL, EVERYTHING, PEERS
+from tests.helm.matrix import BACKUP, CASSANDRA, EVERYTHING, ON_A_CLAIM, PEERS
 from tests.helm.rendering import Object, containers, environment, least, of_kind, pods, rendered
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def test_the_migration_works_as_the_role_that_may() -> None:
 
 
 def test_the_drill_finds_its_settings(tmp_path: Path) -> None:
-    objects = rendered(least(PEERS, DRILL))
+    objects = rendered(least(PEERS, BACKUP))
     file = tmp_path / "settings.toml"
     file.write_text(of_kind(objects, "ConfigMap")["consilium-drill"]["data"]["settings.toml"])
     member = Member.of(file)
@@ -108,6 +108,27 @@ def test_the_drill_finds_its_settings(tmp_path: Path) -> None:
     assert member.ledger.peers == load(SETTINGS["ledger"], told(objects, "ledger")).peers  # type: ignore[attr-defined]
     mounted = {each["mountPath"] for each in containers(dict(pods(objects))["CronJob consilium-drill"])[0]["volumeMounts"]}
     assert {str(member.ledger.tls_directory), str(member.ledger.genesis.parent)} <= mounted
+
+
+def test_the_backup_is_made_where_the_drill_reads_it() -> None:
+    """By a client that knows where everything is, into the place that the drill only reads."""
+    objects = rendered(least(PEERS, {"backup": {**ON_A_CLAIM, "enabled": True, "drill": {"enabled": True}}}))
+    found = {name.removeprefix("CronJob consilium-"): pod for name, pod in pods(objects) if name.startswith("CronJob")}
+    used = {name: containers(pod)[0] for name, pod in found.items()}
+    assert {name: each["command"] for name, each in used.items()} == {
+        "backup": ["consilium", "backup", "/backup"],
+        "drill": ["consilium", "restore", "/backup"],
+    }
+    writable = {
+        name: [each["readOnly"] for each in container["volumeMounts"] if each["mountPath"] == "/backup"]
+        for name, container in used.items()
+    }
+    assert writable == {"backup": [False], "drill": [True]}
+    known = {name: value for name, value in environment(found["backup"]).items() if name.startswith("CONSILIUM_CLIENT_")}
+    loaded = load(ClientSettings, known)
+    assert len(services_of(loaded.services)["1A"]) == 5
+    mounted = {each["mountPath"] for each in used["backup"]["volumeMounts"]}
+    assert {str(loaded.credential), str(loaded.genesis.parent), "/etc/consilium/backup"} <= mounted
 
 
 def test_delegates_ask_before_they_stop() -> None:

@@ -218,3 +218,37 @@ consilium.io/client: "true"
     secretName: {{ include "consilium.fullname" . }}-administrator
     defaultMode: 0440
 {{- end }}
+
+{{/* What backup and drill need to reach the backup, from its values; with (list values readOnly) the place itself. */}}
+{{- define "consilium.backupEnvironment" -}}
+{{- if hasPrefix "s3" .place }}
+{{- $secret := .existingSecret }}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+- name: {{ . }}
+  valueFrom:
+    secretKeyRef: {name: {{ $secret | quote }}, key: {{ . }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "consilium.backupMounts" -}}
+- {name: key, mountPath: /etc/consilium/backup, readOnly: true}
+{{- if (first .).existingClaim }}
+- {name: backup, mountPath: /backup, readOnly: {{ last . }}}
+{{- end }}
+{{- end }}
+
+{{- define "consilium.backupVolumes" -}}
+- name: key
+  secret:
+    secretName: {{ (first .).existingSecret | quote }}
+    defaultMode: 0440
+    items:
+      - {key: backup.key, path: backup.key}
+{{- with (first .).existingClaim }}
+- name: backup
+  persistentVolumeClaim:
+    claimName: {{ . }}
+    readOnly: {{ last $ }}
+{{- end }}
+{{- end }}
