@@ -62,7 +62,7 @@ async def unreadable(world: World, station: Station, reference: RecordReference,
 
 
 def test_the_act_expires_within_the_numbers_in_force(tmp_path: Path) -> None:
-    """G4, L6: the alliance has lowered the limit since genesis, and storage goes by it."""
+    """G4, L6: the alliance has lowered the limit since genesis, and storage goes by half of it."""
 
     async def scene(world: World) -> None:
         async with world.storage(HOME) as station:
@@ -71,7 +71,7 @@ def test_the_act_expires_within_the_numbers_in_force(tmp_path: Path) -> None:
             assert scribe.govern(ParametersAct(PARAMETERS, replace(PARAMETERS, expiry_blocks_max=99))) == Code.APPLIED
             scribe.cross_epoch()
             act = await world.local.members[HOME].sign_retention(reference.record_id, RetentionAct.HOLD, None, WHY)
-            assert open_transaction(act, scribe.chain.chain_id).payload.expiry_height == scribe.chain.height + 99
+            assert open_transaction(act, scribe.chain.chain_id).payload.expiry_height == scribe.chain.height + 49
 
     play(tmp_path, scene)
 

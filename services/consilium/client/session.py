@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from consilium.client.alliance import MemberGateway
-from consilium.kernel.authoring import sign_payload
+from consilium.kernel.authoring import expiry_from, sign_payload
 from consilium.kernel.certificates import Committee, Electorate, Result, ResultCertificate
 from consilium.kernel.chain import Genesis
 from consilium.kernel.codes import RULES, Code, is_refusal
@@ -54,8 +54,6 @@ from consilium.kernel.state_values import (
 )
 from consilium.kernel.transactions import Body, Kind, Payload, RecordBody
 
-EXPIRY_BLOCKS = 100
-"""For how many blocks a transaction of ours may wait to be ordered (L6)."""
 REQUEST_ID_BYTES = 16
 LAG_S = 5.0
 """How long what is final elsewhere is looked for at the home member, in seconds."""
@@ -293,9 +291,9 @@ class Session:
         return Payload(author, secrets.token_bytes(REQUEST_ID_BYTES), await self.expiry_height(), body)
 
     async def expiry_height(self) -> int:
-        """Up to which height an act of now may be ordered: half of what the alliance allows at the most (L6)."""
+        """Up to which height an act of now may be ordered (L6)."""
         parameters = (await self.alliance()).parameters  # and where the chain is now: what was seen last may be long ago
-        return self.height + min(EXPIRY_BLOCKS, parameters.expiry_blocks_max // 2)
+        return expiry_from(self.height, parameters)
 
     async def final(self, name: bytes, expiry_height: int) -> VerifiedTransaction:
         """What became of a transaction that was handed in, by its hash.

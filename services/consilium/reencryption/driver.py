@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from consilium.kernel.authoring import sign_payload
+from consilium.kernel.authoring import expiry_from, sign_payload
 from consilium.kernel.chain import Genesis
 from consilium.kernel.consent import Release
 from consilium.kernel.encoding import decode
@@ -53,8 +53,6 @@ from consilium.runtime.threads import run_to_end
 
 RETRY_S = 0.5
 """How long to wait after the ledger failed, in seconds."""
-EXPIRY_BLOCKS = 100
-"""For how many blocks a receipt may wait to be ordered (L6)."""
 REQUEST_ID_BYTES = 16
 _log = Log("consilium.reencryption.driver")
 
@@ -226,8 +224,8 @@ class Driver:
             await run_to_end(self.receipts.put, kept)
 
     async def _sign(self, body: ReceiptBody) -> KeptReceipt:
-        signer, span = self._holder.signer, min(EXPIRY_BLOCKS, (await self._parameters()).expiry_blocks_max)
-        expiry = (await self._ledger.read_tip()).executed_height + span
+        signer, parameters = self._holder.signer, await self._parameters()
+        expiry = expiry_from((await self._ledger.read_tip()).executed_height, parameters)
         payload = Payload(signer.public_key, secrets.token_bytes(REQUEST_ID_BYTES), expiry, body)
         carried = sign_payload(payload, signer, self._chain_id)
         return KeptReceipt(0, body.receipt, body.grant_id, body.request_hash, carried, expiry)

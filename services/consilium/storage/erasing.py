@@ -11,7 +11,7 @@ import logging
 import secrets
 from dataclasses import dataclass, replace
 
-from consilium.kernel.authoring import sign_payload
+from consilium.kernel.authoring import expiry_from, sign_payload
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import (
     ConsiliumError,
@@ -37,8 +37,6 @@ from consilium.storage.core.retention import erased_for_ever, judge_act
 from consilium.storage.driver import Driver, named
 from consilium.storage.holdings import ERASED_STATES, Holding, HoldingState
 
-EXPIRY_BLOCKS = 100
-"""For how many blocks a signed act may wait to be ordered (L6)."""
 REQUEST_ID_BYTES = 16
 RETRY_S = 0.5
 """How long to wait after the ledger failed, in seconds."""
@@ -84,8 +82,7 @@ class Erasing:
             raise no_order()
         judge_act(await driver.retention(record_id), act)
         # The alliance may have lowered the limit since genesis (G4).
-        span = min(EXPIRY_BLOCKS, (await driver.parameters()).expiry_blocks_max)
-        expiry = (await driver.ledger.read_tip()).executed_height + span
+        expiry = expiry_from((await driver.ledger.read_tip()).executed_height, await driver.parameters())
         body = ErasureBody(record_id, act, evidence)
         payload = Payload(self._signer.public_key, secrets.token_bytes(REQUEST_ID_BYTES), expiry, body)
         return sign_payload(payload, self._signer, driver.chain_id)
