@@ -6,8 +6,8 @@ consistency and TLS, and nothing read back. Then the embedded store through the 
 time stands beside the clock's figure, since neighbours on the cores change that one; for Cassandra it is the three
 instances' and the client's together.
 
-Large objects are read as the service reads them: so many chunks ahead. A million objects and ten thousand lie side by side,
-and are measured in turn, so that what the neighbours do to the disk falls on both.
+Large objects are read as the service reads them: so many chunks ahead. The store and the driver alone, and a million objects
+and ten thousand that lie side by side, are measured in turn, so that what the ring and the neighbours do falls on both.
 
     bench/storage.py [--quick] [--only store|cassandra|memory|ring-memory|many|service] [--mib 64 1024]
 """
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -35,7 +34,7 @@ from cassandra.concurrent import execute_concurrent_with_args
 from rich.console import Console
 from rich.table import Table
 
-from bench.rig.running import cpu_us_of, load_average, running
+from bench.rig.running import cpu_us_of, load_average, own_cpu_us, resident_mib_of, running
 from bench.rig.sharing import MIB, parties, write_noise
 from consilium.kernel.encoding import encode
 from consilium.kernel.manifest import Manifest
@@ -47,12 +46,12 @@ from consilium.runtime.threads import run_to_end, some_ahead
 from consilium.storage.cassandra.session import Database
 from consilium.storage.cassandra.store import CassandraObjectStore
 from consilium.storage.core.manifest import manifest_check
+from consilium.storage.embedded import EmbeddedObjectStore
 from consilium.storage.reading import READ_AHEAD
-from consilium.storage.store import EmbeddedObjectStore
 from tests.ring.ring import MIGRATOR, Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from consilium.storage.store import ObjectStore
 
@@ -179,15 +178,30 @@ class Raw:
             pass
 
 
-def timed(work: Callable[[Made], None], several: list[Made], pids: list[int]) -> Figure:
-    """The median of several objects, and the mean of their processor time, that of other processes included."""
-    rates, begun = [], time.process_time() * 1e6 + sum(map(cpu_us_of, pids))
-    for each in several:
-        started = time.perf_counter()
-        work(each)
-        rates.append(each.mib / (time.perf_counter() - started))
-    used = time.process_time() * 1e6 + sum(map(cpu_us_of, pids)) - begun
-    return Figure(statistics.median(rates), used / 1_000 / sum(each.mib for each in several))
+def timed(work: Callable[[Made], None], several: list[Made]) -> Figure:
+    """The median of several objects, and of their processor time."""
+    return median([measured(work, each, []) for each in several])
+
+
+def measured(work: Callable[[Made], None], made: Made, pids: list[int]) -> Figure:
+    """One object, with the processor time of other processes included."""
+    started, used = time.perf_counter(), own_cpu_us() + sum(map(cpu_us_of, pids))
+    work(made)
+    took_s, used = time.perf_counter() - started, own_cpu_us() + sum(map(cpu_us_of, pids)) - used
+    return Figure(made.mib / took_s, used / 1_000 / made.mib)
+
+
+def in_turn(ways: Sequence[Callable[[Made], None]], several: Sequence[list[Made]], pids: list[int]) -> list[Figure]:
+    """Each way with objects of its own, one after the other: what the ring and neighbours are at meanwhile falls on all."""
+    found = [
+        [measured(way, made, pids) for way, made in zip(ways, each, strict=True)] for each in zip(*several, strict=True)
+    ]
+    return [median(list(each)) for each in zip(*found, strict=True)]
+
+
+def median(figures: list[Figure]) -> Figure:
+    """The middle of both columns."""
+    return Figure(*(statistics.median(each) for each in zip(*figures, strict=True)))
 
 
 def stores(sizes: tuple[int, ...], folder: Path, rows: Rows) -> None:
@@ -197,8 +211,8 @@ def stores(sizes: tuple[int, ...], folder: Path, rows: Rows) -> None:
     with closing(EmbeddedObjectStore.create(OsDisk(), folder / "embedded", CHAIN_ID)) as embedded:
         for size in sizes:
             several = objects(size, pool)
-            rows.add(f"put {shown(size)}, embedded store", timed(lambda each: put(embedded, each), several, []))
-            rows.add(f"get {shown(size)}, embedded store", timed(lambda each: get(embedded, each), several, []))
+            rows.add(f"put {shown(size)}, embedded store", timed(lambda each: put(embedded, each), several))
+            rows.add(f"get {shown(size)}, embedded store", timed(lambda each: get(embedded, each), several))
             for each in several:
                 embedded.delete(each.manifest.record_id)
 
@@ -226,7 +240,7 @@ def cassandras(ring: Ring, sizes: tuple[int, ...], pool: list[bytes], rows: Rows
             several, others = (objects(size, pool)[: 2 if size == WARM_UP else None] for _ in range(2))
             pairs = {"put": (raw.put, lambda each: put(store, each)), "get": (raw.get, lambda each: get(store, each))}
             for what, (theirs, ours) in pairs.items():
-                bare, found = timed(theirs, others, pids), timed(ours, several, pids)
+                bare, found = in_turn((theirs, ours), (others, several), pids)
                 rows.add(f"{what} {shown(size)}, driver alone", bare)
                 ratio = f"{found.mib_s / bare.mib_s:.2f}; CPU {bare.cpu_ms / found.cpu_ms:.2f}"
                 rows.add(f"{what} {shown(size)}, Cassandra", found, ratio)
@@ -246,7 +260,7 @@ def shown(size: int) -> str:
 
 
 def memory(kind: str, size: int, place: str) -> None:
-    """In a process of its own: put and get one object, and print the most memory that took, in MiB."""
+    """In a process of its own: put and get one object, and print the most memory that took, and what it took before."""
     pool = [os.urandom(CHUNK_BYTES) for _ in range(POOL_CHUNKS)]
     made = Made.of(size, pool)
     if kind == "embedded":
@@ -254,18 +268,17 @@ def memory(kind: str, size: int, place: str) -> None:
     else:
         ring = Ring(Path(place), tuple((Path(place) / "addresses").read_text().split()))
         store = CassandraObjectStore.open(ring.settings("bench"), CHAIN_ID)
+    before = resident_mib_of("self")
     put(store, made)
     get(store, made)
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_024}\n")
+    sys.stdout.write(f"{resident_mib_of('self')} MiB resident at most, {before} before\n")
 
 
 def memories(sizes: tuple[int, ...], folder: Path, console: Console) -> None:
     """The most memory at each size, in the embedded store."""
     for size in sizes:
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            console.print(
-                f"embedded store, {shown(size)} in and out: {in_a_process('embedded', size, place)} MiB resident at most"
-            )
+            console.print(f"embedded store, {shown(size)} in and out: {in_a_process('embedded', size, place)}")
 
 
 def ring_memories(sizes: tuple[int, ...], folder: Path, console: Console) -> None:
@@ -275,9 +288,7 @@ def ring_memories(sizes: tuple[int, ...], folder: Path, console: Console) -> Non
         (folder / "addresses").write_text(" ".join(ring.addresses))
         ring.migrated("bench", CHAIN_ID)
         for size in sizes:
-            console.print(
-                f"Cassandra, {shown(size)} in and out: {in_a_process('cassandra', size, str(folder))} MiB resident at most"
-            )
+            console.print(f"Cassandra, {shown(size)} in and out: {in_a_process('cassandra', size, str(folder))}")
     finally:
         ring.kill()
 
@@ -374,7 +385,7 @@ def main() -> None:
     rows, chosen = Rows(), tuple(round(each * MIB) for each in asked.mib or ())
     sizes = chosen or (QUICK_SIZES if asked.quick else SIZES)
     memory_sizes = chosen or (64 * MIB, (1 if asked.quick else 10) * 1_024 * MIB)
-    ring_sizes = chosen or (64 * MIB, (256 if asked.quick else 2_048) * MIB)
+    ring_sizes = chosen or ((64 * MIB, 256 * MIB) if asked.quick else (64 * MIB, 256 * MIB, 1_024 * MIB, 2_048 * MIB))
     parts: dict[str, Callable[[Path], object]] = {
         "store": lambda folder: stores(sizes, folder, rows),
         "cassandra": lambda folder: beside_the_driver(sizes, folder, rows),

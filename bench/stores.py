@@ -24,7 +24,7 @@ from consilium.kernel.sealing import CHUNK_BYTES, SealHeader, chunk_count, seale
 from consilium.kernel.umbral import CAPSULE_BYTES, Sealed
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.disk import OsDisk
-from consilium.storage.store import EmbeddedObjectStore
+from consilium.storage.embedded import EmbeddedObjectStore
 
 ROUNDS = 5
 BLOCKS = 256

@@ -71,7 +71,7 @@ class Running:
     def resident_mib_max(self, name: str) -> int:
         """The most memory any member's service of this name has held so far, in MiB."""
         pids = [each.pid for each in self.alliance.services(None, name)]
-        return max(_peak_kib(pid) for pid in pids if pid is not None) // 1_024
+        return max(resident_mib_of(pid) for pid in pids if pid is not None)
 
     async def used(self) -> Used:
         """Everything that is counted on the way of a transaction, over all members."""
@@ -104,6 +104,15 @@ def cpu_us_of(pid: int) -> int:
     return int(time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED) * 1e6)
 
 
+def resident_mib_of(pid: int | str) -> int:
+    """The most memory that one process has held so far, in MiB.
+
+    Not `ru_maxrss`: a child begins that with what its parent holds.
+    """
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1_024
+
+
 def own_cpu_us() -> int:
     """The same of this process, in microseconds."""
     return time.process_time_ns() // 1_000
@@ -121,11 +130,6 @@ def sample(text: str, name: str) -> int:
         if labelled == name:
             return int(float(value))
     return 0
-
-
-def _peak_kib(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 async def _page(member: SandboxMember, name: str) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from consilium.kernel.errors import DataLoss
-from consilium.storage.store import MemoryObjectStore
+from consilium.storage.memory import MemoryObjectStore
 from tests.ring.instance import ROOT
 from tests.storage_nemesis.__main__ import unshared
 from tests.storage_nemesis.work import Book, Violation, judge, put

@@ -16,8 +16,8 @@ from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFoun
 from consilium.runtime.disk import File, OsDisk, OsFile
 from consilium.runtime.names import Role
 from consilium.storage.counters import StorageCounters
+from consilium.storage.embedded import EmbeddedObjectStore
 from consilium.storage.holdings import Holding, Holdings, HoldingState
-from consilium.storage.store import EmbeddedObjectStore
 from tests.storage_service.test_storage_service import SECRET, chain_of, play, put, refused
 from tests.storage_service.world import HOME, KEEPER, RECIPIENT, Station, World, chunk, finish, frames, start
 from tests.stores.objects import TWO_CHUNKS, make_chunks, make_manifest, record_id

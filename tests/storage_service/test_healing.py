@@ -16,8 +16,8 @@ from consilium.kernel.errors import FailedPrecondition, NotFound, PermissionDeni
 from consilium.storage.driver import storage_of
 from consilium.storage.healing import HealState
 from consilium.storage.holdings import Holding, HoldingState
+from consilium.storage.memory import MemoryObjectStore
 from consilium.storage.peers import GrpcStorages
-from consilium.storage.store import MemoryObjectStore
 from tests.storage_service.test_storage_service import SCAN, play, refused
 from tests.storage_service.world import HOME, KEEPER, RECIPIENT, STRANGER, Sharing, Station, World
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING
 
-from consilium.storage.store import MemoryObjectStore
+from consilium.storage.memory import MemoryObjectStore
 from tests.storage_service.test_storage_service import SCAN, play
 from tests.storage_service.world import HOME, World
 

@@ -301,7 +301,7 @@ def test_replicate_object_is_for_its_home_within_quota(tmp_path: Path) -> None:
                 begin = pb.ReplicationStart(
                     manifest=encode(manifest, chain_id), home_receipt=wire.receipt_message(receipt, chain_id)
                 )
-                sent = [pb.ReplicateObjectRequest(chunk=wire.chunk_message(i, each)) for i, each in enumerate(chunks)]
+                sent = [pb.ReplicateObjectRequest(chunk=chunk(i, each).chunk) for i, each in enumerate(chunks)]
                 last = pb.ReplicateObjectRequest(finish=pb.ReplicationFinish())
                 return [pb.ReplicateObjectRequest(start=begin), *sent, last]
 

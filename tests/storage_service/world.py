@@ -21,6 +21,7 @@ from consilium.client.sharing import Permission, Recipient
 from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import sha256
 from consilium.kernel.manifest import Manifest, StorageReceipt
+from consilium.kernel.sealing import CHUNK_BYTES
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Purpose
 from consilium.runtime.channels import Channel, Peer, typed
@@ -185,7 +186,7 @@ class WireMember(LocalMember):
     async def get_object(
         self, record_id: bytes, request_hash: bytes, first: int, count: int = 0
     ) -> AsyncGenerator[bytes, None]:
-        offset, length = (wire.chunk_message(each, b"").offset for each in (first, count))
+        offset, length = first * CHUNK_BYTES, count * CHUNK_BYTES
         wanted = pb.GetObjectRequest(record_id=record_id, access_request_hash=request_hash, offset=offset, length=length)
         with typed():
             async for each in self._reader.GetObject(wanted):
@@ -225,7 +226,7 @@ def start(record_id: bytes, size_class: int) -> pb.PutObjectRequest:
 
 def chunk(index: int, data: bytes) -> pb.PutObjectRequest:
     """A chunk's frame."""
-    return pb.PutObjectRequest(chunk=wire.chunk_message(index, data))
+    return pb.PutObjectRequest(chunk=pb.Chunk(offset=index * CHUNK_BYTES, data=data))
 
 
 def finish(manifest: Manifest, shred_secret: bytes, chain_id: bytes) -> pb.PutObjectRequest:

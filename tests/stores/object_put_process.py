@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consilium.runtime.disk import OsDisk
-from consilium.storage.store import EmbeddedObjectStore
+from consilium.storage.embedded import EmbeddedObjectStore
 from tests.stores.objects import CHAIN_ID, ONE_CHUNK, make_chunks, make_manifest, record_id
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cassandra import ConsistencyLevel
@@ -244,10 +244,17 @@ class Apart(Database):
 
     def each(self, statement: Statement, several: Iterable[tuple[object, ...]]) -> Iterator[list[Row]]:
         """What the ring has, or what that instance alone has."""
-        places = list(several)
-        for place, rows in zip(places, super().each(statement, places), strict=True):
-            alone = self._rows.get(place) if statement.consistency_level == ConsistencyLevel.LOCAL_ONE else None
-            yield rows if alone is None else [SimpleNamespace(digest=sha256(alone))]
+        asked = list(several)
+        for values, rows in zip(asked, super().each(statement, asked), strict=True):
+            is_one = statement.consistency_level == ConsistencyLevel.LOCAL_ONE
+            yield [*rows, *(self._alone(values) if is_one else ())]
+
+    def _alone(self, values: tuple[Any, ...]) -> Iterator[Row]:
+        """What that instance alone has of the places asked for."""
+        record_id, bucket, places = values
+        for index, name in places:
+            if chunk := self._rows.get((record_id, bucket, index, name)):
+                yield SimpleNamespace(chunk_index=index, chunk_hash=name, digest=sha256(chunk))
 
 
 def test_s2_a_chunk_that_no_quorum_acknowledged_is_not_taken_for_stored(keyspace: Database) -> None:

@@ -12,8 +12,8 @@ from cassandra.protocol import ErrorMessage, PreparedQueryNotFound, SyntaxExcept
 
 from consilium.kernel.errors import DataLoss, FailedPrecondition, Unavailable
 from consilium.storage.cassandra.clock import Timestamps
+from consilium.storage.cassandra.draft import Draft, Write
 from consilium.storage.cassandra.session import Database, translated
-from consilium.storage.cassandra.store import _Draft, _Write
 from consilium.storage.settings import StorageSettings
 
 
@@ -32,9 +32,9 @@ class Answer:
 
 def test_writes_answered_behind_one_that_hangs_are_bounded_by_number() -> None:
     """Each holds 256 KiB: a put of any size keeps no more of them than may be in flight."""
-    draft, hangs = _Draft(), Answer(is_answered=False)
+    draft, hangs = Draft(), Answer(is_answered=False)
     answers = (hangs, Answer(), Answer())
-    draft.under_way = deque(_Write((index, b""), b"", each) for index, each in enumerate(answers))  # type: ignore[arg-type]
+    draft.under_way = deque(Write((index, b""), b"", each) for index, each in enumerate(answers))  # type: ignore[arg-type]
     draft.settle(3)
     assert (len(draft.under_way), hangs.asked) == (3, False)
     draft.settle(2)

@@ -27,7 +27,9 @@ from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.sealing import CHUNK_BYTES
 from consilium.runtime.disk import OsDisk
 from consilium.storage.cassandra.store import CassandraObjectStore
-from consilium.storage.store import EmbeddedObjectStore, MemoryObjectStore, ObjectStore
+from consilium.storage.embedded import EmbeddedObjectStore
+from consilium.storage.memory import MemoryObjectStore
+from consilium.storage.store import ObjectStore
 from tests.stores.objects import CHAIN_ID, ONE_CHUNK, TWO_CHUNKS, make_chunks, make_manifest, record_id
 from tests.stores.simulated_disk import SimulatedDisk
 

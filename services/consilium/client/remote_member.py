@@ -220,8 +220,10 @@ class RemoteMember:
         index = 0
         async with aclosing(outgoing.chunks()) as chunks:
             async for chunk in chunks:
-                if arrived.get(index) != leaf_hash(chunk):
-                    yield storage_pb2.PutObjectRequest(chunk=storage_pb2.Chunk(offset=index * CHUNK_BYTES, data=chunk))
+                if index not in arrived or arrived[index] != leaf_hash(chunk):
+                    frame = storage_pb2.PutObjectRequest()  # filled in place: a chunk that is handed over is copied again
+                    frame.chunk.offset, frame.chunk.data = index * CHUNK_BYTES, chunk
+                    yield frame
                 index += 1
         manifest, shred_secret = outgoing.finish()
         finish = storage_pb2.PutFinish(manifest=encode(manifest, self._chain_id), shred_secret=shred_secret)

@@ -32,13 +32,13 @@ from consilium.storage.core.admission import admitted
 from consilium.storage.core.escrow import escrow_key
 from consilium.storage.counters import StorageCounters
 from consilium.storage.driver import Driver, Limits, MemberKeys, Stores
+from consilium.storage.embedded import EmbeddedObjectStore
 from consilium.storage.holdings import Holdings
 from consilium.storage.parts import Parts
 from consilium.storage.peers import GrpcStorages
 from consilium.storage.servicer import StorageServicer
 from consilium.storage.settings import StorageSettings, addresses
 from consilium.storage.shredding import ShredSecretStore
-from consilium.storage.store import EmbeddedObjectStore
 
 if TYPE_CHECKING:
     from consilium.storage.cassandra.store import CassandraObjectStore

@@ -12,6 +12,7 @@ from consilium.kernel.encoding import encode
 from consilium.kernel.errors import DataLoss, NotFound
 from consilium.kernel.manifest import Manifest, StorageReceipt
 from consilium.kernel.retention import ErasureCertificate
+from consilium.kernel.sealing import CHUNK_BYTES
 from consilium.runtime.channels import Channel, Peer, typed
 from consilium.runtime.threads import ahead
 from consilium.runtime.tls import Tls
@@ -103,7 +104,7 @@ class GrpcStorages:
 
     async def fetch_chunks(self, member_id: str, record_id: bytes, first: int) -> AsyncGenerator[tuple[int, bytes], None]:
         """One stream, ended with the iteration."""
-        offset = wire.chunk_message(first, b"").offset
+        offset = first * CHUNK_BYTES
         call = self._stub(member_id).GetObject(pb.GetObjectRequest(record_id=record_id, offset=offset))
         try:
             with typed():
@@ -114,7 +115,7 @@ class GrpcStorages:
 
     async def fetch_chunk(self, member_id: str, record_id: bytes, index: int) -> bytes:
         """One chunk."""
-        offset = wire.chunk_message(index, b"").offset
+        offset = index * CHUNK_BYTES
         request = pb.GetObjectRequest(record_id=record_id, offset=offset, length=1)
         with typed():
             chunks = [wire.chunk(each.chunk) async for each in self._stub(member_id).GetObject(request)]
@@ -158,5 +159,7 @@ async def _copy_frames(
     missing = [index for index, each in enumerate(manifest.chunk_hashes) if kept[index : index + 1] != [each]]
     async with aclosing(ahead((index, read(manifest.record_id, index)) for index in missing)) as chunks:
         async for index, data in chunks:
-            yield pb.ReplicateObjectRequest(chunk=wire.chunk_message(index, data))
+            frame = pb.ReplicateObjectRequest()
+            wire.write_chunk(frame.chunk, index, data)
+            yield frame
     yield pb.ReplicateObjectRequest(finish=pb.ReplicationFinish())

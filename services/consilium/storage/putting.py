@@ -1,14 +1,13 @@
 """What goes into a member's storage: puts of its own, copies for others, and the copies it sends out (rules S2, S9).
 
-A stream holds a few chunks and asks for the next only when the first of them is with the operating system, so a slow disk
-slows the sender and never fills memory.
+A stream holds two short runs of chunks and asks for more only when the first run is with the operating system, so a slow
+disk slows the sender and never fills memory.
 """
 
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -23,8 +22,10 @@ from consilium.storage.core.retention import refuse_erased
 from consilium.storage.driver import Driver, named
 from consilium.storage.holdings import Holding, HoldingState
 
-INTAKE_CHUNKS = 4
-"""How many chunks of a stream may be on their way to the disk."""
+RUN_CHUNKS = 4
+"""How many chunks of a stream are written in one turn of a thread, while as many more come; a turn costs about a write."""
+Chunk = tuple[int, bytes]
+"""A chunk with its index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +37,19 @@ class Put:
 
 
 class Intake:
-    """The chunks of one stream on their way to the disk: the next ones come while this one is written.
+    """The chunks of one stream on their way to the disk: a run of them is written while the next ones come.
 
     With the end of the block none is on its way any more.
     """
 
     def __init__(
-        self, put: Callable[[Holding, int, bytes], Awaitable[None]], drop: Callable[[Holding], Awaitable[None]]
+        self, put: Callable[[Holding, Sequence[Chunk]], Awaitable[None]], drop: Callable[[Holding], Awaitable[None]]
     ) -> None:
-        """`put` takes one chunk in, `drop` lets go of those that came."""
+        """`put` takes a run of chunks in, `drop` lets go of those that came."""
         self._put, self._drop = put, drop
         self._holding: Holding | None = None
-        self._writing: deque[asyncio.Future[None]] = deque()
+        self._run: list[Chunk] = []
+        self._writing: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Nothing is on its way yet."""
@@ -56,26 +58,54 @@ class Intake:
     async def __aexit__(
         self, _: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what is being written; what it fails with is the block's no more. Where no room is left, drop it all."""
-        if self._writing:
-            await asyncio.wait(self._writing)
-        for each in self._writing:
-            if not each.cancelled():
-                each.exception()  # looked at, so that it is not reported as overlooked
+        """Wait for what is being written; what it fails with is the block's no more. Where no room is left, drop it all.
+
+        Of a sender that went away all that came is kept, for its next call.
+        """
+        await self._ended()
+        if self._holding is not None and not isinstance(failure, ConsiliumError):
+            await self._write(self._holding)
+            await self._ended()
         if self._holding is not None and isinstance(failure, ResourceExhausted):
             await self._drop(self._holding)
 
     async def take(self, holding: Holding, index: int, data: bytes) -> None:
-        """Send a chunk on its way, when there is room; raises what an earlier one failed with."""
-        if len(self._writing) >= INTAKE_CHUNKS:
-            await self._writing.popleft()
+        """Send a chunk on its way, when there is room; raises what an earlier one failed with.
+
+        Raises InvalidArgument (BAD_CHUNK_PLACE) for one that no such object has.
+        """
+        fits = index < chunk_count(holding.size_class) and len(data) == sealed_chunk_bytes(holding.size_class, index)
+        if not fits:
+            sentence = f"Objects of size class {holding.size_class} have no chunk {index} of {len(data)} bytes."
+            raise InvalidArgument("BAD_CHUNK_PLACE", sentence, "S2")
         self._holding = holding
-        self._writing.append(asyncio.ensure_future(self._put(holding, index, data)))
+        self._run.append((index, data))
+        if len(self._run) == RUN_CHUNKS:
+            await self._write(holding)
 
     async def settle(self) -> None:
         """Wait for all of them; raises what one has failed with."""
-        while self._writing:
-            await self._writing.popleft()
+        if self._holding is not None:
+            await self._write(self._holding)
+            await self._written()
+
+    async def _write(self, holding: Holding) -> None:
+        await self._written()
+        run, self._run = self._run, []
+        if run:
+            self._writing = asyncio.ensure_future(self._put(holding, run))
+
+    async def _written(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    async def _ended(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await asyncio.wait([writing])
+            if not writing.cancelled():
+                writing.exception()  # looked at, so that it is not reported as overlooked
 
 
 class Putting:
@@ -88,7 +118,7 @@ class Putting:
     async def intake(self) -> AsyncIterator[Intake]:
         """One of the streams that may run at once, with its chunks. Raises ResourceExhausted: TOO_MANY_CALLS."""
         with self._driver.stream():
-            async with Intake(self.put_chunk, self._drop) as intake:
+            async with Intake(self.put_chunks, self._drop) as intake:
                 yield intake
 
     async def begin_put(self, record_id: bytes, size_class: int, writer: PeerIdentity) -> Holding:
@@ -110,14 +140,15 @@ class Putting:
         wanted = self.draft(manifest.record_id, manifest.size_class, caller.member_id, named(caller))
         return await driver.work(driver.stores.holdings.begin, wanted, driver.limits.foreign_bytes_max)
 
-    async def put_chunk(self, holding: Holding, index: int, data: bytes) -> None:
-        """Take in one chunk at its place; raises as `ObjectStore.put_chunk`."""
-        driver = self._driver
-        fits = index < chunk_count(holding.size_class) and len(data) == sealed_chunk_bytes(holding.size_class, index)
-        if not fits:
-            sentence = f"Objects of size class {holding.size_class} have no chunk {index} of {len(data)} bytes."
-            raise InvalidArgument("BAD_CHUNK_PLACE", sentence, "S2")
-        await driver.work(driver.stores.objects.put_chunk, holding.record_id, index, data)
+    async def put_chunks(self, holding: Holding, run: Sequence[Chunk]) -> None:
+        """Take in some chunks, each at its place; raises as `ObjectStore.put_chunk`."""
+        objects = self._driver.stores.objects
+
+        def put() -> None:
+            for index, data in run:
+                objects.put_chunk(holding.record_id, index, data)
+
+        await self._driver.work(put)
 
     async def _drop(self, holding: Holding) -> None:
         """Give the room back that an unfinished object takes; where even this fails, the scrub does it later."""

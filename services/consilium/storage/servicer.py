@@ -48,6 +48,7 @@ class StorageServicer(StorageServiceServicer):
                 else:
                     await intake.settle()
                     return await self._finish_put(holding, request.finish)
+            await intake.settle()
         raise not_finished()
 
     async def _finish_put(self, holding: Holding, finish: pb.PutFinish) -> pb.PutObjectResponse:
@@ -83,6 +84,7 @@ class StorageServicer(StorageServiceServicer):
                     await intake.settle()
                     receipt = await self._putting.finish_copy(*begun, escrow)
                     return pb.ReplicateObjectResponse(receipt=wire.receipt_message(receipt, self._chain_id))
+            await intake.settle()
         raise not_finished()
 
     async def _begin_copy(self, start: pb.ReplicationStart) -> tuple[Holding, Manifest]:
@@ -99,7 +101,9 @@ class StorageServicer(StorageServiceServicer):
         with self._driver.stream():
             chunks = self._reading.get_object(record_id, request_hash, request.offset, request.length, calls.peer())
             async for index, data in chunks:
-                yield pb.GetObjectResponse(chunk=wire.chunk_message(index, data))
+                response = pb.GetObjectResponse()
+                wire.write_chunk(response.chunk, index, data)
+                yield response
 
     async def GetManifest(self, request: pb.GetManifestRequest, _: Context) -> pb.GetManifestResponse:
         """The manifest, and from the home the sealed shred secret."""

@@ -38,7 +38,7 @@ class StorageSettings(ServerSettings):
         least=0,
         most=1_048_576 * GIB,
     )
-    streams_max: int = setting(64, "The most objects that stream at once; each needs about 1 MiB.", least=1, most=4_096)
+    streams_max: int = setting(64, "The most objects that stream at once; each needs about 3 MiB.", least=1, most=4_096)
     disk_jobs_max: int = setting(8, "The most reads and writes of the disk at once.", least=1, most=64)
     draft_s: int = setting(86_400, "The seconds after which an unfinished put is dropped.", least=60, most=31_536_000)
     wait_s: int = setting(5, "The seconds a read waits for its request to be final here.", least=0, most=60)

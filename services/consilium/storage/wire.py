@@ -38,14 +38,15 @@ def shred_secret(data: bytes) -> bytes:
 
 def chunk(given: pb.Chunk) -> tuple[int, bytes]:
     """The index and the bytes of a chunk. Raises Malformed: BAD_FIELD."""
-    if given.offset % CHUNK_BYTES or not 0 < len(given.data) <= CHUNK_BYTES:
+    data = given.data  # looked at once: each look at the field makes a copy
+    if given.offset % CHUNK_BYTES or not 0 < len(data) <= CHUNK_BYTES:
         raise Malformed("BAD_FIELD", f"A chunk has 1 to {CHUNK_BYTES} bytes, at a multiple of {CHUNK_BYTES}.", "L1")
-    return given.offset // CHUNK_BYTES, given.data
+    return given.offset // CHUNK_BYTES, data
 
 
-def chunk_message(index: int, data: bytes) -> pb.Chunk:
-    """A chunk at its place."""
-    return pb.Chunk(offset=index * CHUNK_BYTES, data=data)
+def write_chunk(chunk: pb.Chunk, index: int, data: bytes) -> None:
+    """Put a chunk into a frame, in place: one that is made apart and handed over is copied once more, or twice."""
+    chunk.offset, chunk.data = index * CHUNK_BYTES, data
 
 
 def manifest(data: bytes, chain_id: bytes) -> Manifest:

@@ -3,8 +3,8 @@
 A chunk's row is named by its hash and never changes; a manifest, written last, makes the object. Nothing rests on what
 Cassandra promises beyond this: a write that a quorum acknowledged is seen by every later read of a quorum. Every chunk is
 acknowledged by a quorum, which has synced it, and read back from an instance before the manifest is written; every read
-is verified, and all of it may be tried again at any
-time. No batches, no counters; conditional updates only to reserve timestamps.
+is verified, and all of it may be tried again at any time. No batches, no counters; conditional updates only to reserve
+timestamps.
 
 `drafts` says which partitions may hold chunks of a record that has no manifest. It is written before the first chunk and
 again before a deletion, so that whatever a crash leaves behind is found by the next sweep. One process at a time works on a
@@ -13,114 +13,29 @@ manifest that the other is about to write.
 """
 
 import logging
-from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from threading import Lock, RLock
+from threading import Lock
 
-from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import DataLoss, FailedPrecondition, ResourceExhausted, Unavailable
+from consilium.kernel.encoding import encode
+from consilium.kernel.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from consilium.kernel.hashing import sha256
 from consilium.kernel.manifest import CHUNKS_MAX, Manifest, verify_chunk
 from consilium.kernel.merkle import leaf_hash
 from consilium.runtime.logs import Log
 from consilium.storage.cassandra.clock import Timestamps
+from consilium.storage.cassandra.draft import Draft, Write
 from consilium.storage.cassandra.schema import BUCKET_CHUNKS, check
-from consilium.storage.cassandra.session import Database, Pending
+from consilium.storage.cassandra.session import Database
+from consilium.storage.cassandra.statements import Statements
 from consilium.storage.core.manifest import check_chunk_place, check_manifest, chunk_place, manifest_check
 from consilium.storage.settings import StorageSettings
-from consilium.storage.store import (
-    MANIFESTS_HELD_MAX,
-    check_arrived,
-    check_same_chunk,
-    check_same_object,
-    no_such_object,
-)
+from consilium.storage.store import HeldManifests, check_arrived, check_same_chunk, check_same_object, no_such_object
 
 BUCKETS_MAX = CHUNKS_MAX // BUCKET_CHUNKS
-_NOTHING = leaf_hash(b"")
-"""Stands for a chunk that has not arrived: none is empty."""
+READ_BACK_CHUNKS = 8
+"""How many chunks one request reads back, all in one partition: 2 MiB that an instance reads at once."""
 _log = Log("consilium.storage.cassandra")
-
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """A chunk on its way: its index and leaf hash, and the SHA-256 to find it by when it has arrived."""
-
-    place: tuple[int, bytes]
-    sha256: bytes
-    pending: Pending
-
-
-class _Draft:
-    """What is known of an unfinished object: the hashes put at each index, the last one last.
-
-    Those whose outcome is unknown are among them, for they are strays too where the object has others. `arrived` has those
-    that a quorum acknowledged, by index and hash: the SHA-256 of the chunk, None where another process put it.
-    """
-
-    def __init__(self) -> None:
-        self.lock = RLock()
-        self.closed = False
-        self.is_loaded = False
-        self.buckets = 0
-        self.chunks: dict[int, list[bytes]] = {}
-        self.arrived: dict[tuple[int, bytes], bytes | None] = {}
-        self.under_way: deque[_Write] = deque()
-
-    def put(self, index: int, digest: bytes) -> None:
-        """Note a chunk."""
-        known = self.chunks.setdefault(index, [])
-        if digest in known:
-            known.remove(digest)
-        known.append(digest)
-
-    def settle(self, under_way_max: int) -> None:
-        """Learn how the writes went, of all but so many; raises as `Pending.rows`, after which the chunk is put again.
-
-        Each holds its chunk, and one that hangs stands before others that were answered: so their number is bounded.
-        """
-        while self.under_way and (len(self.under_way) > under_way_max or self.under_way[0].pending.is_answered):
-            write = self.under_way.popleft()
-            write.pending.rows()
-            self.arrived[write.place] = write.sha256
-
-    def staged(self, index: int) -> bytes:
-        """The hash last put there, if it has arrived; else that of nothing."""
-        known = self.chunks.get(index)
-        return known[-1] if known and (index, known[-1]) in self.arrived else _NOTHING
-
-
-class _Statements:
-    """Everything that is ever said to the keyspace."""
-
-    def __init__(self, database: Database) -> None:
-        said = database.prepare
-        self.find = said("SELECT manifest, digest, buckets FROM objects WHERE record_id = ?")
-        self.save = said("INSERT INTO objects (record_id, manifest, digest, buckets) VALUES (?, ?, ?, ?) USING TIMESTAMP ?")
-        self.forget = said("DELETE FROM objects USING TIMESTAMP ? WHERE record_id = ?")
-        self.record_ids = said("SELECT DISTINCT record_id FROM objects")
-        self.put = said(
-            "INSERT INTO chunks (record_id, bucket, chunk_index, chunk_hash, chunk) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
-        )
-        self.read = said(
-            "SELECT chunk FROM chunks WHERE record_id = ? AND bucket = ? AND chunk_index = ? AND chunk_hash = ?"
-        )
-        self.digest = said(
-            "SELECT mask_hash(chunk, 'SHA-256') AS digest FROM chunks"
-            " WHERE record_id = ? AND bucket = ? AND chunk_index = ? AND chunk_hash = ?",
-            of_one=True,
-        )
-        self.hashes = said("SELECT chunk_index, chunk_hash FROM chunks WHERE record_id = ? AND bucket = ?")
-        self.drop = said(
-            "DELETE FROM chunks USING TIMESTAMP ? WHERE record_id = ? AND bucket = ? AND chunk_index = ? AND chunk_hash = ?"
-        )
-        self.drop_bucket = said("DELETE FROM chunks USING TIMESTAMP ? WHERE record_id = ? AND bucket = ?")
-        self.draft = said("SELECT buckets FROM drafts WHERE record_id = ?")
-        self.save_draft = said("INSERT INTO drafts (record_id, buckets) VALUES (?, ?) USING TIMESTAMP ?")
-        self.forget_draft = said("DELETE FROM drafts USING TIMESTAMP ? WHERE record_id = ?")
-        self.drafts = said("SELECT DISTINCT record_id FROM drafts")
 
 
 class CassandraObjectStore:
@@ -129,10 +44,10 @@ class CassandraObjectStore:
     def __init__(self, database: Database, chain_id: bytes) -> None:
         """Not for callers: `open` makes stores."""
         self._database, self._chain_id = database, chain_id
-        self._timestamps, self._cql = Timestamps(database), _Statements(database)
+        self._timestamps, self._cql = Timestamps(database), Statements(database)
         self._lock = Lock()
-        self._drafts: dict[bytes, _Draft] = {}
-        self._manifests: dict[bytes, Manifest] = {}
+        self._drafts: dict[bytes, Draft] = {}
+        self._manifests = HeldManifests(chain_id)
 
     @classmethod
     def open(cls, settings: StorageSettings, chain_id: bytes) -> "CassandraObjectStore":
@@ -164,7 +79,7 @@ class CassandraObjectStore:
             row = (record_id, bucket, index, digest, bytes(chunk), self._timestamps.draw())
             draft.put(index, digest)
             pending = self._database.begin(self._cql.put, *row)
-            draft.under_way.append(_Write((index, digest), sha256(chunk), pending))
+            draft.under_way.append(Write((index, digest), sha256(chunk), pending))
 
     def staged(self, record_id: bytes) -> list[bytes]:
         """The leaf hashes of the chunks put so far; raises as `Pending.rows`, and counts no chunk of unknown outcome."""
@@ -191,7 +106,7 @@ class CassandraObjectStore:
 
     def read_manifest(self, record_id: bytes) -> Manifest:
         """What the object consists of; raises NotFound (NO_SUCH_OBJECT), DataLoss (BAD_MANIFEST), and as `Pending.rows`."""
-        manifest = self._manifests.get(record_id) or self._load(record_id)
+        manifest = self._manifests.find(record_id) or self._load(record_id)
         if manifest is None:
             raise no_such_object(record_id)
         return manifest
@@ -216,7 +131,7 @@ class CassandraObjectStore:
         """Put a good manifest in the place of a damaged one; raises as `ObjectStore.mend_manifest` and `Pending.rows`."""
         check_manifest(manifest)
         self._save(manifest, self._timestamps.lift())
-        self._manifests.pop(manifest.record_id, None)
+        self._manifests.forget(manifest.record_id)
 
     def delete(self, record_id: bytes) -> None:
         """Forget the object, or what was put of it, durably: first that it is one, then its chunks.
@@ -228,7 +143,7 @@ class CassandraObjectStore:
             draft.under_way.clear()
             buckets = max(draft.buckets, self._buckets_of(record_id))
             self._end_draft(record_id, draft)
-            self._manifests.pop(record_id, None)
+            self._manifests.forget(record_id)
             if buckets:
                 self._drop(record_id, buckets)
 
@@ -277,11 +192,11 @@ class CassandraObjectStore:
     # --- drafts ---
 
     @contextmanager
-    def _drafting(self, record_id: bytes, *, even_complete: bool = False) -> Iterator[_Draft | None]:
+    def _drafting(self, record_id: bytes, *, even_complete: bool = False) -> Iterator[Draft | None]:
         """The object's draft, held alone; None when the object is complete, unless that is asked for."""
         while True:
             with self._lock:
-                draft = self._drafts.setdefault(record_id, _Draft())
+                draft = self._drafts.setdefault(record_id, Draft())
             with draft.lock:
                 if draft.closed:
                     continue
@@ -295,9 +210,9 @@ class CassandraObjectStore:
 
     def _is_complete(self, record_id: bytes) -> bool:
         """Whether there is a manifest, good or damaged."""
-        return record_id in self._manifests or bool(self._database.run(self._cql.find, record_id))
+        return self._manifests.find(record_id) is not None or bool(self._database.run(self._cql.find, record_id))
 
-    def _load_draft(self, record_id: bytes, draft: _Draft) -> None:
+    def _load_draft(self, record_id: bytes, draft: Draft) -> None:
         if draft.is_loaded:
             return
         rows = self._database.run(self._cql.draft, record_id)
@@ -309,12 +224,12 @@ class CassandraObjectStore:
                 draft.arrived[row.chunk_index, row.chunk_hash] = None
         draft.is_loaded = True
 
-    def _end_draft(self, record_id: bytes, draft: _Draft) -> None:
+    def _end_draft(self, record_id: bytes, draft: Draft) -> None:
         with self._lock:
             draft.closed = True
             self._drafts.pop(record_id, None)
 
-    def _widen(self, record_id: bytes, draft: _Draft, bucket: int) -> None:
+    def _widen(self, record_id: bytes, draft: Draft, bucket: int) -> None:
         """Note that chunks may lie in this partition, doubling what is noted so that it is seldom done."""
         if bucket >= draft.buckets:
             buckets = 1 << bucket.bit_length()
@@ -323,20 +238,24 @@ class CassandraObjectStore:
 
     # --- objects ---
 
-    def _read_back(self, manifest: Manifest, draft: _Draft) -> None:
+    def _read_back(self, manifest: Manifest, draft: Draft) -> None:
         """Raise FailedPrecondition (CHUNKS_MISSING) unless every chunk is there as it was put.
 
-        Of one that a quorum acknowledged, an instance hashes what it would give, so that the bytes need not come back; where
-        that is not the hash of what was put, the chunk itself is read from a quorum. So is one that no quorum acknowledged
-        to this process: the instance asked may be the only one that has it.
+        Of those that a quorum acknowledged, an instance hashes what it would give: no bytes need come back. Where that is
+        not the hash of what was put, the chunk itself is read from a quorum. So is one that no quorum acknowledged to this
+        process: the instance asked may be the only one that has it.
         """
-        places = [_place(manifest, index) for index in range(len(manifest.chunk_hashes))]
-        for index, rows in enumerate(self._database.each(self._cql.digest, places)):
-            expected = draft.arrived.get((index, manifest.chunk_hashes[index]))
-            if expected is None or not rows or rows[0].digest != expected:
-                self._read_whole(manifest, index, draft)
+        places = list(enumerate(manifest.chunk_hashes))
+        runs = [places[first : first + READ_BACK_CHUNKS] for first in range(0, len(places), READ_BACK_CHUNKS)]
+        asked = ((manifest.record_id, run[0][0] // BUCKET_CHUNKS, run) for run in runs)
+        for run, rows in zip(runs, self._database.each(self._cql.digests, asked), strict=True):
+            digests = {(row.chunk_index, row.chunk_hash): row.digest for row in rows}
+            for place in run:
+                expected = draft.arrived.get(place)
+                if expected is None or digests.get(place) != expected:
+                    self._read_whole(manifest, place[0], draft)
 
-    def _read_whole(self, manifest: Manifest, index: int, draft: _Draft) -> None:
+    def _read_whole(self, manifest: Manifest, index: int, draft: Draft) -> None:
         try:
             check_arrived(manifest, index, _chunk(self._database.run(self._cql.read, *_place(manifest, index))))
         except FailedPrecondition:
@@ -344,7 +263,7 @@ class CassandraObjectStore:
             draft.arrived.pop((index, manifest.chunk_hashes[index]), None)
             raise
 
-    def _drop_strays(self, manifest: Manifest, draft: _Draft) -> None:
+    def _drop_strays(self, manifest: Manifest, draft: Draft) -> None:
         """Delete what was put and is not in the object."""
         strays = [
             (self._timestamps.draw(), manifest.record_id, index // BUCKET_CHUNKS, index, digest)
@@ -376,17 +295,7 @@ class CassandraObjectStore:
 
     def _load(self, record_id: bytes) -> Manifest | None:
         rows = self._database.run(self._cql.find, record_id)
-        if not rows:
-            return None
-        data = rows[0].manifest or b""
-        if manifest_check(record_id, data) != rows[0].digest:
-            raise DataLoss("BAD_MANIFEST", f"The manifest of record {record_id.hex()} is not what was stored.", "S2")
-        manifest = decode(Manifest, data, self._chain_id)
-        with self._lock:
-            while len(self._manifests) >= MANIFESTS_HELD_MAX:
-                self._manifests.pop(next(iter(self._manifests)), None)
-            self._manifests[record_id] = manifest
-        return manifest
+        return self._manifests.take(record_id, rows[0].manifest or b"", rows[0].digest) if rows else None
 
 
 def _buckets(chunks: int) -> int:
