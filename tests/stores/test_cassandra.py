@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import time
 from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import pytest
 from cassandra import ConsistencyLevel
@@ -205,6 +208,22 @@ def test_s2_a_row_that_nothing_can_outrank_stays_data_loss(keyspace: Database) -
     with pytest.raises(DataLoss, match="BAD_CHUNK"):
         store.read_chunk(record, 0)
     store.delete(record)
+
+
+def test_a_request_is_let_go_of_once_it_is_answered(keyspace: Database) -> None:
+    """With its chunk, and not when the collector comes by: memory stays flat whatever the size of the object."""
+    gc.disable()
+    try:
+        pending = keyspace.begin(keyspace.prepare("SELECT * FROM clock"))
+        gone = ref(pending._future)  # noqa: SLF001
+        assert pending.rows()
+        del pending
+        patient_until = time.monotonic() + 30
+        while gone() is not None and time.monotonic() < patient_until:
+            time.sleep(0.01)  # the driver's own thread may be about to leave it
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 # --- writes of unknown outcome ---

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
+from weakref import ref
 
 import cassandra
 import pytest
@@ -13,7 +15,7 @@ from cassandra.protocol import ErrorMessage, PreparedQueryNotFound, SyntaxExcept
 from consilium.kernel.errors import DataLoss, FailedPrecondition, Unavailable
 from consilium.storage.cassandra.clock import Timestamps
 from consilium.storage.cassandra.draft import Draft, Write
-from consilium.storage.cassandra.session import Database, translated
+from consilium.storage.cassandra.session import Database, LightConnection, translated
 from consilium.storage.settings import StorageSettings
 
 
@@ -39,6 +41,30 @@ def test_writes_answered_behind_one_that_hangs_are_bounded_by_number() -> None:
     assert (len(draft.under_way), hangs.asked) == (3, False)
     draft.settle(2)
     assert (len(draft.under_way), hangs.asked) == (0, True)
+
+
+class Watched:
+    """What a timer is about."""
+
+    def __init__(self) -> None:
+        self.told = Event()
+
+    def late(self) -> None:
+        """Its time has come."""
+        self.told.set()
+
+
+def test_a_timer_keeps_no_request_and_still_fires() -> None:
+    """The driver lets go of a timer only when its time comes; the chunks of that long would be in memory."""
+    LightConnection.initialize_reactor()
+    answered, waiting = Watched(), Watched()
+    gone = ref(answered)
+    over, due = (LightConnection.create_timer(600.0, each.late) for each in (answered, waiting))
+    del answered
+    assert gone() is None
+    for each in (over, due):
+        each.callback()
+    assert waiting.told.is_set()
 
 
 @dataclass

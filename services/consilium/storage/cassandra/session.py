@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import ismethod
 from itertools import islice
 from socket import IPPROTO_TCP, TCP_NODELAY
 from threading import BoundedSemaphore
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakMethod
 
 import cassandra
 from cassandra.auth import PlainTextAuthProvider
@@ -59,6 +61,7 @@ Made = TypeVar("Made")
 Row: TypeAlias = Any
 Statement: TypeAlias = Any
 """A prepared statement; the driver has no types."""
+Timer: TypeAlias = Any
 
 
 @dataclass(slots=True)
@@ -101,7 +104,29 @@ class Pending:
         self._has_failed = True
         rows = list(self._future.result())
         self._has_failed = False
+        self._future.clear_callbacks()  # they know this request, and it them: the collector would have to find both
         return rows
+
+
+class LightConnection(LibevConnection):  # type: ignore[misc]  # the driver has no types
+    """A connection whose timers hold nothing.
+
+    One that watches over a request stays with the driver until its time comes, long after the answer, and with it would the
+    request and the chunk in it: as many as are moved in `SPECULATE_S`.
+    """
+
+    @classmethod
+    def create_timer(cls, timeout: float, callback: Callable[[], object]) -> Timer:
+        """One that does nothing once what it is about is gone."""
+        if not ismethod(callback):
+            return super().create_timer(timeout, callback)
+        known = WeakMethod(callback)
+
+        def call() -> None:
+            if (found := known()) is not None:
+                found()
+
+        return super().create_timer(timeout, call)
 
 
 class Database:
@@ -281,7 +306,7 @@ def _cluster(settings: StorageSettings) -> Cluster:
         port=settings.cassandra_port,
         auth_provider=PlainTextAuthProvider(settings.cassandra_user, _password(settings)),
         ssl_context=_ssl_context(settings),
-        connection_class=LibevConnection,
+        connection_class=LightConnection,
         sockopts=[(IPPROTO_TCP, TCP_NODELAY, 1)],
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         reconnection_policy=ConstantReconnectionPolicy(RECONNECT_S, None),
