@@ -33,6 +33,7 @@ from bench.rig.sharing import EVIDENCE, MIB, Parties, Speed, parties, write_nois
 from consilium.client.sharing import request_record
 from consilium.kernel.codes import Code
 from consilium.kernel.merkle import leaf_hash
+from consilium.runtime.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -220,6 +221,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=4, choices=(4, 7, 10), help="how many delegates")
     arguments = parser.parse_args()
     plan = (QUICK if arguments.quick else FULL)._replace(members=arguments.members)
+    keep_freed_memory()  # as the command line does
     report, started = Report(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="consilium-bench-") as folder:
         asyncio.run(measure(plan, Path(folder), report))

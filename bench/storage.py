@@ -42,6 +42,7 @@ from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.sealing import CHUNK_BYTES, SealHeader, chunk_count, sealed_chunk_bytes, size_class_of
 from consilium.kernel.umbral import CAPSULE_BYTES, Sealed
 from consilium.runtime.disk import OsDisk
+from consilium.runtime.memory import keep_freed_memory
 from consilium.runtime.threads import run_to_end, some_ahead
 from consilium.storage.cassandra.session import Database
 from consilium.storage.cassandra.store import CassandraObjectStore
@@ -382,6 +383,7 @@ def main() -> None:
     if asked.memory:
         memory(asked.memory, asked.size, asked.place)
         return
+    keep_freed_memory()  # as the command line does
     rows, chosen = Rows(), tuple(round(each * MIB) for each in asked.mib or ())
     sizes = chosen or (QUICK_SIZES if asked.quick else SIZES)
     memory_sizes = chosen or (64 * MIB, (1 if asked.quick else 10) * 1_024 * MIB)

@@ -39,6 +39,7 @@ from consilium.client.commands.telling import EXIT_CODES, REFUSED, UNTRUE, Told,
 from consilium.client.commands.verifying import FinalityName, verify_transaction
 from consilium.kernel.errors import InvalidArgument
 from consilium.runtime.genesis_file import read_signed_genesis
+from consilium.runtime.memory import keep_freed_memory
 
 app = typer.Typer(
     name="consilium",
@@ -225,6 +226,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; a refusal becomes one sentence on standard error and an exit code."""
+    keep_freed_memory()
     with refusals(as_json=False):
         app()
 

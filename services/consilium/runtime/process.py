@@ -14,6 +14,7 @@ import uvloop
 
 from consilium.kernel.errors import ConsiliumError
 from consilium.runtime import logs
+from consilium.runtime.memory import keep_freed_memory
 from consilium.runtime.settings import FILE_VARIABLE, Settings, describe, load
 from consilium.runtime.traces import tracing
 
@@ -60,6 +61,7 @@ def run(kind: type[Filled], main: Callable[[Filled], Coroutine[None, None, None]
         settings = load(kind)
         logs.configure(kind.SECTION, settings.member_id, settings.log_level)
         sys.setswitchinterval(SWITCH_S)
+        keep_freed_memory()
         with tracing(settings.traces_endpoint, kind.SECTION, settings.member_id, settings.traces_percent):
             uvloop.run(_watched(main(settings)))
     except ConsiliumError as error:

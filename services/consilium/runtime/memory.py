@@ -1,0 +1,24 @@
+"""How much freed memory a process keeps for its next use: some MiB, for chunks of 256 KiB come and go all the time.
+
+The C library gives memory of that size back to the kernel as soon as it is free, and every page of the next chunk is then
+fetched and cleared anew: to encode one frame cost thirty times what copying its bytes does. Only glibc is told, for others
+have habits of their own; a library in somebody else's process, as the SDK is, changes nothing there.
+"""
+
+import ctypes
+from contextlib import suppress
+
+OWN_MAPPING_BYTES = 1_048_576
+"""From this size on memory is the kernel's again once it is free."""
+KEPT_BYTES = 4_194_304
+"""How much free memory at the end of a heap is kept."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)."""
+
+
+def keep_freed_memory() -> None:
+    """Tell the C library, once, at the start of a process that is ours."""
+    with suppress(AttributeError):  # no glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, OWN_MAPPING_BYTES)
+        mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
