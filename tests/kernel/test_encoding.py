@@ -258,6 +258,20 @@ def test_oversize_is_refused_before_it_is_read() -> None:
     assert reason(encode(Blob(bytes(ENCODED_BYTES_MAX)), CHAIN_ID), Blob) == "OVERSIZE"
 
 
+@given(VALUES)
+def test_a_form_is_what_a_library_writes(value: Sample) -> None:
+    """RFC 8949, 4.2: the writer is our own, the form is everybody's."""
+    form = encode(value, CHAIN_ID)
+    assert cbor2.dumps(cbor2.loads(form)) == form
+
+
+@pytest.mark.parametrize("number", [0, 1, 23, 24, 255, 256, 1_023, 1_024, 65_535, 65_536, 2**32 - 1, 2**32, INTEGER_MAX])
+def test_numbers_and_lengths_have_the_shortest_form(number: int) -> None:
+    assert encode(Other(number), CHAIN_ID) == cbor2.dumps(["consilium.other", CHAIN_ID, number])
+    if number <= ENCODED_BYTES_MAX:
+        assert encode(Blob(bytes(number)), CHAIN_ID) == cbor2.dumps(["consilium.blob", CHAIN_ID, bytes(number)])
+
+
 def test_frozen_vectors() -> None:
     """L1: old bytes stay readable."""
     assert make.encoding() == make.read("encoding")

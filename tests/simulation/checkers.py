@@ -314,7 +314,8 @@ class Determinism(Checker):
     def certified(self, endpoint: str, certificate: ResultCertificate) -> None:
         known = self._results.get(certificate.result.height)
         # After a recovery the next committee signs, under its own epoch, what the lost quorum left open (C10).
-        if known is not None and replace(certificate.result, epoch=known[0].epoch) != known[0]:
+        result = certificate.result
+        if known is not None and result != known[0] and replace(result, epoch=known[0].epoch) != known[0]:
             raise Violation("S8 determinism", f"A result certificate at {endpoint} contradicts the honest results.")
 
 

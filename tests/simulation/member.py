@@ -225,11 +225,13 @@ class Member(Machine):
             self._drain()
 
     def _drain(self) -> None:
+        speaks_again = self.log.lost and self.replica.state.silence is None
         while self._effects and not self._writing:
             self._tick()
             effect = self._effects.popleft()
-            if self.log.lost and self.replica.state.silence is None and not isinstance(effect, Persist):
+            if speaks_again and not isinstance(effect, Persist):
                 self.log.end_silence()
+                speaks_again = False
             match effect:
                 case Persist(records, replace, at_leisure):
                     self._persist(records, replace=replace, at_leisure=at_leisure)

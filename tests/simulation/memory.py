@@ -11,32 +11,22 @@ import sys
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from consilium.consensus.core.events import BatchRecord, LogEntry, ProposalRecord
 from consilium.kernel import election, encoding, opening, umbral
-from consilium.kernel.certificates import AllianceStatement, Committee, Result, Vote
 from consilium.kernel.chain import Header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from consilium.kernel.election import Candidate, Election
-    from consilium.kernel.encoding import Encodable, Value
+    from consilium.kernel.encoding import Value
     from consilium.kernel.parameters import Parameters
 
-MADE_ANEW = (Vote, AllianceStatement)
-"""What every member makes and encodes for itself, to sign it or to check a signature."""
-HANDED_ROUND = (Committee, Result)
-"""What is encoded again and again as the same object."""
-WRITTEN_BY_ALL = (BatchRecord, ProposalRecord)
-"""What every member writes into its vote log with the same content."""
 KEPT = 8_192
 """How many answers of one function are kept."""
 
-_encode, _decode, _draw_committee = encoding.encode, encoding.decode, election.draw_committee
-_encode_equal, _decode_header = lru_cache(KEPT)(_encode), lru_cache(KEPT)(_decode)
+_decode, _draw_committee = encoding.decode, election.draw_committee
+_decode_header = lru_cache(KEPT)(_decode)
 _open_batch, _verify_ownership = lru_cache(KEPT)(opening.open_batch.__wrapped__), lru_cache(KEPT)(umbral.verify_ownership)
-# By the object's id; the object is kept beside its form, so that nothing else can get this id.
-_encoded: dict[int, tuple[Encodable, bytes, bytes]] = {}
 
 
 @cache
@@ -46,7 +36,6 @@ def share() -> None:
     What lives in this process by now stays for good: the collector need not look at it after every seed.
     """
     for plain, remembering in (
-        (_encode, _encode_once),
         (_decode, _decode_once),
         (opening.open_batch, _open_batch),
         (umbral.verify_ownership, _verify_ownership),
@@ -58,8 +47,7 @@ def share() -> None:
 
 def forget() -> None:
     """Let go of one run's answers; another run asks for others."""
-    _encoded.clear()
-    for each in (_encode_equal, _decode_header, _open_batch, _verify_ownership, _draw):
+    for each in (_decode_header, _open_batch, _verify_ownership, _draw):
         each.cache_clear()
 
 
@@ -67,17 +55,6 @@ def _replace(plain: Callable[..., object], remembering: Callable[..., object]) -
     for name, module in list(sys.modules.items()):
         if name.startswith("consilium.") and getattr(module, plain.__name__, None) is plain:
             setattr(module, plain.__name__, remembering)
-
-
-def _encode_once(value: Encodable, chain_id: bytes) -> bytes:
-    if isinstance(value, MADE_ANEW) or (isinstance(value, LogEntry) and isinstance(value.record, WRITTEN_BY_ALL)):
-        return _encode_equal(value, chain_id)
-    if not isinstance(value, HANDED_ROUND):
-        return _encode(value, chain_id)
-    known = _encoded.get(id(value))
-    if known is None or known[1] != chain_id:
-        known = _encoded[id(value)] = (value, chain_id, _encode(value, chain_id))
-    return known[2]
 
 
 def _decode_once(kind: type[Value], data: bytes, chain_id: bytes, bytes_max: int = encoding.ENCODED_BYTES_MAX) -> Value:

@@ -166,7 +166,8 @@ class Simulation:
     def _safety_phase(self) -> None:
         world = self.world
         until = min(SAFETY_BLOCKS, self.options.blocks_least)
-        while world.clock.now_ms < self.options.safety_ms and world.top < until:
+        clock, ends_ms = world.clock, self.options.safety_ms
+        while clock.now_ms < ends_ms and world.top < until:
             self._step()
 
     def _call_off(self) -> None:
@@ -204,10 +205,14 @@ class Simulation:
 
     def _converged(self) -> bool:
         """Whether all honest members stand at one height, high enough, that all of them know to be final."""
-        if self.world.top < self.options.blocks_least:
+        top = self.world.top
+        if top < self.options.blocks_least:
             return False
-        chains = [member.ledger.chain for member in self.members.values() if member.honest]
-        return all(each.height == self.world.top == each.certified_height for each in chains)
+        for member in self.members.values():
+            chain = member.ledger.chain
+            if member.honest and not chain.height == top == chain.certified_height:
+                return False
+        return True
 
     def _highest(self) -> Chain:
         """The longest chain that anybody has."""

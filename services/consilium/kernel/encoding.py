@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import (
     Annotated,
     Any,
@@ -80,21 +80,32 @@ class Encodable(Protocol):
 Value = TypeVar("Value", bound=Encodable)
 
 
+_Put = Callable[[Any, list[bytes]], None]
+
+
 class _Form(NamedTuple):
-    """How values of one annotated type become CBOR items, and come back.
+    """How values of one annotated type are written, and come back from CBOR items.
 
     `check` is Python for "the item {x} is the value as it stands", and says no exactly where `from_item` raises; it is ""
-    where an item must be turned into its value.
+    where an item must be turned into its value. `parts` are what the value {x} is written as, bytes or Python for bytes;
+    where there are none, `put` writes it behind what is there. For a dataclass of `size` fields `led` makes a `put` that
+    writes them behind some first bytes.
     """
 
-    to_item: Callable[[Any], Any]
     from_item: Callable[[Any], Any]
     check: str = ""
+    parts: tuple[bytes | str, ...] = ()
+    put: _Put | None = None
+    led: Callable[[bytes], _Put] | None = None
+    size: int = 0
 
 
 def encode(value: Encodable, chain_id: bytes) -> bytes:
     """The deterministic bytes of `value` on the chain `chain_id` (32 bytes)."""
-    return cbor2.dumps((value.DOMAIN, chain_id, *_form(type(value)).to_item(value)))
+    opening, put = _outermost(type(value))
+    written = [opening, _LENGTHS[len(chain_id)], chain_id]
+    put(value, written)
+    return b"".join(written)
 
 
 def decode(kind: type[Value], data: bytes, chain_id: bytes, bytes_max: int = ENCODED_BYTES_MAX) -> Value:
@@ -108,23 +119,21 @@ def decode(kind: type[Value], data: bytes, chain_id: bytes, bytes_max: int = ENC
     if items[1] != chain_id:
         raise Malformed("FOREIGN_CHAIN", f"This {kind.DOMAIN} was made for another chain.", "L1")
     value: Value = _form(kind).from_item(items[2:])
+    if encode(value, chain_id) != data:
+        raise Malformed("NOT_DETERMINISTIC", "These bytes are not the deterministic form of their value.", "L1")
     return value
 
 
 def _load(data: bytes, bytes_max: int) -> Any:  # noqa: ANN401  the items are judged field by field afterwards
-    """The CBOR item `data` is the deterministic form of."""
+    """The CBOR item in `data`, in whatever form."""
     if len(data) > bytes_max:
         raise Malformed("OVERSIZE", f"{len(data)} bytes are more than the {bytes_max} allowed here.", "L1")
     try:
-        item = cbor2.loads(
+        return cbor2.loads(
             data, max_depth=16, allow_indefinite=False, immutable=True, semantic_decoders=_NO_TAGS, object_hook=_refuse
         )
-        again = cbor2.dumps(item)
     except (cbor2.CBORError, ValueError, OverflowError, RecursionError) as error:
         raise Malformed("NOT_DETERMINISTIC", "These bytes are not one CBOR item without tags and maps.", "L1") from error
-    if again != data:
-        raise Malformed("NOT_DETERMINISTIC", "These bytes are not the deterministic form of their value.", "L1")
-    return item
 
 
 def _refuse(*_: object) -> NoReturn:
@@ -154,6 +163,44 @@ _NO_TAGS = _NoTags()
 
 def _bad(what: str) -> Malformed:
     return Malformed("BAD_FIELD", f"A field is not {what}.", "L1")
+
+
+_BYTES, _TEXT, _ARRAY = 0x40, 0x60, 0x80
+"""The kinds of CBOR items that begin with their length; an unsigned integer's is 0."""
+_NULL = b"\xf6"
+
+
+def _head(kind: int, number: int) -> bytes:
+    """An item's first bytes, in the one shortest form there is: its kind, and its value or length (RFC 8949, 4.2.1)."""
+    if number < 24:  # noqa: PLR2004  RFC 8949, 3: so small a number stands in the first byte
+        return bytes((kind + number,))
+    for more, length in enumerate((1, 2, 4, 8), start=24):
+        if number < 1 << 8 * length:
+            return bytes((kind + more,)) + number.to_bytes(length, "big")
+    raise _bad("of a length or size that CBOR can write")
+
+
+_NUMBERS = tuple([_head(0, each) for each in range(1024)])
+_LENGTHS = tuple([_head(_BYTES, each) for each in range(1024)])
+
+
+@lru_cache(1024)
+def _text(text: str) -> bytes:
+    """A text's item. Members' names come again and again."""
+    data = text.encode()
+    return _head(_TEXT, len(data)) + data
+
+
+_SCOPE: dict[str, Any] = {
+    "head": _head,
+    "text": _text,
+    "NUMBERS": _NUMBERS,
+    "LENGTHS": _LENGTHS,
+    "ARRAYS": tuple([_head(_ARRAY, each) for each in range(64)]),
+    "TRUE": b"\xf5",
+    "FALSE": b"\xf4",
+}
+"""What compiled writers use. Most numbers and lengths are small: their heads are at hand."""
 
 
 @cache
@@ -188,27 +235,23 @@ def _exact(kind: type, name: str) -> Callable[[Any], Any]:
     return from_item
 
 
-def _same(value: object) -> object:
-    return value
-
-
+_NUMBER = ("NUMBERS[{x}] if {x} < 1024 else head(0, {x})",)
 _SCALARS: dict[Any, _Form] = {
-    int: _Form(_integer_from, _integer_from, f"type({{x}}) is int and 0 <= {{x}} <= {INTEGER_MAX}"),
-    bytes: _Form(_same, _exact(bytes, "bytes"), "type({x}) is bytes"),
-    str: _Form(_same, _exact(str, "text"), "type({x}) is str"),
-    bool: _Form(_same, _exact(bool, "true or false"), "type({x}) is bool"),
+    int: _Form(_integer_from, f"type({{x}}) is int and 0 <= {{x}} <= {INTEGER_MAX}", _NUMBER),
+    bytes: _Form(
+        _exact(bytes, "bytes"),
+        "type({x}) is bytes",
+        (f"LENGTHS[len({{x}})] if len({{x}}) < 1024 else head({_BYTES}, len({{x}}))", "{x}"),
+    ),
+    str: _Form(_exact(str, "text"), "type({x}) is str", ("text({x})",)),
+    bool: _Form(_exact(bool, "true or false"), "type({x}) is bool", ("TRUE if {x} else FALSE",)),
 }
 
 
 def _bounded(form: _Form, bound: Exactly | AtMost) -> _Form:
     """The same form within a length; checked both ways, so that we never make what others must refuse."""
-    to_item, from_item, check = form
     least, most = (bound.length if isinstance(bound, Exactly) else 0), bound.length
-
-    def write(value: Any) -> Any:  # noqa: ANN401
-        if not least <= len(value) <= most:
-            raise _bad(f"from {least} to {most} long")
-        return to_item(value)
+    from_item, check, parts, put, *_ = form
 
     def read(item: Any) -> Any:  # noqa: ANN401
         value = from_item(item)
@@ -216,18 +259,31 @@ def _bounded(form: _Form, bound: Exactly | AtMost) -> _Form:
             raise _bad(f"from {least} to {most} long")
         return value
 
-    return _Form(write, read, f"{check} and {least} <= len({{x}}) <= {most}" if check else "")
+    def write(values: Any, written: list[bytes]) -> None:  # noqa: ANN401
+        if not least <= len(values) <= most:
+            raise _bad(f"from {least} to {most} long")
+        assert put is not None, "what has no parts is put"
+        put(values, written)
+
+    if not check:
+        return _Form(read, put=write)
+    if form is _SCALARS[bytes] and least == most:
+        parts = (_head(_BYTES, most), "{x}")
+    return _Form(read, f"{check} and {least} <= len({{x}}) <= {most}", parts)
 
 
 def _sequence(element: _Form) -> _Form:
-    to_element, from_element, _ = element
+    from_element = element.from_item
 
     def from_item(item: object) -> tuple[Any, ...]:
         if type(item) is not tuple:
             raise _bad("a list")
         return tuple([from_element(each) for each in item])
 
-    return _Form(lambda values: tuple([to_element(each) for each in values]), from_item)
+    lines, scope = _writing(["value"], [element])
+    length = f"ARRAYS[len(value)] if len(value) < 64 else head({_ARRAY}, len(value))"
+    begin = [f"written.append({length})", "for value in value:"]
+    return _Form(from_item, put=_compiled([*begin, *(f"    {line}" for line in lines)], scope))
 
 
 def _enumeration(kind: type[IntEnum]) -> _Form:
@@ -238,30 +294,61 @@ def _enumeration(kind: type[IntEnum]) -> _Form:
             raise _bad(f"a known {kind.__name__}")
         return members[item]
 
-    return _Form(int, from_item)
+    return _Form(from_item, parts=_NUMBER)
 
 
 def _fields(kind: type) -> _Form:
     """A dataclass as the tuple of its fields; one too many or too few is refused, so nothing hides."""
     hints = get_type_hints(kind, include_extras=True)
     names = [field.name for field in dataclasses.fields(kind)]
-    forms = [_form(hints[name]) for name in names]
-    return _Form(_compiled_writer(names, forms), _compiled_reader(kind, names, forms))
+    forms, size = [_form(hints[name]) for name in names], len(names)
+
+    def led(lead: bytes) -> _Put:
+        return _compiled(*_writing([f"value.{name}" for name in names], forms, lead))
+
+    return _Form(_compiled_reader(kind, names, forms), put=led(_head(_ARRAY, size)), led=led, size=size)
 
 
-def _compiled_writer(names: Sequence[str], forms: Sequence[_Form]) -> Callable[[Any], Any]:
-    """One function that turns this class into its items, field by field; see `_compiled_reader`."""
-    scope: dict[str, Any] = {}
-    lines = []
-    for i, (name, form) in enumerate(zip(names, forms, strict=True)):
-        scope[f"write{i}"] = form.to_item
-        check = form.check.format(x=f"x{i}")
-        lines += [f"x{i} = value.{name}"]
-        lines += [f"if not ({check}): write{i}(x{i})" if check else f"x{i} = write{i}(x{i})"]
-    lines += [f"return ({''.join(f'x{i}, ' for i in range(len(names)))})"]
-    exec("\n    ".join(["def write(value):", *lines]), scope)  # noqa: S102  see `_compiled_reader`
-    write: Callable[[Any], Any] = scope["write"]
-    return write
+@cache
+def _outermost(kind: type[Encodable]) -> tuple[bytes, _Put]:
+    """What a value with a domain of its own begins with, up to the chain id, and what writes its fields behind that."""
+    form = _form(kind)
+    assert form.led is not None, "a value is a dataclass"
+    return _head(_ARRAY, _HEAD_ITEMS + form.size) + _text(kind.DOMAIN), form.led(b"")
+
+
+def _writing(sources: Sequence[str], forms: Sequence[_Form], lead: bytes = b"") -> tuple[list[str], dict[str, Any]]:
+    """Python that writes what each source gives for a value, in its form, behind the lead; and what it goes by."""
+    lines, scope = list[str](), dict(_SCOPE)
+    parts: list[bytes | str] = [lead]
+    for i, (source, form) in enumerate(zip(sources, forms, strict=True)):
+        scope[f"refuse{i}"], scope[f"put{i}"], x = form.from_item, form.put, f"x{i}"
+        lines += [f"{x} = {source}"]
+        lines += [f"if not ({form.check.format(x=x)}): refuse{i}({x})"] if form.check else []
+        parts += [each if isinstance(each, bytes) else each.format(x=x) for each in form.parts]
+        if form.put is not None:
+            lines += [*_joined(parts), f"put{i}({x}, written)"]
+            parts = []
+    return lines + _joined(parts), scope
+
+
+def _compiled(lines: Sequence[str], scope: dict[str, Any]) -> _Put:
+    """One function of these lines; see `_compiled_reader`."""
+    exec("\n    ".join(["def put(value, written):", *lines, "return"]), scope)  # noqa: S102  see `_compiled_reader`
+    put: _Put = scope["put"]
+    return put
+
+
+def _joined(parts: Sequence[bytes | str]) -> list[str]:
+    """The line that writes these parts, those that are the same in every value as one."""
+    merged: list[bytes | str] = []
+    for part in parts:
+        if merged and isinstance(part, bytes) and isinstance(merged[-1], bytes):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    shown = [repr(each) if isinstance(each, bytes) else each for each in merged if each]
+    return [f"written += ({', '.join(shown)},)"] if shown else []
 
 
 def _compiled_reader(kind: type, names: Sequence[str], forms: Sequence[_Form]) -> Callable[[Any], Any]:
@@ -296,19 +383,28 @@ def _union(kinds: tuple[Any, ...]) -> _Form:
     by_kind = {each.KIND: _form(each) for each in kinds if each is not type(None) and hasattr(each, "KIND")}
     if not by_kind:
         return _optional(_form(kinds[0]))
+    puts = {
+        kind: form.led(_head(_ARRAY, 1 + form.size) + _head(0, kind))
+        for kind, form in by_kind.items()
+        if form.led is not None
+    }
 
     def from_item(item: object) -> object:
         if type(item) is not tuple or not item or type(item[0]) is not int or item[0] not in by_kind:
             raise _bad("a known kind")
         return by_kind[item[0]].from_item(item[1:])
 
-    form = _Form(lambda value: (value.KIND, *by_kind[value.KIND].to_item(value)), from_item)
+    form = _Form(from_item, put=lambda value, written: puts[value.KIND](value, written))
     return _optional(form) if type(None) in kinds else form
 
 
 def _optional(form: _Form) -> _Form:
-    to_item, read, _ = form
-    return _Form(
-        lambda value: None if value is None else to_item(value),
-        lambda item: None if item is None else read(item),
-    )
+    read, put = form.from_item, _compiled(*_writing(["value"], [form]))
+
+    def write(value: Any, written: list[bytes]) -> None:  # noqa: ANN401
+        if value is None:
+            written.append(_NULL)
+        else:
+            put(value, written)
+
+    return _Form(lambda item: None if item is None else read(item), put=write)

@@ -10,7 +10,7 @@ signature makes the *copy* unusable, and is never the outcome of a transaction.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -68,7 +68,9 @@ class OpenedBatch:
 
     def closed(self) -> "OpenedBatch":
         """The same without its transactions, for whoever only hands its bytes out: a fraction of the memory."""
-        return replace(self, batch=replace(self.batch, transactions=()), transactions=())
+        batch = Batch(self.batch.member_id, (), self.batch.signature)
+        rest = self.digest, self.root, self.leaves, (), self.voucher, self.has_handover
+        return OpenedBatch(self.data, batch, self.statement, *rest)
 
 
 @dataclass(frozen=True, slots=True)

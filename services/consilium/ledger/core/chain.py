@@ -112,7 +112,8 @@ class Chain:
         if not self._may_certify(result.epoch, link):
             raise BadSignature("WRONG_EPOCH", "The certificate names another epoch than its height's.", "L3")
         verify_result_certificate(self.committee_of(result.epoch), certificate, self.chain_id, self._verifier)
-        if replace(result, epoch=link.header.epoch) != link.outcome.result:
+        own = link.outcome.result
+        if result != own and replace(result, epoch=link.header.epoch) != own:
             raise DataLoss("DIVERGED", f"A quorum certified another result for height {result.height} than ours.", "L3")
         if link.ends_epoch:
             self._keep_hop(replace(link, certificate=certificate))
