@@ -98,7 +98,8 @@ def test_a_delegate_that_is_silent_by_rule_is_named() -> None:
     silent = consensus_pb2.GetReplicaStateResponse(state=consensus_pb2.REPLICA_STATE_SILENT, peers=peers)
     for replicas, who in (({"1A": own, "3A": silent}, "3A"), ({"1A": silent}, "1A")):
         found = judge_quorum("1A", replicas, committee, Parameters(), NOW)
-        assert states(found) == [("the committee", State.OK), (who, State.WARNING)]
+        assert states(found) == [("the committee", State.WARNING), (who, State.WARNING)]
+        assert "3 of 4 delegates are heard" in found[0].sentence
         assert "(C5)" in found[1].sentence
     assert states(judge_quorum("1A", {"3A": own}, committee, Parameters(), NOW)) == [("1A", State.FAILED)]
 

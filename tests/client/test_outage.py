@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from consilium.api.consensus.v1 import consensus_pb2 as pb
-from consilium.client.commands.absence import absences, outlook
+from consilium.client.commands.absence import absences, outlook, own_seat, own_silence
 from consilium.client.commands.status import parameters_in_force
 from consilium.client.session import Session
 from consilium.kernel.codes import Code
@@ -51,7 +51,7 @@ def test_absence_says_since_when_and_what_to_do() -> None:
         peer("3A", connected=False, silent_ms=100),
         peer("3B", connected=False, silent_ms=None),
     ]
-    found = absences(pb.GetReplicaStateResponse(peers=peers), Parameters(), NOW)
+    found = absences(pb.GetReplicaStateResponse(peers=peers), "home", Parameters(), NOW)
     assert [each.member_id for each in found] == ["2A", "3A", "3B"]
     assert found[0].since == NOW - timedelta(seconds=65)
     assert "2A has not been heard of since 2026-01-02 03:03:00 UTC; its streams are open" in found[0].sentence
@@ -63,10 +63,9 @@ def test_absence_says_since_when_and_what_to_do() -> None:
 def test_a_member_without_a_seat_misses_only_whom_it_does_not_reach() -> None:
     """L7: delegates say nothing to those who only follow; that is no outage."""
     peers = [peer("1A", silent_ms=600_000), peer("2A", silent_ms=None), peer("3A", connected=False, silent_ms=100)]
-    replica = pb.GetReplicaStateResponse(state=pb.REPLICA_STATE_FOLLOWING, peers=peers)
-    assert [each.member_id for each in absences(replica, Parameters(), NOW)] == ["3A"]
-    replica.state = pb.REPLICA_STATE_ORDERING
-    assert [each.member_id for each in absences(replica, Parameters(), NOW)] == ["1A", "2A", "3A"]
+    replica = pb.GetReplicaStateResponse(state=pb.REPLICA_STATE_SILENT, peers=peers)
+    assert [each.member_id for each in absences(replica, None, Parameters(), NOW)] == ["3A"]
+    assert [each.member_id for each in absences(replica, "home", Parameters(), NOW)] == ["1A", "2A", "3A"]
 
 
 @pytest.mark.parametrize(
@@ -81,14 +80,30 @@ def test_a_member_without_a_seat_misses_only_whom_it_does_not_reach() -> None:
 )
 def test_outlook_counts_what_is_left(missing: int, says: str) -> None:
     peers = [peer(str(number), connected=number >= missing) for number in range(6)]
-    found = absences(pb.GetReplicaStateResponse(peers=peers), Parameters(), NOW)
-    assert outlook(found, 7, 5, is_stalled=False) == says
+    found = absences(pb.GetReplicaStateResponse(peers=peers), "home", Parameters(), NOW)
+    assert outlook(len(found), 7, 5, is_stalled=False) == says
 
 
 def test_a_stall_with_a_quorum_heard_points_at_silent_ones() -> None:
     """C5: a replica that lost its votes speaks, and does not vote."""
-    found = absences(pb.GetReplicaStateResponse(peers=[peer("1A", connected=False)]), Parameters(), NOW)
-    assert "SILENT is one whose vote log was lost" in outlook(found, 4, 3, is_stalled=True)
+    found = absences(pb.GetReplicaStateResponse(peers=[peer("1A", connected=False)]), "home", Parameters(), NOW)
+    assert "SILENT is one whose vote log was lost" in outlook(len(found), 4, 3, is_stalled=True)
+
+
+def test_the_own_delegate_is_missing_while_it_says_nothing() -> None:
+    """C5, C10: its streams are open, and it counts for nobody; without a seat it is missed by none."""
+    committee = pb.GetCommitteeResponse(delegates=[pb.Delegate(member_id=each) for each in ("1A", "2A", "3A", "3B")])
+    replica = pb.GetReplicaStateResponse(state=pb.REPLICA_STATE_SILENT, peers=[peer(each) for each in ("1A", "3A", "3B")])
+    own = own_seat(replica, committee)
+    assert own == "2A"
+    assert own_silence(replica, own).startswith("2A itself does not vote: its vote log is new")
+    replica.state = pb.REPLICA_STATE_ORDERING
+    assert own_silence(replica, own) == ""
+    replica.state = pb.REPLICA_STATE_STOPPED
+    assert "(C10)" in own_silence(replica, own)
+    replica.peers.append(peer("2A"))
+    assert own_seat(replica, committee) is None
+    assert own_silence(replica, None) == "", "all seats are others'"
 
 
 def test_absence_goes_by_the_numbers_in_force() -> None:

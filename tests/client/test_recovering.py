@@ -10,7 +10,7 @@ import pytest
 from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.client.recovering import Part, Parts, sign
 from consilium.client.remote import Alliance
-from consilium.kernel.certificates import Committee, MemberSignature
+from consilium.kernel.certificates import Committee, Delegate, MemberSignature
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import Conflict, FailedPrecondition
 from consilium.kernel.hashing import ZERO_DIGEST
@@ -21,15 +21,21 @@ CHAIN_ID = bytes(32)
 SIGNATURE = bytes(64)
 
 
+def committee(epoch: int, *names: str) -> Committee:
+    """These delegates."""
+    return Committee(epoch, tuple(Delegate(each, each.encode() * 32) for each in names))
+
+
 def draft(*lost: str, height: int = 3) -> RecoveryCertificate:
     """What follows for these lost ones; at height 3 the ledger works it out."""
-    statement = RecoveryStatement(0, height, ZERO_DIGEST, (), lost, Committee(1, ()), ZERO_DIGEST)
+    following = committee(1, *[each for each in "abcdefg" if each not in lost][:4])
+    statement = RecoveryStatement(0, height, ZERO_DIGEST, (), lost, following, ZERO_DIGEST)
     return RecoveryCertificate(statement, None, (), ())
 
 
-def part(name: str, signed: RecoveryCertificate | None) -> Part:
+def part(name: str, signed: RecoveryCertificate | None, *, witness: bool = True) -> Part:
     """A member's part, with the draft it has signed."""
-    report = SignedReport(RecoveryReport(0, name, True, None, ()), SIGNATURE)  # noqa: FBT003  a field of the format
+    report = SignedReport(RecoveryReport(0, name, witness, None, ()), SIGNATURE)
     signature = None if signed is None else MemberSignature(name, SIGNATURE)
     return Part(name, 0, name.encode(), report, signed, (name.encode(),), signature)
 
@@ -50,7 +56,7 @@ class OwnIdentity:
 
 def signs(*parts: Part, lost: list[str] | None = None) -> RecoveryStatement:
     """What the home member, one of seven electors, signs."""
-    session = SimpleNamespace(electorate=SimpleNamespace(electors=range(7)))
+    session = SimpleNamespace(electorate=SimpleNamespace(electors=range(7)), committee=committee(0, *"abcd"))
     alliance = SimpleNamespace(identity=OwnIdentity(), genesis=SimpleNamespace(chain_id=CHAIN_ID), session=session)
     return asyncio.run(sign(cast("Alliance", alliance), Parts(0, parts, ()), lost)).statement
 
@@ -71,3 +77,15 @@ def test_a_false_list_binds_nobody_until_a_third_have_signed_it() -> None:
     assert signs(part("a", false), part("b", false), part("c", draft("x")), lost=["x"]) == draft("x").statement
     with pytest.raises(Conflict, match="OTHER_LOST"):
         signs(part("a", false), part("b", false), part("c", false), lost=["x"])
+
+
+def test_no_epoch_is_opened_in_which_too_many_say_nothing() -> None:
+    """C5, C10: it would order nothing, and nothing could end it. One of four is borne; who has no seat has lost no log."""
+    logs = {"a": False, "b": False, "c": True, "d": True, "e": False, "f": False}
+    parts = [part(name, None, witness=witness) for name, witness in logs.items()]
+    with pytest.raises(FailedPrecondition, match="SILENT_COMMITTEE") as refused:
+        signs(*parts, lost=[])
+    assert "a, b have lost their vote logs" in refused.value.sentence
+    assert signs(*parts, lost=["a"]) == draft("a").statement
+    with pytest.raises(FailedPrecondition, match="SILENT_COMMITTEE"):
+        signs(*parts, part("g", draft()))

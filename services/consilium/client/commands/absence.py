@@ -2,15 +2,22 @@
 
 A delegate is missing when there is no stream to it, or when nothing has come from it for longer than an idle chain is ever
 silent (L7). One whose vote is still on its way is not: it would flicker. Who only counts blocks sees an outage of up to f
-delegates not at all, so it is said here while there is time.
+delegates not at all, so it is said here while there is time. The member's own delegate is missing while it says nothing: its
+own streams are open, and it counts for nobody (C5, C10).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from consilium.api.consensus.v1 import consensus_pb2 as pb
 from consilium.kernel.parameters import Parameters
+
+SAY_NOTHING: "Mapping[pb.ReplicaState.ValueType, str]" = {
+    pb.REPLICA_STATE_SILENT: "its vote log is new or was restored, and it votes again in an epoch to come (C5)",
+    pb.REPLICA_STATE_STOPPED: "it was stopped for a recovery: consilium recovery status (C10)",
+}
+"""The states in which a delegate has its place and does not vote, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +39,36 @@ class Absence:
         )
 
 
-def absences(replica: pb.GetReplicaStateResponse, parameters: Parameters, now: datetime) -> list[Absence]:
-    """The delegates that are missing as seen from a replica, in the order of their seats.
+def own_seat(replica: pb.GetReplicaStateResponse, committee: pb.GetCommitteeResponse) -> str | None:
+    """The delegate of the member that was asked: the one that is no peer of its replica. None where it has no seat."""
+    others = {each.member_id for each in replica.peers}
+    return next((each.member_id for each in committee.delegates if each.member_id not in others), None)
 
-    To a member without a seat delegates say nothing, so there only the stream counts.
+
+def absences(replica: pb.GetReplicaStateResponse, own: str | None, parameters: Parameters, now: datetime) -> list[Absence]:
+    """The other delegates that are missing as seen from a replica, in the order of their seats.
+
+    To a member without a seat of its `own` delegates say nothing, so there only the stream counts.
     """
-    is_spoken_to = replica.state != pb.REPLICA_STATE_FOLLOWING
     return [
         Absence(each.member_id, now - timedelta(milliseconds=each.silent_ms) if _was_heard(each) else None, each.connected)
         for each in replica.peers
-        if not each.connected or (is_spoken_to and (not _was_heard(each) or each.silent_ms > parameters.quiet_ms))
+        if not each.connected or (own is not None and (not _was_heard(each) or each.silent_ms > parameters.quiet_ms))
     ]
 
 
-def outlook(missing: Sequence[Absence], size: int, quorum: int, *, is_stalled: bool) -> str:
-    """What the absences come to: how many more may fail, or how many have to come back. Empty when nobody is missing."""
+def own_silence(replica: pb.GetReplicaStateResponse, own: str | None) -> str:
+    """What to know of the `own` delegate of the member that was asked while it says nothing; else empty."""
+    if own is None or replica.state not in SAY_NOTHING:
+        return ""
+    return f"{own} itself does not vote: {SAY_NOTHING[replica.state]}."
+
+
+def outlook(missing: int, size: int, quorum: int, *, is_stalled: bool) -> str:
+    """What it comes to that so many are missing: how many more may fail, or how many have to come back. Empty for none."""
     if not missing:
         return ""
-    heard, spare = size - len(missing), size - len(missing) - quorum
+    heard, spare = size - missing, size - missing - quorum
     counted = f"{heard} of {size} delegates are heard, and {quorum} decide"
     if spare < 0:
         return f"{counted}: no block can be decided until {-spare} more {'is' if spare == -1 else 'are'} back."

@@ -75,10 +75,10 @@ def sentence(member_id: str, said: pb.AskLeaveResponse, hold_s: int) -> str:
     if said.granted and not said.needed:
         return f"{member_id} has no seat in the committee and may go."
     agree = [each.member_id for each in said.answers if each.word.granted]
-    counted = f"{len(agree)} of the {said.needed} delegates that have to agree do"
+    counted = f"{len(agree)} delegates agree"
     if said.granted:
         return f"{member_id} may go: {counted} ({', '.join(agree)}), for {hold_s} s or until it votes again."
-    return f"{member_id} waits: {counted}; {'; '.join(_reasons(said)) or 'asked again'}."
+    return f"{member_id} waits: {counted}, and {said.needed} have to; {'; '.join(_reasons(said)) or 'asked again'}."
 
 
 def _reasons(said: pb.AskLeaveResponse) -> list[str]:

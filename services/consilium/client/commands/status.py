@@ -18,7 +18,7 @@ from consilium.api.consensus.v1 import consensus_pb2
 from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
-from consilium.client.commands.absence import absences, outlook, utc_now
+from consilium.client.commands.absence import absences, outlook, own_seat, own_silence, utc_now
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home
 from consilium.client.commands.telling import DONE, UNTRUE, Told, console, facts_table, styled, table, tell
 from consilium.client.session import Session
@@ -91,8 +91,14 @@ async def _look(desk: Desk) -> Told:
         "services": reached,
         **_committee_seen(parameters or desk.alliance.genesis.parameters, committee, replica),
     }
-    is_well = all(reached.values()) and tip is not None and committee is not None and not facts["stall"]
+    is_answered = all(reached.values()) and tip is not None and committee is not None
+    is_well = is_answered and not facts["stall"] and _is_quorum_there(facts)
     return Told(facts, _shown(facts), DONE if is_well else UNTRUE)
+
+
+def _is_quorum_there(facts: dict[str, Any]) -> bool:
+    """Whether as many delegates are left as decide."""
+    return bool(len(facts["committee"]) - len(facts["missing"]) >= facts["quorum"])
 
 
 async def _answer(question: Coroutine[Any, Any, Answer], *, is_asked: bool) -> Answer | None:
@@ -197,12 +203,16 @@ def _committee_seen(
     replica: consensus_pb2.GetReplicaStateResponse | None,
 ) -> dict[str, Any]:
     """The delegates, who of them is missing, and what to do about it."""
-    missing = [] if replica is None else absences(replica, parameters, utc_now())
-    advice = [each.sentence for each in missing]
-    if committee is not None and replica is not None and missing:
+    if committee is None or replica is None:
+        return {"committee": _seats(committee, replica, []), "missing": [], "advice": []}
+    own = own_seat(replica, committee)
+    absent = absences(replica, own, parameters, utc_now())
+    names, advice = [each.member_id for each in absent], [each.sentence for each in absent]
+    if own is not None and (told := own_silence(replica, own)):
+        names, advice = [*names, own], [*advice, told]
+    if names:
         is_stalled = bool(replica.stall_diagnosis)
-        advice.append(outlook(missing, len(committee.delegates), committee.quorum, is_stalled=is_stalled))
-    names = [each.member_id for each in missing]
+        advice.append(outlook(len(names), len(committee.delegates), committee.quorum, is_stalled=is_stalled))
     return {"committee": _seats(committee, replica, names), "missing": names, "advice": advice}
 
 

@@ -9,7 +9,7 @@ from statistics import median_low
 
 from consilium.api.consensus.v1 import consensus_pb2
 from consilium.api.ledger.v1 import ledger_pb2
-from consilium.client.commands.absence import absences, outlook
+from consilium.client.commands.absence import SAY_NOTHING, absences, outlook, own_seat
 from consilium.client.doctor.findings import Finding, odd, well, wrong
 from consilium.kernel.chain import Header
 from consilium.kernel.encoding import decode
@@ -24,10 +24,6 @@ SKEW_PARTS = 4
 """A clock that is off by more than this part of what the alliance tolerates is told: a quarter."""
 BEHIND_MAX = 5
 """How many blocks a ledger may be behind the highest without a word."""
-_SILENT = {
-    consensus_pb2.REPLICA_STATE_SILENT: "its vote log is new or was restored: it votes again after a stable checkpoint (C5)",
-    consensus_pb2.REPLICA_STATE_STOPPED: "it was stopped for a recovery: consilium recovery status (C10)",
-}
 
 
 def judge_clock(tips: Tips, chain_id: bytes, parameters: Parameters, now_ms: int) -> Finding:
@@ -110,19 +106,21 @@ def judge_quorum(
     if replica is None or committee is None:
         told = "The home member's consensus does not say how the committee stands."
         return [wrong("quorum", home, told, "See what stands above of it; ask another member's operators.")]
-    missing = absences(replica, parameters, now)
+    missing = absences(replica, own_seat(replica, committee), parameters, now)
     found = [odd("quorum", each.member_id, each.sentence.partition(" Ask ")[0], _ask(each.sentence)) for each in missing]
     seated = {each.member_id for each in committee.delegates}
     for name, state in replicas.items():
-        if state.state in _SILENT and name in seated:
-            found.append(odd("quorum", name, f"It is a delegate and does not vote: {_SILENT[state.state]}.", _SILENT_ADVICE))
-    size, told = len(committee.delegates), outlook(missing, len(committee.delegates), committee.quorum, is_stalled=False)
+        if state.state in SAY_NOTHING and name in seated:
+            told = f"It is a delegate and does not vote: {SAY_NOTHING[state.state]}."
+            found.append(odd("quorum", name, told, _SILENT_ADVICE))
+    size, absent = len(committee.delegates), len({each.subject for each in found})
+    told = outlook(absent, size, committee.quorum, is_stalled=False)
     if replica.stall_diagnosis:
         advice = "Bring back who is named; where that cannot be, docs/operations tells of a lost quorum."
         return [wrong("quorum", "the committee", replica.stall_diagnosis, advice), *found]
-    if size - len(missing) < committee.quorum:
+    if size - absent < committee.quorum:
         return [wrong("quorum", "the committee", told, "Bring back those named below."), *found]
-    if missing:
+    if absent:
         return [odd("quorum", "the committee", told, "Bring back those named below."), *found]
     return [well("quorum", "the committee", f"All {size} delegates are heard, and {committee.quorum} decide."), *found]
 
