@@ -238,6 +238,28 @@ def named(folder: Path) -> tuple[str, int]:
     return names.get_values_for_type(x509.UniformResourceIdentifier)[0], leaf.serial_number
 
 
+def test_a_stolen_credential_ends_at_once(home: Terminal) -> None:
+    """Design section 8: the member refuses it from the next call on, and a repeated end changes nothing."""
+    [folder] = home.folder.glob("*.credential")
+    name, serial = named(folder)
+    said = home.run("credential", "list", "--json")
+    [its] = [each for each in said.facts["credentials"] if name.endswith(each["pseudonym"])]
+    assert (its["kind"], its["state"], its["reason"], int(its["credential"], 16)) == ("PATIENT", "ACTIVE", None, serial)
+    assert its["credential"][:12] in home.run("credential", "list").out
+    assert home.asked("record", "list").code == 0
+    revoke = "credential", "revoke", its["credential"][:10], "--reason"
+    ended = home.run(*revoke, "key-compromise", "--json").facts
+    assert (ended["state"], ended["reason"]) == ("REVOKED", "KEY_COMPROMISE")
+    assert home.run(*revoke, "superseded", "--json").facts == ended, "the first reason stays"
+    (home.folder / "letter").write_bytes(b"a letter")
+    refused = home.asked("record", "put", home.folder / "letter")
+    assert (refused.code, refused.facts["error"]["reason"]) == (2, "REVOKED")
+    assert home.run("credential", "revoke", "00", "--reason", "superseded", "--json").facts["error"]["reason"] in {
+        "NO_SUCH_CREDENTIAL",
+        "AMBIGUOUS",
+    }
+
+
 def test_staffs_credential_is_renewed_by_an_administrator(home: Terminal, alliance: SandboxAlliance) -> None:
     folder = home.folder / "staff"
     shutil.copytree(alliance.member(HOME).administrator, folder)

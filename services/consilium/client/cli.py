@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from consilium.client.commands import (
+    credentials,
     elections,
     foundings,
     invites,
@@ -53,6 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
+    credentials,
     elections,
     foundings,
     invites,
