@@ -65,8 +65,8 @@ POOL_CHUNKS = 64
 """So many different chunks are made; larger objects repeat them. Every store hashes each of them all the same."""
 ROUNDS_BYTES = 256 * MIB
 ROUNDS_MAX = 24
-WARM_UP = 8 * MIB
-"""Objects of this size come first, in a ring."""
+WARM_UP, WARM_UPS = 64 * MIB, 3
+"""Objects of this size, and how many, come first: a ring that was just started has not compiled what it does."""
 IN_FLIGHT = 8
 KEPT, TRIED = 1_000, 500
 """How many objects of a filling are remembered, also how many rows are written at once; and how many are put and read."""
@@ -237,14 +237,14 @@ def cassandras(ring: Ring, sizes: tuple[int, ...], pool: list[bytes], rows: Rows
         migrator.say(RAW_TABLE)
         database.enter("bench")
         raw, store = Raw(database), CassandraObjectStore(database, CHAIN_ID)
-        for size in (WARM_UP, *sizes):
-            several, others = (objects(size, pool)[: 2 if size == WARM_UP else None] for _ in range(2))
+        for what_for, size, most in (("warm-up, ", WARM_UP, WARM_UPS), *(("", each, ROUNDS_MAX) for each in sizes)):
+            several, others = (objects(size, pool)[:most] for _ in range(2))
             pairs = {"put": (raw.put, lambda each: put(store, each)), "get": (raw.get, lambda each: get(store, each))}
             for what, (theirs, ours) in pairs.items():
                 bare, found = in_turn((theirs, ours), (others, several), pids)
-                rows.add(f"{what} {shown(size)}, driver alone", bare)
+                rows.add(f"{what_for}{what} {shown(size)}, driver alone", bare)
                 ratio = f"{found.mib_s / bare.mib_s:.2f}; CPU {bare.cpu_ms / found.cpu_ms:.2f}"
-                rows.add(f"{what} {shown(size)}, Cassandra", found, ratio)
+                rows.add(f"{what_for}{what} {shown(size)}, Cassandra", found, ratio)
 
 
 def objects(size: int, pool: list[bytes]) -> list[Made]:
@@ -380,10 +380,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--place", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    keep_freed_memory()  # as services and the command line do
     if asked.memory:
         memory(asked.memory, asked.size, asked.place)
         return
-    keep_freed_memory()  # as the command line does
     rows, chosen = Rows(), tuple(round(each * MIB) for each in asked.mib or ())
     sizes = chosen or (QUICK_SIZES if asked.quick else SIZES)
     memory_sizes = chosen or (64 * MIB, (1 if asked.quick else 10) * 1_024 * MIB)

@@ -11,9 +11,11 @@ from contextlib import suppress
 OWN_MAPPING_BYTES = 1_048_576
 """From this size on memory is the kernel's again once it is free."""
 KEPT_BYTES = 4_194_304
-"""How much free memory at the end of a heap is kept."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of mallopt(3)."""
+"""How much free memory is kept at the end of a heap."""
+HEAPS_MAX = 4
+"""How many heaps its threads share: each keeps so much, and holes of its own."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+"""M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and M_ARENA_MAX of mallopt(3)."""
 
 
 def keep_freed_memory() -> None:
@@ -22,3 +24,4 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, OWN_MAPPING_BYTES)
         mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_ARENA_MAX, HEAPS_MAX)
