@@ -68,9 +68,8 @@ class Reader:
     height: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def follow(self, stub: LedgerServiceAsyncStub) -> None:
-        """Read certified blocks until cancelled."""
-        first = (await stub.GetTip(GetTipRequest())).executed_height + 1
+    async def follow(self, stub: LedgerServiceAsyncStub, first: int) -> None:
+        """Read certified blocks from this height on until cancelled."""
         async for each in stub.StreamBlocks(StreamBlocksRequest(first_height=first)):
             now = time.perf_counter()
             block = decode(CertifiedBlock, each.certified_block.encoded, self.chain_id, BLOCK_BYTES_MAX)
@@ -202,7 +201,10 @@ async def load_on(running: Running) -> AsyncIterator[Load]:
             reader = readers[(place + 1) % len(readers)]
             clients.append(Client(member.member_id, member.keys.member, ConsensusServiceStub(channel), reader))
             ledger = await stack.enter_async_context(member.channel("ledger", limits))
-            following.append(asyncio.create_task(readers[place].follow(LedgerServiceStub(ledger))))
+            stub = LedgerServiceStub(ledger)
+            # Asked before anything is handed in: what is final before a reader knows where to begin, it would never note.
+            first = (await stub.GetTip(GetTipRequest())).executed_height + 1
+            following.append(asyncio.create_task(readers[place].follow(stub, first)))
         try:
             yield Load(running, clients)
         finally:
