@@ -103,7 +103,7 @@ def _reports(options: Iterator[Options], jobs: int) -> Iterator[Report]:
         yield from map(run_options, options)
         return
     # Workers are copies of a process that has imported everything, and no copies of this one with its threads.
-    multiprocessing.set_forkserver_preload(["tests.simulation.run"])
+    multiprocessing.set_forkserver_preload(["tests.simulation.warm"])
     with multiprocessing.get_context("forkserver").Pool(jobs, maxtasksperchild=1) as pool:
         yield from pool.imap(run_uncollected, options, chunksize=SEEDS_A_PROCESS)
 
