@@ -11,7 +11,7 @@ from consilium.api.storage.v1 import storage_pb2
 from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceStub
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk
 from consilium.client.commands.records import told_of_erasure
-from consilium.client.commands.telling import DONE, UNTRUE, Bar, Told, examples, facts_table, verbs
+from consilium.client.commands.telling import DONE, UNTRUE, Bar, Told, day, examples, facts_table, verbs
 from consilium.client.retention import erase_record, retain
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import sha256
@@ -140,9 +140,16 @@ def _storage(desk: Desk) -> "StorageServiceAsyncStub":
 
 
 def _drawn(title: str, facts: Mapping[str, Any]) -> Table:
-    return facts_table(
-        title, {key: ", ".join(value) if isinstance(value, list) else str(value) for key, value in facts.items()}
-    )
+    """For people: instants as dates, nothing as a dash."""
+
+    def shown(key: str, value: object) -> str:
+        if isinstance(value, list):
+            return ", ".join(value)
+        if isinstance(value, int) and key.endswith("_ms"):
+            return day(value)
+        return "-" if value is None else str(value)
+
+    return facts_table(title, {key.removesuffix("_ms"): shown(key, value) for key, value in facts.items()})
 
 
 def _digest_of(why: Path) -> bytes:
