@@ -164,6 +164,11 @@ def test_the_chart_takes_the_values_that_a_coming_member_is_given(desk: Desk) ->
 
 
 TOOL = """#!/bin/sh
+case "$*" in
+  "get namespace gone") echo 'Error from server (NotFound): namespaces "gone" not found' >&2; exit 1;;
+  "get storageclass"*) cat "$(dirname $0)/classes"; exit;;
+  "get "*) exit;;
+esac
 echo "$(basename $0) $*" >> "$(dirname $0)/told"
 [ "$(basename $0)" != helm ] || { echo "no such chart" >&2; exit 3; }
 """
@@ -186,6 +191,7 @@ def test_an_install_that_fails_says_so_and_keeps_the_keys(
     for name in ("kubectl", "helm"):
         (tools / name).write_text(TOOL)
         (tools / name).chmod(0o755)
+    (tools / "classes").write_text(DEFAULT_CLASS)
     monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
     with pytest.raises(SystemExit):
         cli.app(words, standalone_mode=False)
@@ -196,6 +202,50 @@ def test_an_install_that_fails_says_so_and_keeps_the_keys(
         f"helm upgrade --install consilium chart --namespace n --values {folder / 'values.yaml'}",
     ]
     assert sorted(each.name for each in (folder / "keys").iterdir()) == sorted(FILES)
+
+
+DEFAULT_CLASS = '{"storageclass.kubernetes.io/is-default-class":"true"}'
+
+
+@pytest.mark.parametrize(
+    ("namespace", "classes", "values", "reason"),
+    [
+        ("gone", DEFAULT_CLASS, "", "NO_NAMESPACE"),
+        ("n", "", "", "NO_STORAGE_CLASS"),
+        ("n", DEFAULT_CLASS.replace("true", "false"), "defaults: {persistence: {storageClass: ''}}", "NO_STORAGE_CLASS"),
+        ("n", "", "defaults: {persistence: {storageClass: fast}}", "INSTALL_FAILED"),
+        ("n", "", '{"ledger": {"persistence": {"storageClass": "fast"}}}', "INSTALL_FAILED"),
+    ],
+)
+def test_a_cluster_where_nothing_could_start_is_told_before_keys_are_drawn(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], namespace: str, classes: str,
+    values: str, reason: str,
+) -> None:  # fmt: skip
+    path, folder, tools = desk.written(desk.invitation()), desk.folder / "new", desk.folder / "bin"
+    tools.mkdir()
+    for name in ("kubectl", "helm"):
+        (tools / name).write_text(TOOL)
+        (tools / name).chmod(0o755)
+    (tools / "classes").write_text(classes)
+    (desk.folder / "mine.yaml").write_text(values)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    words = [
+        "join",
+        "prepare",
+        str(path),
+        str(folder),
+        "--offline",
+        "--json",
+        "--namespace",
+        namespace,
+        "--install",
+        "chart",
+    ]
+    words += ["--fingerprint", desk.invitation().fingerprint, "--values", str(desk.folder / "mine.yaml")]
+    with pytest.raises(SystemExit):
+        cli.app(words, standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["error"]["reason"] == reason
+    assert folder.exists() == (reason == "INSTALL_FAILED")
 
 
 def test_a_preparation_that_was_cut_short_goes_on_with_its_keys(desk: Desk) -> None:

@@ -44,6 +44,16 @@ def test_the_plaintext_port_is_for_health_alone(stage: Stage, service: str) -> N
 
 
 @pytest.mark.parametrize("service", FILES)
+def test_a_service_tells_how_much_room_its_volume_has(stage: Stage, service: str) -> None:
+    """Full, it stops: so that is told before."""
+    registry = stage.world.running[service].metrics.registry
+    free, size = (registry.get_sample_value(f"consilium_volume_{each}_bytes") for each in ("free", "size"))
+    assert free is not None
+    assert size is not None
+    assert 0 < free < size
+
+
+@pytest.mark.parametrize("service", FILES)
 def test_the_main_port_speaks_no_plaintext(stage: Stage, service: str) -> None:
     async def scene() -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{stage.world.running[service].port}") as channel:

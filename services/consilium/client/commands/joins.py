@@ -1,6 +1,7 @@
 """`consilium join`: the coming member's side of an invitation (rules G2, L5; ADR 22)."""
 
 import asyncio
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -51,7 +52,8 @@ def prepare(  # noqa: PLR0913  what one command is told
 ) -> None:
     """Check an invitation, draw this member's keys, and write all it takes to start: keys, request, values and manifests.
 
-    Looks first: signature and expiry, clock, version, free space, and which members' services take a connection from here.
+    Looks first: signature and expiry, clock, version, free space, which members' services take a connection from here, and
+    with --install whether the cluster has the namespace and a class of volumes.
     Afterwards give FOLDER/NAME.request to the inviter and compare the fingerprint shown; the members vote on it.
     """
 
@@ -64,6 +66,7 @@ def prepare(  # noqa: PLR0913  what one command is told
         missing = () if offline else asyncio.run(joining.unreached(file))
         if install is not None:
             _check_tools(namespace)
+            _check_cluster(namespace, values or [])
         request = joining.draw(file, folder, own, wall_ms())
         joining.write_all(file, request, folder)
         if install is not None:
@@ -97,6 +100,26 @@ def _check_tools(namespace: str) -> None:
             raise FailedPrecondition("NOT_INSTALLED", f"{each} is not on the PATH; install it, or leave --install away.")
 
 
+def _check_cluster(namespace: str, more: list[Path]) -> None:
+    """Look whether pods could start there; what the operator may not ask the cluster is passed over.
+
+    Raises FailedPrecondition: NO_NAMESPACE or NO_STORAGE_CLASS.
+    """
+    found = _ended("kubectl", "get", "namespace", namespace)
+    if found.returncode and "NotFound" in found.stderr:
+        raise FailedPrecondition("NO_NAMESPACE", f"There is no namespace {namespace}: kubectl create namespace {namespace}.")
+    classes = _ended("kubectl", "get", "storageclass", "--output", "jsonpath={.items[*].metadata.annotations}")
+    is_named = any(_NAMES_CLASS.search(each.read_text()) for each in more)
+    if not classes.returncode and not is_named and not _DEFAULT_CLASS.search(classes.stdout):
+        told = "The cluster has no class of volumes that is taken by default, so pods would wait for ever"
+        advice = "name one in a file of --values: defaults: {persistence: {storageClass: NAME}}"
+        raise FailedPrecondition("NO_STORAGE_CLASS", f"{told}: {advice}.")
+
+
+_DEFAULT_CLASS = re.compile(r'storageclass(\.beta)?\.kubernetes\.io/is-default-class"?:"?true')
+_NAMES_CLASS = re.compile(r"""storageClass"?:\s*["']?[a-z0-9]""")
+
+
 def _install(folder: Path, namespace: str, release: str, chart: Path, more: list[Path]) -> None:
     """Hand the manifests to the cluster and install the chart. Raises FailedPrecondition: INSTALL_FAILED."""
     from consilium.ceremony.joining import MANIFESTS, VALUES
@@ -106,8 +129,12 @@ def _install(folder: Path, namespace: str, release: str, chart: Path, more: list
     _run("helm", "upgrade", "--install", release, str(chart), "--namespace", namespace, *files)
 
 
+def _ended(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, check=False, capture_output=True, text=True)  # noqa: S603  the operator's own tools
+
+
 def _run(*words: str) -> None:
-    ended = subprocess.run(words, check=False, capture_output=True, text=True)  # noqa: S603  the operator's own tools
+    ended = _ended(*words)
     if ended.returncode:
         said = " ".join(ended.stderr.split())
         raise FailedPrecondition(
