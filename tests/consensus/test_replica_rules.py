@@ -428,6 +428,20 @@ def test_a_laggard_takes_nobody_out_of_a_view() -> None:
     assert [cluster.seats[name].state.view for name in (SECOND, THIRD)] == [1, 1], "level, it calls as anybody does"
 
 
+def test_a_censor_is_left_by_those_it_keeps_behind_as_well() -> None:
+    """C2: one that is behind waits for its ledger, but for four time-outs at most while a batch lies that it knows of."""
+    cluster = Cluster()
+    cluster.arrives = lambda sender, to, message: sender != THIRD and (to != THIRD or isinstance(message, Checkpoint))
+    cluster.order(3)
+    cluster.submit(THIRD, make_record(THIRD, 50))
+    third, told_at = cluster.seats[THIRD].state, cluster.now_ms
+    while third.view == 0 and cluster.now_ms < told_at + 60_000:
+        cluster.let_pass(PARAMETERS.view_timeout_ms)
+        left_after = (cluster.now_ms - told_at) // PARAMETERS.view_timeout_ms
+    assert third.is_behind
+    assert left_after == 5
+
+
 def test_a_block_of_an_earlier_view_makes_nobody_impatient() -> None:
     """C2: the time-out that doubled with a failed view is short again once the next view makes a block, and not before."""
     cluster = Cluster()

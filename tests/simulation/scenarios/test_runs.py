@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consilium.consensus.core.messages import Commit, Envelope, SignedViewChange
+from consilium.kernel.certificates import ViewChange, call_of
+from consilium.kernel.encoding import decode
 from consilium.kernel.founding import first_committee
 from tests.simulation.faults import Fault
 from tests.simulation.liveness import judge_rate
+from tests.simulation.parcels import BlocksSent
 from tests.simulation.run import Report, Simulation
 from tests.simulation.schedule import Options
 
 if TYPE_CHECKING:
     from tests.simulation.observed import Execution
+    from tests.simulation.parcels import Parcel
 
 QUIET = Options(seed=0, safety_ms=3_000)
 REJOINED_MS = 500
@@ -98,3 +103,42 @@ def test_a_term_ends_while_one_delegate_falls_and_another_has_to_catch_up() -> N
     world.watchers.executed.append(executed)
     assert simulation.run().failure == ""
     assert gone_on == [True]
+
+
+@pytest.mark.parametrize("seed", [5, 7])
+def test_one_that_lags_and_one_that_calls_for_far_views_take_nobody_out_of_a_view(seed: int) -> None:
+    """C2, L2: no commit and no block reaches one delegate for four seconds, and a faulty one's call stands (seed 251)."""
+    simulation = Simulation(replace(QUIET, seed=seed, droppers=1, habit="slow", term_blocks=400, safety_ms=6_000))
+    world = simulation.world
+    primary, *others = (each.member_id for each in first_committee(world.genesis).delegates)
+    assert primary not in world.faulty
+    laggard, caller = next(each for each in others if each not in world.faulty), simulation.members[world.faulty[0]]
+    send, lost = world.network.send, list[str]()
+
+    def lose(source: str, target: str, parcel: Parcel) -> None:
+        if target == laggard and 1_000 < world.clock.now_ms < 5_000 and brings_a_block(parcel, world.chain_id):
+            lost.append(source)
+        else:
+            send(source, target, parcel)
+
+    def call() -> None:
+        state = caller.replica.state
+        change = ViewChange(state.outlook.epoch, 900, None, ())
+        signature = caller.founder.consensus_signer.sign(call_of(change, world.chain_id))
+        data = caller.utter(SignedViewChange(change, state.index or 0, signature))
+        for other in state.others:
+            caller.send(other, data)
+
+    world.clock.after(500, call)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.network, "send", lose)
+        report = simulation.run()
+    assert (report.failure, report.view_changes) == ("", 0)
+    assert lost, "it lagged"
+
+
+def brings_a_block(parcel: Parcel, chain_id: bytes) -> bool:
+    """Whether it is a commit, or an answer of block sync."""
+    if isinstance(parcel, bytes):
+        return isinstance(decode(Envelope, parcel, chain_id).message, Commit)
+    return isinstance(parcel, BlocksSent)

@@ -43,15 +43,12 @@ def on_executed(state: State, event: Executed) -> None:
         enter_epoch(state, event.outlook)
     state.tip = Parent(result.height, result.block_hash, header.time_ms)
     state.blocks[result.height], state.results[result.height] = state.tip, result
-    state.delivered = max(state.delivered, result.height)
     if event.commit.signatures:
         state.last_commit = event.commit
         waiting = {height: commit for height, commit in state.uncertified.items() if height > state.stable_height}
         state.uncertified = {**waiting, result.height: event.commit}
     state.pool.mark_ordered(header.batch_digests, result.height)
-    state.progress_at = state.now_ms
-    if state.entered and event.commit.view >= state.view:  # a block of an earlier view says nothing for this one
-        state.attempts = 0
+    _note_progress(state, event)
     signs = state.votes and result.height > state.stable_height
     committee = state.committee
     if event.outlook.epoch != state.outlook.epoch:
@@ -68,6 +65,15 @@ def on_executed(state: State, event: Executed) -> None:
     if result.height == event.outlook.term_end:
         state.turnover.own = result
         sign_term_end(state)
+
+
+def _note_progress(state: State, event: Executed) -> None:
+    """Wait anew. A block of an earlier view says nothing for this one's primary; a fetched one, that this replica lags."""
+    state.progress_at = state.now_ms
+    if event.result.height > state.delivered:
+        state.delivered, state.fetched_at = event.result.height, state.now_ms
+    if state.entered and event.commit.view >= state.view:
+        state.attempts = 0
 
 
 def _measure(state: State, header: Header) -> None:

@@ -79,6 +79,8 @@ class State:
     view_entered_at: int = 0
     """Since when this view's primary may be blamed: when it was entered, or later where this replica was behind (C2)."""
     progress_at: int = 0
+    fetched_at: int | None = None
+    """When the ledger last executed a block that this replica had not delivered."""
     heartbeat_due: bool = False
     deadline: int | None = None
     height_at_resend: int = -1

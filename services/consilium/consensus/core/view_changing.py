@@ -25,6 +25,9 @@ from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import sha256
 from consilium.kernel.transactions import LeftViewBody
 
+PATIENCE = 4
+"""For how many time-outs a batch may lie at most that one who lags knows of, before it calls for a view all the same."""
+
 
 def call_for_view(state: State, view: int, why: Leaving) -> None:
     """Leave all views below `view`: durable first, then said to everybody."""
@@ -46,11 +49,22 @@ def on_time_out(state: State) -> None:
     The blocks that it lacks were made, so it cannot tell whether the primary is at fault. Its call and that of one faulty
     delegate would be f+1, and take everybody out of the view of a good primary.
     """
-    if state.entered and state.is_behind:
+    if state.entered and _lags(state):
         state.view_entered_at = state.now_ms
         state.broadcast(StatusRequest(state.outlook.epoch))
     else:
         call_for_view(state, state.view + 1, Leaving.TIMEOUT)
+
+
+def _lags(state: State) -> bool:
+    """Whether this replica is behind, or was until it fetched a block just now; but no batch may lie for it for ever.
+
+    Else a primary that censors one could keep first some and then others a little behind, and nobody would call.
+    """
+    timeout, ages_since, fetched_at = state.timeout_ms(), state.pool.ages_since(), state.fetched_at
+    if ages_since is not None and state.now_ms - ages_since > PATIENCE * timeout:
+        return False
+    return state.is_behind or (fetched_at is not None and state.now_ms - fetched_at < timeout)
 
 
 def own_call(state: State) -> SignedViewChange:
