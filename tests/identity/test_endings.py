@@ -98,6 +98,11 @@ def test_metrics_tell_it_also_after_a_start(tmp_path: Path) -> None:
             assert told.keys() == {"staff", "patient", "service"}
         async with home.serving() as served:
             assert by_kind(served) == told
+            served.driver.enrolment.revoke(given.credential_id, RevocationReason.ROLE_ENDED)
+            left = by_kind(served)
+            assert left.keys() == {"staff", "service"}
+        async with home.serving() as served:
+            assert by_kind(served) == left
 
     play(scene)
 
