@@ -215,7 +215,8 @@ KUBERNETES_NAMES = -X k8s.io/component-base/version.gitVersion=v$(KUBERNETES_VER
 $(KUBERNETES):
 	@command -v "$(GO)" >/dev/null || { echo "Go 1.26.7 or newer is missing: a cluster needs it to build Kubernetes." >&2; exit 2; }
 	@echo "building Kubernetes $(KUBERNETES_VERSION) into $@ (once, about ten minutes)"
-	@part="$@.$$$$"; mkdir -p "$$part"; trap 'rm -rf "$$part"' EXIT; cd tools/kubernetes; \
+	@part="$@.$$$$"; mkdir -p "$$part"; trap 'rm -rf "$$part"' EXIT; trap 'exit 2' HUP INT TERM; \
+	  cd tools/kubernetes; \
 	  CGO_ENABLED=0 "$(GO)" build -trimpath -ldflags "-s -w $(KUBERNETES_NAMES)" -o "$$part/" \
 	    $(addprefix k8s.io/kubernetes/cmd/,$(KUBERNETES_PARTS)) ./coredns ./pause; \
 	  mv -T "$$part" "$@" 2>/dev/null || [ -d "$@" ]
