@@ -140,10 +140,10 @@ def put(store: ObjectStore, made: Made) -> None:
 
 
 def get(store: ObjectStore, made: Made) -> None:
-    """A whole object, every chunk verified, some of them under way while one is used: as a stream of the service does."""
+    """A whole object: its manifest, then every chunk, verified, some of them under way, as a stream of the service does."""
 
     async def stream() -> None:
-        record_id, count = made.manifest.record_id, len(made.manifest.chunk_hashes)
+        record_id, count = made.manifest.record_id, len(store.read_manifest(made.manifest.record_id).chunk_hashes)
         reading = (run_to_end(store.read_chunk, record_id, index) for index in range(count))
         async with aclosing(some_ahead(reading, READ_AHEAD)) as chunks:
             async for _ in chunks:
