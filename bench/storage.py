@@ -66,7 +66,7 @@ POOL_CHUNKS = 64
 ROUNDS_BYTES = 256 * MIB
 ROUNDS_MAX = 24
 WARM_UP, WARM_UPS = 64 * MIB, 3
-"""Objects of this size, and how many, come first: a ring that was just started has not compiled what it does."""
+"""Objects of this size, and how many, come first, then the largest: a ring just started has not compiled what it does."""
 IN_FLIGHT = 8
 KEPT, TRIED = 1_000, 500
 """How many objects of a filling are remembered, also how many rows are written at once; and how many are put and read."""
@@ -237,7 +237,10 @@ def cassandras(ring: Ring, sizes: tuple[int, ...], pool: list[bytes], rows: Rows
         migrator.say(RAW_TABLE)
         database.enter("bench")
         raw, store = Raw(database), CassandraObjectStore(database, CHAIN_ID)
-        for what_for, size, most in (("warm-up, ", WARM_UP, WARM_UPS), *(("", each, ROUNDS_MAX) for each in sizes)):
+        for what_for, size, most in (
+            ("warm-up, ", WARM_UP, WARM_UPS),
+            *(("", each, ROUNDS_MAX) for each in sorted(sizes, reverse=True)),
+        ):
             several, others = (objects(size, pool)[:most] for _ in range(2))
             pairs = {"put": (raw.put, lambda each: put(store, each)), "get": (raw.get, lambda each: get(store, each))}
             for what, (theirs, ours) in pairs.items():
