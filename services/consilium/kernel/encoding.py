@@ -283,7 +283,7 @@ def _sequence(element: _Form) -> _Form:
     lines, scope = _writing(["value"], [element])
     length = f"ARRAYS[len(value)] if len(value) < 64 else head({_ARRAY}, len(value))"
     begin = [f"written.append({length})", "for value in value:"]
-    return _Form(from_item, put=_compiled([*begin, *(f"    {line}" for line in lines)], scope))
+    return _Form(from_item, put=_compiled_writer([*begin, *(f"    {line}" for line in lines)], scope))
 
 
 def _enumeration(kind: type[IntEnum]) -> _Form:
@@ -304,7 +304,7 @@ def _fields(kind: type) -> _Form:
     forms, size = [_form(hints[name]) for name in names], len(names)
 
     def led(lead: bytes) -> _Put:
-        return _compiled(*_writing([f"value.{name}" for name in names], forms, lead))
+        return _compiled_writer(*_writing([f"value.{name}" for name in names], forms, lead))
 
     return _Form(_compiled_reader(kind, names, forms), put=led(_head(_ARRAY, size)), led=led, size=size)
 
@@ -332,11 +332,19 @@ def _writing(sources: Sequence[str], forms: Sequence[_Form], lead: bytes = b"") 
     return lines + _joined(parts), scope
 
 
-def _compiled(lines: Sequence[str], scope: dict[str, Any]) -> _Put:
-    """One function of these lines; see `_compiled_reader`."""
-    exec("\n    ".join(["def put(value, written):", *lines, "return"]), scope)  # noqa: S102  see `_compiled_reader`
-    put: _Put = scope["put"]
-    return put
+def _compiled_writer(lines: Sequence[str], scope: dict[str, Any]) -> _Put:
+    """One function that writes as these lines do; of a class without fields there are none."""
+    return _compiled("put(value, written)", [*lines, "return"], scope)
+
+
+def _compiled(signature: str, lines: Sequence[str], scope: dict[str, Any]) -> Callable[..., Any]:
+    """One function of these lines, as `dataclasses` makes an `__init__`.
+
+    Their source holds nothing but a class's own fields, their numbers and bounds.
+    """
+    exec("\n    ".join([f"def {signature}:", *lines]), scope)  # noqa: S102  see above
+    made: Callable[..., Any] = scope[signature.partition("(")[0]]
+    return made
 
 
 def _joined(parts: Sequence[bytes | str]) -> list[str]:
@@ -352,10 +360,9 @@ def _joined(parts: Sequence[bytes | str]) -> list[str]:
 
 
 def _compiled_reader(kind: type, names: Sequence[str], forms: Sequence[_Form]) -> Callable[[Any], Any]:
-    """One function that reads this class, written out field by field, as `dataclasses` writes an `__init__`.
+    """One function that reads this class, written out field by field.
 
     Decoding is most of a replica's work, and this halves it: plain fields are judged in place and set through their slots.
-    Its source holds nothing but the class's own field numbers and bounds.
     """
 
     def refuse(_: object) -> None:
@@ -372,10 +379,7 @@ def _compiled_reader(kind: type, names: Sequence[str], forms: Sequence[_Form]) -
     for i, name in enumerate(names):
         scope[f"set{i}"] = kind.__dict__[name].__set__
         lines += [f"set{i}(made, x{i})"]
-    source = "\n    ".join(["def read(item):", *lines, "return made"])
-    exec(source, scope)  # noqa: S102  see above
-    read: Callable[[Any], Any] = scope["read"]
-    return read
+    return _compiled("read(item)", [*lines, "return made"], scope)
 
 
 def _union(kinds: tuple[Any, ...]) -> _Form:
@@ -399,7 +403,7 @@ def _union(kinds: tuple[Any, ...]) -> _Form:
 
 
 def _optional(form: _Form) -> _Form:
-    read, put = form.from_item, _compiled(*_writing(["value"], [form]))
+    read, put = form.from_item, _compiled_writer(*_writing(["value"], [form]))
 
     def write(value: Any, written: list[bytes]) -> None:  # noqa: ANN401
         if value is None:

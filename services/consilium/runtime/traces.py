@@ -86,9 +86,12 @@ def _provider(endpoint: str, service: str, member_id: str, percent: int) -> Any:
     found = aio_client_interceptors(provider)  # type: ignore[no-untyped-call]
     unary = grpc.aio.UnaryUnaryClientInterceptor
     _now.client = tuple(each for each in found if isinstance(each, unary))
-    short = lambda details: _is_short(details.method)  # noqa: E731
-    _now.server = (aio_server_interceptor(provider, filter_=short),)  # type: ignore[no-untyped-call]
+    _now.server = (aio_server_interceptor(provider, filter_=_serves_short),)  # type: ignore[no-untyped-call]
     return provider
+
+
+def _serves_short(details: grpc.HandlerCallDetails) -> bool:
+    return _is_short(details.method)
 
 
 def _is_short(method: str) -> bool:

@@ -28,7 +28,7 @@ from consilium.storage.core.manifest import (
     ciphertext_bytes,
     manifest_check,
 )
-from consilium.storage.store import HeldManifests, check_leaf, check_same_chunk, check_same_object, no_such_object
+from consilium.storage.store import HeldManifests, check_leaf, check_same_chunk, check_same_object
 
 RECORD_ID_BYTES = 16
 SYNC_BYTES = 67_108_864
@@ -144,10 +144,7 @@ class EmbeddedObjectStore:
 
     def read_manifest(self, record_id: bytes) -> Manifest:
         """What the object consists of; raises NotFound (NO_SUCH_OBJECT) or DataLoss (BAD_MANIFEST)."""
-        manifest = self._manifests.find(record_id) or self._load(record_id)
-        if manifest is None:
-            raise no_such_object(record_id)
-        return manifest
+        return self._manifests.read(record_id, self._load)
 
     def read_chunk(self, record_id: bytes, index: int) -> bytes:
         """One chunk, verified; raises as `ObjectStore.read_chunk`."""

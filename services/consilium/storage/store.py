@@ -8,7 +8,7 @@ copy. A restored backup may show objects that were deleted since: who serves the
 Three back ends under one contract: `memory`, `embedded`, and `cassandra.store`. What they have in common is here.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from threading import Lock
 from typing import Protocol
 
@@ -87,6 +87,13 @@ class HeldManifests:
     def find(self, record_id: bytes) -> Manifest | None:
         """One that is held."""
         return self._held.get(record_id)
+
+    def read(self, record_id: bytes, load: Callable[[bytes], Manifest | None]) -> Manifest:
+        """One that is held, or else as `load` takes it from the store. Raises NotFound: NO_SUCH_OBJECT; and as `load`."""
+        manifest = self.find(record_id) or load(record_id)
+        if manifest is None:
+            raise no_such_object(record_id)
+        return manifest
 
     def take(self, record_id: bytes, data: bytes, digest: bytes) -> Manifest:
         """One as it lies in the store, held from now on. Raises DataLoss: BAD_MANIFEST."""

@@ -14,13 +14,11 @@ from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home
 from consilium.client.commands.telling import Told, day, examples, facts_table, short, table, verbs
 from consilium.client.enrolment import revoke as end
+from consilium.client.notebook import PREFIX_MIN
 from consilium.kernel.errors import InvalidArgument, NotFound
 from consilium.runtime.channels import typed
 
 app = verbs("credential", "The credentials that this member has issued.")
-
-DIGITS_MIN = 4
-"""A shorter beginning of an id is refused."""
 
 
 class Reason(StrEnum):
@@ -87,7 +85,7 @@ def _chosen(beginning: str, known: list[pb.Credential]) -> pb.Credential:
     found = [each for each in known if each.credential_id.hex().startswith(beginning.lower())]
     if not found:
         raise NotFound("NO_SUCH_CREDENTIAL", f"No credential of this member begins with {beginning!r}.")
-    if len(found) > 1 or len(beginning) < DIGITS_MIN:
+    if len(found) > 1 or len(beginning) < PREFIX_MIN:
         raise InvalidArgument("AMBIGUOUS", f"{beginning!r} does not name one credential; give more of its digits.")
     return found[0]
 

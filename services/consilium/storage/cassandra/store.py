@@ -30,7 +30,7 @@ from consilium.storage.cassandra.session import Database
 from consilium.storage.cassandra.statements import Statements
 from consilium.storage.core.manifest import check_chunk_place, check_manifest, chunk_place, manifest_check
 from consilium.storage.settings import StorageSettings
-from consilium.storage.store import HeldManifests, check_arrived, check_same_chunk, check_same_object, no_such_object
+from consilium.storage.store import HeldManifests, check_arrived, check_same_chunk, check_same_object
 
 BUCKETS_MAX = CHUNKS_MAX // BUCKET_CHUNKS
 READ_BACK_CHUNKS = 8
@@ -106,10 +106,7 @@ class CassandraObjectStore:
 
     def read_manifest(self, record_id: bytes) -> Manifest:
         """What the object consists of; raises NotFound (NO_SUCH_OBJECT), DataLoss (BAD_MANIFEST), and as `Pending.rows`."""
-        manifest = self._manifests.find(record_id) or self._load(record_id)
-        if manifest is None:
-            raise no_such_object(record_id)
-        return manifest
+        return self._manifests.read(record_id, self._load)
 
     def read_chunk(self, record_id: bytes, index: int) -> bytes:
         """One chunk, verified; raises as `ObjectStore.read_chunk`, and as `Pending.rows`."""
