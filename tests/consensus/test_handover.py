@@ -121,6 +121,25 @@ def test_the_alliance_signs_the_terms_end_and_the_next_committee_takes_over() ->
         check_fixed_first(seat.effects)
 
 
+def test_a_first_primary_that_comes_late_is_not_blamed_for_what_was_lost_on_its_way() -> None:
+    """C2: it fetched the last block late, without a vote before; nothing counts from before the first block of its epoch."""
+    cluster, late = Cluster(8, voters=4, parameters=SHORT, successors=[OTHER_FOUR]), OTHER_FOUR[0]
+    cluster.arrives = lambda _sender, to, _message: to != late
+    at_the_end(cluster)
+    for name in 2 * [BACKUP, SECOND, THIRD, *OTHER_FOUR[1:]]:  # their votes end the term: there is more to bring then
+        cluster.catch_up(name, PRIMARY)
+    cluster.submit(OTHER_FOUR[1], make_record(OTHER_FOUR[1], 98))
+    cluster.let_pass(PARAMETERS.view_timeout_ms * 9 // 10)
+    cluster.arrives = lambda _sender, to, message: to != late or not isinstance(message, BatchOffer)
+    cluster.catch_up(late, PRIMARY)
+    cluster.submit(late, make_record(late, 99))
+    cluster.let_pass(PARAMETERS.view_timeout_ms // 5)
+    cluster.arrives = lambda _sender, _to, _message: True
+    cluster.let_pass(PARAMETERS.view_timeout_ms // 2)
+    assert [cluster.seats[name].state.view for name in OTHER_FOUR] == [0] * 4
+    assert cluster.seats[OTHER_FOUR[1]].state.pool.eligible_since() is None, "by now it is ordered"
+
+
 def test_members_without_a_vote_sign_the_terms_end_too() -> None:
     """C7: it is the whole alliance that signs, not its delegates alone."""
     cluster = Cluster(6, voters=4, parameters=SHORT)

@@ -68,8 +68,13 @@ def on_executed(state: State, event: Executed) -> None:
 
 
 def _note_progress(state: State, event: Executed) -> None:
-    """Wait anew. A block of an earlier view says nothing for this one's primary; a fetched one, that this replica lags."""
+    """Wait anew. A block of an earlier view says nothing for this one's primary; a fetched one, that this replica lags.
+
+    With the first block of an epoch the blame begins anew: its primary may have come late out of an epoch without its vote.
+    """
     state.progress_at = state.now_ms
+    if event.result.height == state.outlook.epoch_start:
+        state.view_entered_at = state.now_ms
     if event.result.height > state.delivered:
         state.delivered, state.fetched_at = event.result.height, state.now_ms
     if state.entered and event.commit.view >= state.view:

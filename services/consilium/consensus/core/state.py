@@ -77,7 +77,7 @@ class State:
     attempts: int = 0
     calls_complete_at: int | None = None
     view_entered_at: int = 0
-    """Since when this view's primary may be blamed: when it was entered, or later where this replica was behind (C2)."""
+    """Since when this view's primary may be blamed: it was entered, this replica caught up, or its epoch began (C2)."""
     progress_at: int = 0
     fetched_at: int | None = None
     """When the ledger last executed a block that this replica had not delivered."""
