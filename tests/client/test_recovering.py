@@ -33,9 +33,9 @@ def draft(*lost: str, height: int = 3) -> RecoveryCertificate:
     return RecoveryCertificate(statement, None, (), ())
 
 
-def part(name: str, signed: RecoveryCertificate | None, *, witness: bool = True) -> Part:
+def part(name: str, signed: RecoveryCertificate | None) -> Part:
     """A member's part, with the draft it has signed."""
-    report = SignedReport(RecoveryReport(0, name, witness, None, ()), SIGNATURE)
+    report = SignedReport(RecoveryReport(0, name, witness=True, commit=None, prepared=()), SIGNATURE)
     signature = None if signed is None else MemberSignature(name, SIGNATURE)
     return Part(name, 0, name.encode(), report, signed, (name.encode(),), signature)
 
@@ -77,15 +77,3 @@ def test_a_false_list_binds_nobody_until_a_third_have_signed_it() -> None:
     assert signs(part("a", false), part("b", false), part("c", draft("x")), lost=["x"]) == draft("x").statement
     with pytest.raises(Conflict, match="OTHER_LOST"):
         signs(part("a", false), part("b", false), part("c", false), lost=["x"])
-
-
-def test_no_epoch_is_opened_in_which_too_many_say_nothing() -> None:
-    """C5, C10: it would order nothing, and nothing could end it. One of four is borne; who has no seat has lost no log."""
-    logs = {"a": False, "b": False, "c": True, "d": True, "e": False, "f": False}
-    parts = [part(name, None, witness=witness) for name, witness in logs.items()]
-    with pytest.raises(FailedPrecondition, match="SILENT_COMMITTEE") as refused:
-        signs(*parts, lost=[])
-    assert "a, b have lost their vote logs" in refused.value.sentence
-    assert signs(*parts, lost=["a"]) == draft("a").statement
-    with pytest.raises(FailedPrecondition, match="SILENT_COMMITTEE"):
-        signs(*parts, part("g", draft()))

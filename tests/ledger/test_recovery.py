@@ -11,6 +11,7 @@ from consilium.kernel.errors import BadSignature, Conflict, DataLoss, FailedPrec
 from consilium.kernel.hashing import sha256
 from consilium.kernel.light_client import Hop, TrustedHistory, decode_hop
 from consilium.kernel.recovery import RecoveryCertificate, RecoveryStatement
+from consilium.kernel.recovery_reports import RecoveryReport, SignedReport, sign_report
 from consilium.kernel.transactions import Grade, MemberAct, MemberAction, UpgradeAct
 from consilium.ledger.core.acceptance import Tip
 from consilium.ledger.core.chain import Chain
@@ -109,6 +110,27 @@ def test_the_epoch_ends_with_the_prepared_block_and_the_next_has_the_drawn_commi
     assert not set(world.lost) & {*seated, *electors}
     assert len(electors) == 5
     assert world.chain.last_height_of(0) == 4
+
+
+def test_no_recovery_opens_an_epoch_in_which_too_many_say_nothing(world: World) -> None:
+    """C5, C10: it would order nothing, and nothing could end it. One of four is borne; who has no seat has lost no log."""
+    tip, chain = world.chain.tip, world.chain
+    sitting, following = (
+        [each.member_id for each in some.delegates] for some in (tip.outlook.committee, chain.draw_recovery(())[0])
+    )
+    first, second, *_ = [each for each in following if each in sitting]
+    seatless = next(each for each in following if each not in sitting)
+
+    def reports(*lost_logs: str) -> list[SignedReport]:
+        commit, keys = chain.block(tip.height).commit, world.scribe.alliance.keys
+        told = [RecoveryReport(0, name, name not in lost_logs, commit, ()) for name in SEVEN]
+        return [sign_report(each, keys[each.member_id].member, world.chain_id) for each in told]
+
+    with pytest.raises(FailedPrecondition, match="SILENT_COMMITTEE") as refused:
+        chain.draft_recovery([], reports(first, second))
+    assert all(each in refused.value.sentence for each in (first, second))
+    assert chain.draft_recovery([first], reports(first, second)).statement.lost == (first,)
+    assert chain.draft_recovery([], reports(first, seatless)).statement.lost == ()
 
 
 def test_an_adopted_upgrade_outlives_the_recovery(world: World) -> None:

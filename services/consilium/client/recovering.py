@@ -16,7 +16,7 @@ from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from consilium.client.remote import Alliance
 from consilium.client.session import Fault, ask_all
-from consilium.kernel.certificates import Committee, MemberSignature
+from consilium.kernel.certificates import MemberSignature
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, Conflict, FailedPrecondition, InvalidArgument, NotFound
 from consilium.kernel.hashing import sha256
@@ -95,7 +95,7 @@ async def sign(alliance: Alliance, known: Parts, lost: Sequence[str] | None) -> 
 
     Only a statement counts that the home member's ledger works out too, so one liar that signs first leads nobody. A list of
     the lost goes before one that fewer than a third of the electors have signed. Raises Conflict: OTHER_LOST when more have
-    signed another; FailedPrecondition: NO_LOST_NAMED, SILENT_COMMITTEE; what the home member's ledger and identity refuse.
+    signed another; FailedPrecondition: NO_LOST_NAMED; what the home member's ledger and identity refuse.
     """
     sound = await _worked_out(alliance, known)
     named = None if lost is None else tuple(sorted(set(lost)))
@@ -110,24 +110,9 @@ async def sign(alliance: Alliance, known: Parts, lost: Sequence[str] | None) -> 
         reports = tuple([each.report for each in known.found])
         data = await _draft(alliance, lost, reports)
     draft = decode(RecoveryCertificate, data, alliance.genesis.chain_id, RECOVERY_BYTES_MAX)
-    _refuse_silent(alliance.session.committee, known, draft.statement.next_committee)
     with typed():
         await alliance.identity.SignRecovery(pb.SignRecoveryRequest(draft=data, reports=reports))
     return draft
-
-
-def _refuse_silent(sitting: Committee, known: Parts, following: Committee) -> None:
-    """Raise FailedPrecondition SILENT_COMMITTEE where more of the next committee have lost their vote log than it bears.
-
-    They say nothing in the epoch that would begin either (C5): it would order no block, and nothing could end it.
-    """
-    reports = [each.signed_report.report for each in known.found]
-    lost_logs = {each.member_id for each in reports if sitting.index_of(each.member_id) is not None and not each.witness}
-    silent = [each.member_id for each in following.delegates if each.member_id in lost_logs]
-    if len(silent) > following.faults_max:
-        told = f"{', '.join(silent)} have lost their vote logs and would say nothing in the next committee either"
-        advice = f"name so many of them as lost that no more than {following.faults_max} sit in it, or bring a vote log back"
-        raise FailedPrecondition("SILENT_COMMITTEE", f"{told}: {advice}.", "C10")
 
 
 async def _worked_out(alliance: Alliance, known: Parts) -> list[Part]:

@@ -113,3 +113,17 @@ def check_enough(outlook: Outlook, reports: Sequence[RecoveryReport]) -> None:
             "or what the lost ones committed could be undone: bring one of those back.",
             "C10",
         )
+
+
+def check_not_silent(sitting: Committee, following: Committee, reports: Sequence[SignedReport]) -> None:
+    """Raise FailedPrecondition (SILENT_COMMITTEE) where more of the next committee have lost their vote log than it bears.
+
+    They say nothing in the epoch that would begin either (C5): it would order no block, and nothing could end it.
+    """
+    known = [each.report for each in reports]
+    lost_logs = {each.member_id for each in known if sitting.index_of(each.member_id) is not None and not each.witness}
+    silent = [each.member_id for each in following.delegates if each.member_id in lost_logs]
+    if len(silent) > following.faults_max:
+        told = f"{', '.join(silent)} have lost their vote logs and would say nothing in the next committee either"
+        advice = f"name so many of them as lost that no more than {following.faults_max} sit in it, or bring a vote log back"
+        raise FailedPrecondition("SILENT_COMMITTEE", f"{told}: {advice}.", "C10")

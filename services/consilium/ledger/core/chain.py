@@ -20,7 +20,7 @@ from consilium.kernel.hashing import sha256
 from consilium.kernel.light_client import Finality, Hop, StateProof, TransactionProof
 from consilium.kernel.merkle import ConsistencyProof, MerkleLog
 from consilium.kernel.recovery import RecoveryCertificate, RecoveryStatement, committed_tip
-from consilium.kernel.recovery_reports import SignedReport, compose
+from consilium.kernel.recovery_reports import SignedReport, check_not_silent, compose
 from consilium.kernel.signing import Verifier
 from consilium.kernel.state_values import AllianceState, GrantState, MemberState, ProposalState
 from consilium.ledger.core.acceptance import Tip, VerifiedBlock, genesis_tip, verify_block
@@ -274,7 +274,7 @@ class Chain:
         """What the electors may sign after these reports, without signatures (C10).
 
         Raises InvalidArgument (UNKNOWN_MEMBER) for a lost one that is no elector, FailedPrecondition (TOO_FEW_MEMBERS) where
-        no committee is left to draw, and what `recovery_reports.compose` raises.
+        no committee is left to draw, and what `recovery_reports.compose` and `check_not_silent` raise.
         """
         outlook = self._tip.outlook
         gone, electors = tuple(sorted(set(lost))), [each.member_id for each in outlook.electorate.electors]
@@ -283,6 +283,7 @@ class Chain:
             raise InvalidArgument("UNKNOWN_MEMBER", f"{strangers[0][:40]!r} is no elector of epoch {outlook.epoch}.", "C10")
         found = compose(outlook, reports, self.chain_id, self._verifier)
         committee, mix = self.draw_recovery(gone)
+        check_not_silent(outlook.committee, committee, reports)
         height, block_hash = committed_tip(found.commit, outlook.epoch_start)
         prepared = tuple([sha256(each.header) for each in found.prepared])
         statement = RecoveryStatement(outlook.epoch, height, block_hash, prepared, gone, committee, mix)
