@@ -95,7 +95,8 @@ def try_mutant(mutant: Mutant, seeds: int) -> Row:
         services = copy_services(ROOT / "services", Path(folder))
         apply_mutant(mutant, services)
         try:
-            return Row(mutant, _trial(services, cap), cap, noticed=noticed_by(services, ROOT))
+            trial, changed = _trial(services, cap), {each.file for each in mutant.changes}
+            return Row(mutant, trial, cap, noticed=noticed_by(services, ROOT, changed))
         except subprocess.TimeoutExpired:
             return Row(mutant, Trial(), cap, "It hangs: the trial was ended by the real clock.")
         except subprocess.CalledProcessError as error:
