@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "protocol.md").read_text()
+CLAIMS = (ROOT / "docs" / "consistency.md").read_text().partition("## The model")[0]
 RULES = re.findall(r"^\*\*([LCSG]\d+)\. ", TEXT, re.MULTILINE)
 ROWS = {
     rule: (re.findall(r"`([^`]+)`", code), re.findall(r"`([^`]+)`", tests))
@@ -42,12 +43,23 @@ def test_the_tests_of_a_rule_exist_and_cite_it(rule: str) -> None:
     _, tests = ROWS[rule]
     assert tests
     for test in tests:
-        name, _, function = test.partition("::")
-        path = ROOT / "tests" / name
-        assert cites(path, rule), f"{name} does not cite {rule}"
-        found = [
-            each.name
-            for each in ast.walk(ast.parse(path.read_text()))
-            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
-        ]
-        assert not function or function in found, f"{name} has no {function}"
+        path = existing(test)
+        assert cites(path, rule), f"{path} does not cite {rule}"
+
+
+def existing(test: str) -> Path:
+    """The file that a test named as in the table stands in, with the function if one is named."""
+    name, _, function = test.partition("::")
+    path = ROOT / "tests" / name
+    tree = ast.walk(ast.parse(path.read_text()))
+    found = [each.name for each in tree if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert not function or function in found, f"{name} has no {function}"
+    return path
+
+
+def test_the_tests_beside_the_papers_claims_exist() -> None:
+    """docs/consistency.md."""
+    named = re.findall(r"`([a-z0-9_/]+\.py[:a-z0-9_]*)`", CLAIMS)
+    assert len(named) > 10
+    for test in named:
+        existing(test)

@@ -68,21 +68,19 @@ MARKS = (
     "the high watermark holds a proposal up",
     "an idle heartbeat",
     "evidence of equivocation",
+    "evidence of amnesia",
+    "evidence of another offence",
     "evidence that is refused",
     "a proposal is put to the members",
     "a member is suspended",
     "a suspended member comes back",
+    "a suspended member's record",
     "a request and its revocation in one block",
     "a release on the last block of the window",
     "a release in the last block before the revocation",
 )
 """What a search must have been through."""
-RARE_MARKS = (
-    "evidence of amnesia",
-    "evidence of another offence",
-    "evidence from the epoch before",
-    "a suspended member's record",
-)
+RARE_MARKS = ("evidence from the epoch before",)
 """What is counted as well, and need not be seen in every search."""
 
 
@@ -198,7 +196,7 @@ class Coverage(Checker):
                 case ProposalBody() | BallotBody() if not is_refusal(code):
                     self.marks["a proposal is put to the members"] += 1
                     self._govern(execution.endpoint)
-                case RecordBody() if code is Code.AUTHOR_NOT_HOLDER:
+                case RecordBody() if code is Code.FOREIGN_VOUCHER:
                     self.marks["a suspended member's record"] += 1
                 case RevokeBody(grant_id=grant_id) if not is_refusal(code):
                     self._revoked(grant_id, execution)

@@ -5,11 +5,17 @@ The clock starts when the nemesis is called off. L4, a slow primary's rate, is j
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 from consilium.consensus.core.batching import QUEUED_BATCHES_MAX
 from consilium.consensus.core.messages import NewView
+from consilium.consensus.core.pace import BLOCKS
+from consilium.kernel.certificates import Phase
+from consilium.kernel.chain import BATCH_TRANSACTIONS_MAX, BATCHES_MAX
 from consilium.kernel.transactions import RecordBody
+from consilium.ledger.core.terms import LEFT_VIEWS_MAX
 from tests.simulation.checkers import Checker
 from tests.simulation.observed import Violation
 
@@ -27,6 +33,10 @@ RESTART_MS = 30_000
 """Within how long the first block stands after everybody was off (L6)."""
 LOOK_EVERY = 8
 """At every so many blocks the queues are measured (L7)."""
+PARTS = ("", "log", "pool", "calls", "turnover", "checkpoints", "attendance", "pace", "silence")
+"""Where a replica keeps things: its state, and what that consists of."""
+EMPTIED = ("effects", "refusals")
+"""What every step empties."""
 
 
 class Liveness(Checker):
@@ -116,14 +126,62 @@ def judge_rate(blocks: int, span_ms: int, fair_blocks: int, fair_ms: int) -> Non
 
 def queues(state: State) -> list[tuple[str, int, int]]:
     """What a replica may collect: name, size now, and bound."""
-    parameters = state.parameters
+    bounds = _bounds(state)
+    kept = [(name, size, bounds[name]) for name, size in collections(state).items()]
+    return [*kept, ("queued bytes", state.pending_bytes, (QUEUED_BATCHES_MAX + 1) * state.parameters.batch_bytes_max)]
+
+
+def collections(state: State) -> dict[str, int]:
+    """How many things lie in everything that grows in a replica: found by looking, so that none is forgotten."""
+    found = {}
+    for part in PARTS:
+        owner = getattr(state, part) if part else state
+        for name, value in _attributes(owner):
+            if isinstance(value, dict | list | deque) and name not in EMPTIED:
+                found[f"{part}.{name}".lstrip(".")] = _size(value)
+    return found
+
+
+def _attributes(owner: object) -> list[tuple[str, object]]:
+    """What an object of the state holds; one that is not there (a silence) nothing."""
+    names = (each.name for each in fields(owner)) if is_dataclass(owner) else getattr(owner, "__dict__", {})
+    return [(name, getattr(owner, name)) for name in names]
+
+
+def _size(value: dict[Any, Any] | list[Any] | deque[Any]) -> int:
+    """How many, those in a dictionary of dictionaries each counted."""
+    inner = list(value.values()) if isinstance(value, dict) else []
+    return sum(map(len, inner)) if inner and all(isinstance(each, dict) for each in inner) else len(value)
+
+
+def _bounds(state: State) -> dict[str, int]:
+    """The most of each."""
+    parameters, size = state.parameters, len(state.committee.delegates)
     window, electors = parameters.window_blocks, len(state.outlook.electorate.electors)
-    return [
-        ("slots", len(state.log.slots), window),
-        ("prepared certificates", len(state.log.prepared), window),
-        ("waiting batches", len(list(state.pool.waiting())), (electors + 1) * (parameters.ingress_batches_max + window)),
-        ("queued bytes", state.pending_bytes, (QUEUED_BATCHES_MAX + 1) * parameters.batch_bytes_max),
-        ("block references", len(state.blocks), 3 * window),
-        ("results", len(state.results), 3 * window),
-        ("accused", len(state.blamed), electors),
-    ]
+    waiting = (electors + 1) * (parameters.ingress_batches_max + window)
+    return {
+        "blocks": 3 * window,
+        "results": 3 * window,
+        "uncertified": 3 * window,
+        "pending": QUEUED_BATCHES_MAX * BATCH_TRANSACTIONS_MAX,
+        "helped": size + electors,
+        "blamed": electors,
+        "log._votes": window * len(Phase) * size,
+        "log.slots": window,
+        "log.prepared": window,
+        "pool._entries": waiting + 3 * window * BATCHES_MAX,
+        "pool._waiting": waiting,
+        "pool._ordered": 3 * window * BATCHES_MAX,
+        "pool._load": 2 * electors,
+        "calls._latest": size,
+        "turnover._votes": electors,
+        "checkpoints._votes": 4 * window * size,
+        "attendance.left_views": LEFT_VIEWS_MAX,
+        "attendance._voted": parameters.term_blocks,
+        "attendance._followed": parameters.term_blocks,
+        "attendance._hashes": 3 * window,
+        "pace.complaints": size,
+        "pace._idle_ms": BLOCKS,
+        "pace._ordering_ms": BLOCKS,
+        "silence._tips": electors,
+    }

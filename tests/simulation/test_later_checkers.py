@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from consilium.consensus.core.events import BatchRecord, PreparedRecord, Received, StableRecord, ViewRecord
 from consilium.consensus.core.forming import form_batch
 from consilium.consensus.core.messages import NewView, Prepare
+from consilium.consensus.core.silence import Silence
 from consilium.kernel.certificates import Phase, PreparedCertificate, ResultCertificate
 from consilium.kernel.codes import Code
 from tests.house.source import ROOT
@@ -20,7 +21,7 @@ from tests.simulation.conflicts import BLOCKS_TO_PROVE, Evidence
 from tests.simulation.consent import Consent
 from tests.simulation.coverage import Coverage
 from tests.simulation.elections import Elections
-from tests.simulation.liveness import Liveness, judge_rate, queues
+from tests.simulation.liveness import EMPTIED, PARTS, Liveness, collections, judge_rate, queues
 from tests.simulation.observed import Reading, Speech
 from tests.simulation.pruning import Pruning
 from tests.simulation.reads import LinearReads
@@ -44,6 +45,7 @@ from tests.simulation.test_checkers import (
 )
 
 if TYPE_CHECKING:
+    from consilium.consensus.core.state import State
     from tests.simulation.member import Member
 
 PROMISES = [f"S{number}" for number in range(1, 14)] + ["P2", "P3"] + [f"L{number}" for number in range(1, 8)]
@@ -218,6 +220,50 @@ def test_a_queue_without_bound() -> None:
     state.blamed.update({f"nobody {number}": 0 for number in range(9)})
     with fires("L7"):
         checker.measure()
+
+
+def bare() -> State:
+    """A replica's state, of one that is silent, so that nothing it may have is missing."""
+    simulation, _ = started()
+    state = next(iter(simulation.members.values())).replica.state
+    state.silence = Silence(3, 16)
+    return state
+
+
+@pytest.mark.parametrize("name", [each for each in collections(bare()) if not each.startswith("pace._")])
+def test_whatever_grows_in_a_replica_has_a_bound(name: str) -> None:
+    """L7: one thing too many in any of them is noticed; the two that are left out forget by themselves."""
+    simulation, checker = calm()
+    state = next(iter(simulation.members.values())).replica.state
+    state.silence = Silence(3, 16)
+    part, _, attribute = name.rpartition(".")
+    grown = getattr(getattr(state, part) if part else state, attribute)
+    room = next(most - size for each, size, most in queues(state) if each == name)
+    if isinstance(grown, list):
+        grown.extend([None] * room)
+    else:
+        grown.update({f"more {number}": {0: None} for number in range(room)})
+    checker.measure()
+    grown.append(None) if isinstance(grown, list) else grown.update(last={0: None})
+    with fires("L7"):
+        checker.measure()
+
+
+def test_every_part_of_a_replica_is_looked_at() -> None:
+    """L7: an object of the state that keeps something is among the parts, or is not the replica's to fill."""
+    state = bare()
+    kept = {each.name for each in fields(state) if hasattr(getattr(state, each.name), "__dict__")}
+    assert kept - set(PARTS) == {"measures"}
+    assert set(EMPTIED) <= {each.name for each in fields(state)}
+
+
+def test_a_suspended_members_record_is_marked() -> None:
+    """L2: it comes in a batch that nobody vouches for any more; no other record is refused so."""
+    coverage = Coverage(GENESIS, {})
+    coverage.first_executed(block(1, transaction(record()), codes=(Code.APPLIED,)))
+    assert coverage.marks["a suspended member's record"] == 0
+    coverage.first_executed(block(2, transaction(record()), codes=(Code.FOREIGN_VOUCHER,)))
+    assert coverage.marks["a suspended member's record"] == 1
 
 
 def test_too_few_kinds_of_faults() -> None:
