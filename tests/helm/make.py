@@ -34,7 +34,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "storage": StorageSettings,
     "reencryption": ReencryptionSettings,
 }
-PLACES = {"alliance", "member_id", "host", "port", "health_port", "metrics_port", "genesis", "tls_directory"}
+PLACES = {"alliance", "member_id", "host", "port", "health_port", "metrics_port", "genesis", "tls_directory", "lock_s"}
 """What the chart decides for every service."""
 LEFT = {"commit", "services", "cassandra_grant_to"}
 """What nobody sets there: the image says its commit, identity issues for all, and the migration alone lets roles in."""

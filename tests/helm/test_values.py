@@ -6,6 +6,7 @@ import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from ruamel.yaml import YAML
 
 from consilium.backup.restoring import Member
@@ -97,6 +98,17 @@ def test_the_migration_works_as_the_role_that_may() -> None:
     [job] = of_kind(objects, "Job").values()
     loaded: Any = load(SETTINGS["storage"], environment(job["spec"]["template"]))
     assert (loaded.cassandra_user, loaded.objects, loaded.cassandra_hosts) == ("migrator", "cassandra", ("cassandra",))
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])  # noqa: S104  what is rendered
+def test_pods_listen_where_they_are_told_and_wait_for_the_pod_before_them(address: str) -> None:
+    """As long as that one may take to end (C5)."""
+    objects = rendered(least({"listenOn": address, "ledger": {"terminationGracePeriodSeconds": 90}}))
+    for service, kind in SETTINGS.items():
+        loaded: Any = load(kind, told(objects, service))
+        spec = of_kind(objects, "StatefulSet")[f"consilium-{service}"]["spec"]["template"]["spec"]
+        assert (loaded.host, loaded.lock_s) == (address, spec["terminationGracePeriodSeconds"])
+        assert loaded.lock_s == (90 if service == "ledger" else 70)
 
 
 def test_the_drill_finds_its_settings(tmp_path: Path) -> None:

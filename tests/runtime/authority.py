@@ -68,6 +68,7 @@ class Authority:
                 x509.UniformResourceIdentifier(peer_uri(self.alliance, member_id, Role.SERVICE, name)),
                 x509.DNSName(server_name(self.alliance, member_id, name)),
                 x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")),
+                x509.IPAddress(ipaddress.IPv6Address("::1")),
             ],
             ends_in,
         )

@@ -38,11 +38,11 @@ LABELS = {
 }
 
 
-def scrape(port: int, files: Path, trusted: bytes) -> str:
+def scrape(port: int, files: Path, trusted: bytes, host: str = "127.0.0.1") -> str:
     """What Prometheus reads."""
     context = ssl.create_default_context(cadata=trusted.decode())
     context.load_cert_chain(files / CERTIFICATE, files / KEY)
-    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
+    connection = http.client.HTTPSConnection(host, port, context=context, timeout=10)
     try:
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()

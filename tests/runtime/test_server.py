@@ -20,11 +20,13 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.runtime.channels import Channel, Peer
+from consilium.runtime.disk import OsDisk
 from consilium.runtime.names import Role
 from consilium.runtime.server import LIVENESS, READINESS, serving
 from consilium.runtime.tls import Tls
 from tests.runtime.authority import ALLIANCE
 from tests.runtime.loopback import Loopback, Scripted, allow, call, services
+from tests.runtime.test_metrics import scrape
 
 ROOT = Path(__file__).parents[2]
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -56,9 +58,9 @@ def play(scene: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(told())
 
 
-async def health(port: int, service: str) -> Any:
+async def health(port: int, service: str, host: str = "127.0.0.1") -> Any:
     """What a probe sees, without a certificate."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         return (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status
 
@@ -133,6 +135,24 @@ def test_a_port_that_is_taken_is_refused_by_its_number(tmp_path: Path, port: str
     play(scene)
 
 
+@pytest.mark.parametrize(("host", "reached"), [("::1", "[::1]"), ("::", "[::1]"), ("::", "127.0.0.1")])
+def test_all_three_ports_answer_under_ipv6(tmp_path: Path, host: str, reached: str) -> None:
+    """Alone, or beside IPv4: what listens on :: is reached by both."""
+
+    async def scene() -> None:
+        loopback = Loopback(tmp_path)
+        own = loopback.home.service("prometheus").write(tmp_path / "prometheus", loopback.home)
+        async with loopback.serve(Scripted(), host=host) as running:
+            peer = Peer("1A", "ledger", f"{reached}:{running.port}")
+            async with Channel(peer, loopback.client_tls()) as channel:
+                assert (await call("unary", channel)).executed_height == 7
+            assert await health(running.health_port, READINESS, reached) == SERVING
+            told = await asyncio.to_thread(scrape, running.metrics_port, own, loopback.home.pem, reached.strip("[]"))
+            assert "consilium_build_info" in told
+
+    play(scene)
+
+
 def test_a_certificate_of_another_member_is_refused_at_the_start(tmp_path: Path) -> None:
     async def scene() -> None:
         with pytest.raises(InvalidArgument, match="member_id is '2B'"):
@@ -181,10 +201,10 @@ def test_a_running_call_ends_before_the_server_does(tmp_path: Path) -> None:
     play(scene)
 
 
-def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def start(tmp_path: Path, *arguments: str, program: str = PROGRAM, **environment: str) -> subprocess.Popen[str]:
     """A service as a process of its own."""
     return subprocess.Popen(  # noqa: S603  our own interpreter
-        [sys.executable, "-c", PROGRAM, *arguments],
+        [sys.executable, "-c", program, *arguments],
         env={"PATH": os.defpath, "PYTHONPATH": f"{ROOT}:{ROOT / 'services'}"} | environment,
         cwd=tmp_path,
         stderr=subprocess.PIPE,
@@ -213,6 +233,47 @@ def test_a_process_refuses_with_a_sentence_and_code_2(tmp_path: Path, name: str,
     assert process.returncode == 2
     assert told.startswith(f"consilium.ledger: {sentence}")
     assert "Traceback" not in told
+
+
+HOLDING = """
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from consilium.runtime.disk import OsDisk
+from consilium.runtime.process import run
+from consilium.runtime.server import ServerSettings
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(ServerSettings):
+    SECTION: ClassVar[str] = "ledger"
+
+async def main(settings):
+    OsDisk().lock(Path("state"))
+    print("held", flush=True)
+
+sys.exit(run(Settings, main))
+"""
+
+
+def test_a_process_waits_for_the_one_before_it(tmp_path: Path) -> None:
+    """Rule C5: a pod removed by force still ends while the next one starts; one holder at any time, and no failure."""
+    before = OsDisk().lock(tmp_path / "state")
+    waiting = start(tmp_path, program=HOLDING, CONSILIUM_LEDGER_LOCK_S="3600")
+    assert waiting.stderr is not None
+    told = json.loads(waiting.stderr.readline())
+    assert (told["event"], "LOCKED" in told["error"][0]) == ("state_is_held", True)
+    assert waiting.poll() is None
+    before.close()
+    output, more = waiting.communicate()
+    assert (waiting.returncode, output, more) == (0, "held\n", "")
+
+
+def test_a_process_that_is_not_told_to_wait_does_not(tmp_path: Path) -> None:
+    OsDisk().lock(tmp_path / "state")
+    refused = start(tmp_path, program=HOLDING)
+    _, told = refused.communicate()
+    assert (refused.returncode, "end that process before starting another" in told) == (2, True)
 
 
 def test_a_process_serves_until_sigterm(tmp_path: Path) -> None:

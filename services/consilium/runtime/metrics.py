@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import platform
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -160,6 +161,10 @@ class _Server(ThreadingMixIn, WSGIServer):
         """A peer without a certificate, or one that went away: nothing to tell."""
 
 
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
 class _Handler(WSGIRequestHandler):
     timeout = 10
     """Seconds a connection may stay silent."""
@@ -174,7 +179,8 @@ class MetricsPort:
     def __init__(self, metrics: Metrics, host: str, port: int, tls: Tls) -> None:
         """Start to answer, in threads of its own. Raises OSError when the port is taken."""
         self._tls = tls
-        self._server = make_server(host, port, make_wsgi_app(metrics.registry), _Server, _Handler)
+        server = _Server6 if ":" in host else _Server
+        self._server = make_server(host, port, make_wsgi_app(metrics.registry), server, _Handler)
         self.take_up_certificate()
         self._thread = Thread(target=self._server.serve_forever, args=(POLL_S,), daemon=True)
         self._thread.start()

@@ -7,12 +7,13 @@ often as Python would have them, so that the loop does not wait 5 ms for a threa
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import ClassVar, Protocol, TypeVar
 
 import uvloop
 
-from consilium.kernel.errors import ConsiliumError
+from consilium.kernel.errors import ConsiliumError, FailedPrecondition
 from consilium.runtime import logs
 from consilium.runtime.memory import keep_freed_memory
 from consilium.runtime.settings import FILE_VARIABLE, Settings, describe, load
@@ -23,6 +24,9 @@ REFUSED = 2
 
 SWITCH_S = 0.000_5
 """How long a thread may keep others from running, instead of Python's 0.005."""
+
+LOOK_S = 0.25
+"""How often a process that waits for its state looks whether it is free."""
 
 _log = logs.Log("consilium.runtime.process")
 
@@ -48,6 +52,10 @@ class ServiceSettings(Settings, Protocol):
     def traces_percent(self) -> int:
         """How many of a hundred that begin here."""
 
+    @property
+    def lock_s(self) -> int:
+        """For how many seconds to wait for another process that holds the state."""
+
 
 Filled = TypeVar("Filled", bound=ServiceSettings)
 
@@ -63,11 +71,36 @@ def run(kind: type[Filled], main: Callable[[Filled], Coroutine[None, None, None]
         sys.setswitchinterval(SWITCH_S)
         keep_freed_memory()
         with tracing(settings.traces_endpoint, kind.SECTION, settings.member_id, settings.traces_percent):
-            uvloop.run(_watched(main(settings)))
+            _patient(settings, lambda: uvloop.run(_watched(main(settings))))
     except ConsiliumError as error:
         sys.stderr.write(f"consilium.{kind.SECTION}: {error}\n")
         return REFUSED
     return 0
+
+
+def _patient(settings: ServiceSettings, once: Callable[[], None]) -> None:
+    """Run once the state is free: a pod removed by force still ends while its successor starts, and lets go only then.
+
+    Waiting here costs as long as that takes; a container that ends and is started again costs the kubelet's growing
+    pauses. The lock itself is never passed by (C5). Raises what `once` does.
+    """
+    deadline, is_told = time.monotonic() + settings.lock_s, False
+    while (held := _held(once, deadline)) is not None:
+        if not is_told:
+            _log.write(logging.WARNING, "state_is_held", held)
+        is_told = True
+        time.sleep(LOOK_S)
+
+
+def _held(once: Callable[[], None], deadline: float) -> FailedPrecondition | None:
+    """Run; what kept it from running when another process holds the state, until the deadline. Raises what `once` does."""
+    try:
+        once()
+    except FailedPrecondition as error:
+        if error.reason != "LOCKED" or time.monotonic() >= deadline:
+            raise
+        return error
+    return None
 
 
 async def _watched(main: Coroutine[None, None, None]) -> None:

@@ -45,7 +45,7 @@ class ServerSettings:
 
     alliance: str = setting("consilium", "The name of the alliance in certificates.")
     member_id: str = setting("", "The member this service belongs to, as its certificate says.")
-    host: str = setting("127.0.0.1", "The address to listen on; 0.0.0.0 in a container.")
+    host: str = setting("127.0.0.1", "The address to listen on; in a container 0.0.0.0, or :: where there is IPv6.")
     port: int = setting(0, "The port for calls over mutual TLS; 0 takes any free one.", least=0, most=65_535)
     health_port: int = setting(0, "The plaintext port for grpc.health.v1 and nothing else.", least=0, most=65_535)
     metrics_port: int = setting(0, "The port for Prometheus over mutual TLS.", least=0, most=65_535)
@@ -62,6 +62,7 @@ class ServerSettings:
     connection_age_grace_s: int = setting(300, "The seconds its running calls then have to end.", least=1, most=86_400)
     drain_s: int = setting(5, "The seconds between falling readiness and the last new call.", least=0, most=300)
     grace_s: int = setting(5, "The seconds running calls have to end when stopping.", least=0, most=300)
+    lock_s: int = setting(0, "The seconds to wait for another process that still holds the state.", least=0, most=3_600)
     log_level: str = setting("info", "What is logged and above.", choices=("debug", "info", "warning", "error"))
     traces_endpoint: str = setting("", "Where traces go: http:// or https://host:port of a collector; empty for no traces.")
     traces_percent: int = setting(1, "How many of a hundred traces that begin here are sent.", least=0, most=100)

@@ -10,10 +10,12 @@
 {{- $v := $root.Values -}}
 alliance: {{ $v.alliance.name | quote }}
 member_id: {{ $v.member.id | quote }}
-host: 0.0.0.0
+host: {{ $v.listenOn | quote }}
 port: 8443
 health_port: 8080
 metrics_port: 9090
+{{- /* A pod that was removed by force has so long to end; until then it holds the volume. */}}
+lock_s: {{ (include "consilium.of" . | fromYaml).terminationGracePeriodSeconds }}
 genesis: /etc/consilium/genesis/genesis
 {{- if ne $service "identity" }}
 tls_directory: /etc/consilium/tls
