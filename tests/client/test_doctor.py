@@ -22,6 +22,7 @@ from consilium.client.doctor.cluster import examine_release, judge_conditions
 from consilium.client.doctor.examining import Examination
 from consilium.client.doctor.findings import Finding, State
 from consilium.client.doctor.local import MIB, judge_free, judge_room
+from consilium.client.doctor.volumes import FREE, SIZE, MetricsPages, judge_volumes
 from consilium.client.remote import Alliance
 from consilium.client.settings import ClientSettings, client_settings
 from consilium.identity.authority import draw_tls_key, open_authority, to_pem
@@ -30,14 +31,17 @@ from consilium.kernel.founding import first_committee
 from consilium.kernel.membership import SERVICES
 from consilium.kernel.parameters import Parameters
 from consilium.runtime.clock import wall_ms
-from consilium.runtime.cluster import Lease
+from consilium.runtime.cluster import Lease, Pod
+from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.names import Role as TlsRole
 from consilium.sandbox.founders import ALLIANCE
 from consilium.sandbox.local import SandboxAlliance, sandbox
 from tests.client.terminal import Terminal
 from tests.client.test_outage import watching
 from tests.identity.api_server import ApiServer, serving_api
+from tests.runtime import authority
 from tests.runtime.authority import DAY, Authority, Issued
+from tests.runtime.loopback import Loopback, Scripted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -176,32 +180,95 @@ def api() -> Iterator[ApiServer]:
 
 def test_a_release(api: ApiServer) -> None:
     for each in SERVICES:
-        api.put_pod(f"consilium-{each}-0", each, uid=each)
+        api.put_pod(f"consilium-{each}-0", each, uid=each, podIP="10.0.0.1")
     waiting = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "restartCount": 9}
     with closing(api.cluster()) as cluster:
         cluster.put_lease("consilium-consensus", Lease("consensus", wall_ms() + DAY_MS, 0), wall_ms())
         conditions = [{"type": "InCommittee", "status": "False", "lastTransitionTime": "t", "message": "m"}]
         cluster.put_config_map("consilium-status", {"conditions.json": json.dumps(conditions)})
-        assert {each.state for each in examine_release(cluster, "consilium", wall_ms())} == {State.OK}
+        assert {each.state for each in examine_release(cluster, "consilium", wall_ms(), roomy)} == {State.OK}
         whole = {"name": "ledger", "image": "", "imageID": "", "ready": False}
         api.put_pod("consilium-ledger-0", "ledger", conditions=[], containerStatuses=[whole | waiting])
         del api.objects["pods", "consilium-storage-0"]
         api.put_pod("consilium-consensus-0", "consensus", uid="another")
-        found = {each.subject: each for each in examine_release(cluster, "consilium", wall_ms())}
+        found = {each.subject: each for each in examine_release(cluster, "consilium", wall_ms(), roomy)}
         assert found["pod storage"].state is found["pod ledger"].state is State.FAILED
         assert "(CrashLoopBackOff)" in found["pod ledger"].sentence
         about = cluster.about("Pod", "consilium-ledger-0")
         cluster.tell(about, "FailedMount", 'secret "consilium-tls-ledger" not found', is_warning=True)
-        (told,) = [each for each in examine_release(cluster, "consilium", wall_ms()) if each.subject == "pod ledger"]
+        (told,) = [each for each in examine_release(cluster, "consilium", wall_ms(), roomy) if each.subject == "pod ledger"]
         assert 'secret "consilium-tls-ledger" not found' in told.sentence
         assert found["lease"].state is State.WARNING
         api.forbidden.add(("list", "pods"))
-        (pods, *_) = examine_release(cluster, "consilium", wall_ms())
+        (pods, *_) = examine_release(cluster, "consilium", wall_ms(), roomy)
         assert (pods.state, "may not list Pods" in pods.sentence) == (State.WARNING, True)
     bad = [{"type": "UpgradeNeeded", "status": "True", "lastTransitionTime": "t", "message": "Install a newer one."}]
     (upgrade,) = judge_conditions({"conditions.json": json.dumps(bad)}, "consilium")
     assert (upgrade.state, upgrade.advice) == (State.WARNING, "Install a newer one.")
     assert judge_conditions(None, "consilium")[0].sentence == "There is no ConfigMap consilium-status."
+
+
+def pod_of(service: str, address: str) -> Pod:
+    """One that runs."""
+    state = {"phase": "Running", "is_ready": True, "is_leaving": False, "restarts": 0, "reason": ""}
+    return Pod(name=f"c-{service}-0", uid=service, component=service, address=address, **state)  # type: ignore[arg-type]
+
+
+def page(free: int, size: int) -> str:
+    """What a service's metrics say of its volume."""
+    kinds = "".join(f"# TYPE {name} gauge\n" for name in (FREE, SIZE))
+    return f"{kinds}{FREE} {float(free * MIB)!r}\n{SIZE} {float(size * MIB)!r}\n"
+
+
+def roomy(pod: Pod) -> str:
+    """A service whose volume has room."""
+    assert pod.address
+    return page(90_000, 100_000)
+
+
+def test_volumes_of_the_services_are_looked_at() -> None:
+    """Each as its own service tells it; one that does not is a warning, and one without an address is told by its pod."""
+    pods = [pod_of(each, "10.0.0.1") for each in SERVICES]
+    pods += [dataclasses.replace(pods[0], component="desk"), dataclasses.replace(pods[0], address="")]
+
+    def read(pod: Pod) -> str:
+        if pod.component == "identity":
+            raise ConnectionRefusedError(111, "Connection refused")
+        return {"ledger": page(200, 100_000), "storage": page(9_000, 100_000), "consensus": "up 1\n"}.get(
+            pod.component, roomy(pod)
+        )
+
+    found = {each.subject: each for each in judge_volumes(pods, read)}
+    assert {name: each.state for name, each in found.items()} == {
+        "volume identity": State.WARNING,
+        "volume consensus": State.WARNING,
+        "volume ledger": State.FAILED,
+        "volume storage": State.WARNING,
+        "volume reencryption": State.OK,
+    }
+    assert "200 MiB of 100000 are free" in found["volume ledger"].sentence
+    assert "Connection refused" in found["volume identity"].sentence
+    assert f"no {SIZE}" in found["volume consensus"].sentence
+    assert all(each.advice for each in found.values() if each.state is not State.OK)
+
+
+def test_a_services_metrics_are_read_under_the_members_credential(tmp_path: Path) -> None:
+    """From the service that is meant, or not at all: another one's certificate is refused."""
+
+    async def scene() -> None:
+        loopback = Loopback(tmp_path)
+        own = loopback.home.person(TlsRole.STAFF, "ann").write(tmp_path / "ann", loopback.home)
+        async with loopback.serve(Scripted()) as running:
+            running.metrics.registry.register(VolumeRoom(tmp_path))
+            pages = MetricsPages(authority.ALLIANCE, "1A", own, loopback.home.pem, running.metrics_port)
+            pod = pod_of("ledger", "127.0.0.1")
+            (found,) = await asyncio.to_thread(judge_volumes, [pod], pages.read)
+            assert "MiB of" in found.sentence, found
+            another = dataclasses.replace(pod, component="storage")
+            (refused,) = await asyncio.to_thread(judge_volumes, [another], pages.read)
+            assert (refused.state, "CERTIFICATE_VERIFY_FAILED" in refused.sentence) == (State.WARNING, True), refused
+
+    asyncio.run(scene())
 
 
 def _misses(gone: set[str], look: Any) -> bool:

@@ -80,9 +80,11 @@ def test_between_members(network: Network, own: dict[str, Place], others: dict[s
 
 
 def test_calls_are_the_only_port_between_pods(network: Network, own: dict[str, Place], others: dict[str, Place]) -> None:
+    """But for the doctor, who monitors: it reads from its own member's metrics how full volumes are."""
     for name in ("health", "metrics"):
-        assert edges(network, own, own, PORTS[name]) == set()
         assert edges(network, own, others, PORTS[name]) == set()
+    assert edges(network, own, own, PORTS["health"]) == set()
+    assert edges(network, own, own, PORTS["metrics"]) == {("doctor", each) for each in SERVICES}
 
 
 def test_monitoring_reads_metrics_and_nothing_else(network: Network, own: dict[str, Place]) -> None:

@@ -45,6 +45,8 @@ class Pod:
     is_leaving: bool
     restarts: int
     reason: str
+    address: str = ""
+    """Where it is reached; "" while it has no address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,7 @@ def _pod(found: client.V1Pod) -> Pod:
         meta.deletion_timestamp is not None,
         sum(each.restart_count or 0 for each in containers),
         next(filter(None, map(_why_not_running, containers)), status.reason or ""),
+        status.pod_ip or "",
     )
 
 

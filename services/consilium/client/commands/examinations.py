@@ -20,7 +20,9 @@ def doctor(
     ] = None,
     release: Annotated[
         str,
-        typer.Option(help="In Kubernetes: the release, as its Secrets are named; pods, Lease and conditions are looked at."),
+        typer.Option(
+            help="In Kubernetes: the release, as its Secrets are named; pods, volumes, Lease, conditions are looked at."
+        ),
     ] = "",
     settings: SettingsFile = None,
     as_json: AsJson = False,

@@ -1,4 +1,4 @@
-"""What Kubernetes says of the member's release: its pods, the Lease of consensus, the conditions that identity writes.
+"""What Kubernetes says of the member's release: its pods and their volumes, the Lease of consensus, identity's conditions.
 
 The calls block and are few. What this service account may not look at is a warning, not a fault of the member.
 """
@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 from consilium.client.doctor.findings import Finding, State, odd, well, wrong
+from consilium.client.doctor.volumes import Read, judge_volumes
 from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.membership import SERVICES
 from consilium.runtime.cluster import Cluster, Lease, Pod
@@ -18,10 +19,11 @@ _WANTED = {"InCommittee": ("True", "False"), "UpgradeNeeded": ("False",)}
 """The statuses of a condition that are well, where they are not True alone."""
 
 
-def examine_release(cluster: Cluster, release: str, now_ms: int) -> list[Finding]:
-    """All that is to be said of a release."""
+def examine_release(cluster: Cluster, release: str, now_ms: int, read: Read) -> list[Finding]:
+    """All that is to be said of a release; `read` is how a pod's metrics are read."""
     return [
         *_looked("pods", lambda: judge_pods(cluster.pods(PODS), lambda pod: _warning(cluster, pod))),
+        *_looked("volumes", lambda: judge_volumes(cluster.pods(PODS), read)),
         *_looked("lease", lambda: [judge_lease(cluster.lease(f"{release}-consensus"), cluster.pods(PODS), now_ms)]),
         *_looked("conditions", lambda: judge_conditions(cluster.config_map(f"{release}-status"), release)),
     ]

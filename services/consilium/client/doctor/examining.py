@@ -95,11 +95,13 @@ class Examination:
 
     def _kubernetes(self) -> list[Finding]:
         from consilium.client.doctor.cluster import examine_release
+        from consilium.client.doctor.volumes import MetricsPages
         from consilium.runtime.cluster import Cluster
 
-        cluster = Cluster.found()
+        cluster, own = Cluster.found(), self.settings
+        pages = MetricsPages(own.alliance, own.member_id, own.credential, self.alliance.tls.material.roots(own.member_id))
         try:
-            return examine_release(cluster, self.release, self.now_ms())
+            return examine_release(cluster, self.release, self.now_ms(), pages.read)
         finally:
             cluster.close()
 
