@@ -16,6 +16,8 @@ from consilium.backup.places import Bucket, Folder
 from consilium.backup.restoring import Member, check_confirmed, confirms, restore
 from consilium.backup.taking import packed
 from consilium.backup.vault import KeptObject, Page, Segment, Snapshot, Vault
+from consilium.client.commands.backups import told_restore
+from consilium.client.commands.telling import DONE, UNTRUE
 from consilium.consensus.settings import ConsensusSettings
 from consilium.consensus.store import FileVoteLog
 from consilium.kernel.encoding import encode
@@ -129,11 +131,12 @@ def test_s10_all_that_was_kept_is_put_back(kept: Kept) -> None:
     found = kept.restore()
     assert (found.objects, found.damaged, found.to_heal, kept.objects()) == (RECORDS, 0, 0, sorted(kept.records))
     assert kept.vote_log() == (True, True)
+    assert told_restore(HOME, found, drill=True).code == DONE
 
 
 @pytest.mark.parametrize("is_missing", [False, True])
 def test_s10_a_damaged_object_is_left_to_the_others_and_the_rest_is_put_back(kept: Kept, *, is_missing: bool) -> None:
-    """Nothing of it stays, not even its first chunks; a heal finds it missing."""
+    """Nothing of it stays, not even its first chunks; a heal finds it missing, and a drill ends with an exit code."""
     path = kept.file_of_chunk(kept.records[1], 1)
     if is_missing:
         path.unlink()
@@ -141,6 +144,7 @@ def test_s10_a_damaged_object_is_left_to_the_others_and_the_rest_is_put_back(kep
         path.write_bytes(path.read_bytes()[:-1])
     found = kept.restore()
     assert (found.objects, found.damaged, found.to_heal) == (RECORDS - 1, 1, 1)
+    assert told_restore(HOME, found, drill=True).code == UNTRUE
     assert not list(kept.member.storage.state_directory.rglob(f"*{kept.records[1].hex()}*"))
     assert kept.objects() == sorted({*kept.records} - {kept.records[1]})
 

@@ -77,7 +77,8 @@ def restore(
     fetched from the others; so what was erased meanwhile is not put back. Afterwards start the services and run
     `consilium storage heal`: it brings the shred secrets and what is younger than the backup. The replica stays silent
     until an epoch begins above all it could have signed. A restore that broke off goes on when it is started again. A
-    drill says what would be lost, in blocks (rpo), and how long it takes, in seconds (rto).
+    drill says what would be lost, in blocks (rpo), and how long it takes, in seconds (rto). Exit code 1 when the backup
+    did not hold every object as it was (damaged): the others were put back.
     """
 
     def work() -> Told:
@@ -91,11 +92,16 @@ def restore(
                 member = member.within(Path(scratch))
             show = stack.enter_context(Progress(as_json=as_json))
             found = asyncio.run(put_back(_vault(where, key), snapshot, member, show, alone=alone))
-        facts = {"member": member.ledger.member_id, "drill": drill, **_facts(found)}
-        title = "Would be restored" if drill else "Restored; start the services, then: consilium storage heal"
-        return Told(facts, (facts_table(title, _shown(facts)),))
+        return told_restore(member.ledger.member_id, found, drill=drill)
 
     finish(Options(None, as_json), work)
+
+
+def told_restore(member_id: str, found: "Restored", *, drill: bool) -> Told:
+    """What was put back, or would be; a backup with damage in it has to be seen by whatever runs the drills."""
+    facts = {"member": member_id, "drill": drill, **_facts(found)}
+    title = "Would be restored" if drill else "Restored; start the services, then: consilium storage heal"
+    return Told(facts, (facts_table(title, _shown(facts)),), UNTRUE if found.damaged else DONE)
 
 
 def _shown(facts: Mapping[str, Any]) -> dict[str, str]:
