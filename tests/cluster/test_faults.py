@@ -55,12 +55,18 @@ def test_second_pod_with_a_key_is_refused_by_the_others(cluster: Cluster, allian
 def test_forced_reschedules_make_no_conflicting_votes(
     cluster: Cluster, alliance: Alliance, pytestconfig: pytest.Config
 ) -> None:
-    """Rule C5: killed and started again on the same votes, as often as asked; two votes for one slot would be evidence."""
-    for _ in range(pytestconfig.getoption("--reschedules")):
+    """Rule C5: killed and started again on the same votes, as often as asked; two votes for one slot would be evidence.
+
+    The new pod waits for the old one's process to let go of the votes, and does not end and begin again meanwhile.
+    """
+    for number in range(1, pytestconfig.getoption("--reschedules") + 1):
         before = alliance.pod(VICTIM, "consensus")["metadata"]["uid"]
         named = (f"{RELEASE}-consensus-0", f"--namespace={VICTIM.namespace}")
-        cluster.kubectl("delete", "pod", *named, "--force", "--grace-period=0")
-        cluster.until("another pod runs", partial(runs_another, alliance, VICTIM, before), BACK_S)
+        with cluster.timed(f"forced reschedule {number} of consensus, to ready"):
+            cluster.kubectl("delete", "pod", *named, "--force", "--grace-period=0")
+            cluster.until("another pod runs", partial(runs_another, alliance, VICTIM, before), BACK_S)
+        [status] = alliance.pod(VICTIM, "consensus")["status"]["containerStatuses"]
+        assert status["restartCount"] == 0, cluster.kubectl("logs", "--previous", *named)
     reached = alliance.height(HOME)
     alliance.until_height(VICTIM, reached + AHEAD)
     until_attending(alliance)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -87,6 +89,18 @@ def test_the_alliance_works_where_policies_are_enforced(cluster: Cluster, allian
     until_attending(alliance)
     cluster.until("all its services answer", lambda: all(answering(alliance, OTHER)), BACK_S)
     alliance.sh(OTHER, LETTER)
+
+
+def test_the_doctor_sees_how_full_volumes_are_where_policies_are_enforced(
+    cluster: Cluster, alliance: Alliance, policies: None
+) -> None:
+    """Through the one edge to metrics that is not Prometheus' own; what else the doctor finds, `test_rendered` asks."""
+    del policies, alliance
+    doctor = f"{RELEASE}-test-doctor"
+    with contextlib.suppress(AssertionError):
+        cluster.helm("test", RELEASE, f"--namespace={OWN.namespace}", f"--filter=name={doctor}", "--timeout=5m")
+    said = " ".join(cluster.logs(doctor, OWN.namespace).split())
+    assert [each for each in SERVICES if not re.search(rf"volume {each} \d+ MiB of \d+ are free", said)] == []
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from consilium.kernel.signing import Ed25519Signer
 from tests.cluster.alliance import CHART, CONSILIUM, FOUR, RELEASE, RESTRICTED
 from tests.cluster.places import TOOLS
 from tests.cluster.test_newcomer import fetched, handed_in
+from tests.cluster.volumes import CLASS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +142,31 @@ def test_an_invitation_nobody_signed_draws_and_installs_nothing(
     assert (error["reason"], "ask for another" in error["sentence"]) == ("FOREIGN_INVITATION", True)
     assert not guest.folder.exists()
     assert standing(cluster, empty) == ([], {})
+
+
+def test_a_join_is_not_installed_where_its_pods_could_not_start(
+    cluster: Cluster, alliance: Alliance, empty: str, tmp_path: Path
+) -> None:
+    """No namespace, or no class of volumes that claims take; `test_newcomer` goes on where both are there."""
+    guest = Guest.of(alliance, tmp_path)
+    error = guest.prepare(cluster, "--install", str(CHART), "--namespace", "hospital-nowhere")["error"]
+    assert (error["reason"], "kubectl create namespace hospital-nowhere" in error["sentence"]) == ("NO_NAMESPACE", True)
+    with no_default_class(cluster):
+        error = guest.prepare(cluster, "--install", str(CHART))["error"]
+    assert (error["reason"], "name one in a file of --values" in error["sentence"]) == ("NO_STORAGE_CLASS", True)
+    assert not guest.folder.exists()
+    assert standing(cluster, empty) == ([], {})
+
+
+@contextmanager
+def no_default_class(cluster: Cluster) -> Iterator[None]:
+    """The cluster's class of volumes is one that claims have to name."""
+    named = ("annotate", "--overwrite", "storageclass", CLASS)
+    cluster.kubectl(*named, "storageclass.kubernetes.io/is-default-class=false")
+    try:
+        yield
+    finally:
+        cluster.kubectl(*named, "storageclass.kubernetes.io/is-default-class=true")
 
 
 def test_a_strangers_invitation_is_not_proposed(cluster: Cluster, alliance: Alliance, tmp_path: Path) -> None:
