@@ -4,7 +4,7 @@ In one run, on one machine: the embedded store; the store in a real Cassandra of
 TLS); and the same bytes sent to the same ring by cassandra-driver alone, in rows as large, with the same replication,
 consistency and TLS, and nothing read back. Then the embedded store through the services, with and without a copy. Processor
 time stands beside the clock's figure, since neighbours on the cores change that one; for Cassandra it is the three
-instances' and the client's together.
+instances' and the client's together, with what a quorum has acknowledged and the third instance has still to do.
 
 Large objects are read as the service reads them: so many chunks ahead. The store and the driver alone, and a million objects
 and ten thousand that lie side by side, are measured in turn, so that what the ring and the neighbours do falls on both.
@@ -70,6 +70,8 @@ WARM_UP, WARM_UPS = 64 * MIB, 3
 IN_FLIGHT = 8
 KEPT, TRIED = 1_000, 500
 """How many objects of a filling are remembered, also how many rows are written at once; and how many are put and read."""
+IDLE_S, IDLE_SHARE, IDLE_S_MAX = 0.1, 0.15, 20.0
+"""A ring is idle when, twice in a row, its instances use less than this share of a core over that time."""
 RUNNER = asyncio.Runner()
 """One loop and its threads for all reads, as a service has."""
 RAW_TABLE = """
@@ -185,11 +187,23 @@ def timed(work: Callable[[Made], None], several: list[Made]) -> Figure:
 
 
 def measured(work: Callable[[Made], None], made: Made, pids: list[int]) -> Figure:
-    """One object, with the processor time of other processes included."""
+    """One object, with the processor time of other processes included, and of what they do for it afterwards."""
     started, used = time.perf_counter(), own_cpu_us() + sum(map(cpu_us_of, pids))
     work(made)
-    took_s, used = time.perf_counter() - started, own_cpu_us() + sum(map(cpu_us_of, pids)) - used
+    took_s = time.perf_counter() - started
+    until_idle(pids)
+    used = own_cpu_us() + sum(map(cpu_us_of, pids)) - used
     return Figure(made.mib / took_s, used / 1_000 / made.mib)
+
+
+def until_idle(pids: list[int]) -> None:
+    """Wait until other processes have done what was acknowledged before its end: else whoever comes next pays for it."""
+    over_s, was_idle, is_idle = time.monotonic() + IDLE_S_MAX, False, False
+    while pids and not (was_idle and is_idle) and time.monotonic() < over_s:
+        started, used = time.perf_counter(), sum(map(cpu_us_of, pids))
+        time.sleep(IDLE_S)
+        share = (sum(map(cpu_us_of, pids)) - used) / 1e6 / (time.perf_counter() - started)
+        was_idle, is_idle = is_idle, share < IDLE_SHARE
 
 
 def in_turn(ways: Sequence[Callable[[Made], None]], several: Sequence[list[Made]], pids: list[int]) -> list[Figure]:

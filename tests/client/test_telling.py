@@ -1,12 +1,15 @@
-"""What users and peers have named is shown and never obeyed; a refusal is one line."""
+"""What users and peers have named is shown and never obeyed; a refusal is one line, a bar for a terminal alone."""
 
 from __future__ import annotations
 
 import json
+import os
+import pty
+import sys
 
 import pytest
 
-from consilium.client.commands.telling import Told, complain, facts_table, styled, table, tell
+from consilium.client.commands.telling import Bar, Told, complain, facts_table, styled, table, tell
 
 NASTY = "x[/y] [red]z[/] \x1b[31m\x9b1m\x07 \u202e \udcff"
 SHOWN = "x[/y] [red]z[/] \ufffd[31m\ufffd1m\ufffd \ufffd \ufffd"
@@ -28,3 +31,26 @@ def test_json_is_the_same_value_without_raw_control_characters(capsys: pytest.Ca
     assert json.loads(told) == {"label": NASTY, "name": "李"}
     assert not {"\x1b", "\x9b", "\x07", "\u202e", "\udcff"} & set(told)
     assert "李" in told
+
+
+@pytest.mark.parametrize(("as_json", "shown"), [(False, True), (True, False)])
+def test_a_bar_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch, *, as_json: bool, shown: bool) -> None:
+    """Bytes of all bytes, under the name of what is stored; nothing of it for who reads JSON."""
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(theirs, "w") as screen:
+        monkeypatch.setattr(sys, "stderr", screen)
+        with Bar(NASTY, 4_194_304, as_json) as show:
+            show(1_048_576)
+            show(4_194_304)
+        screen.write("end")
+        screen.flush()
+        told = os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert (SHOWN in told, "4.0/4.0 MiB" in told) == (shown, shown)
+
+
+def test_a_bar_leaves_a_file_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bar("scan", 10, as_json=False) as show:
+        show(10)
+    assert capsys.readouterr().err.strip() == ""

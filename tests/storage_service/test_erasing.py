@@ -153,6 +153,28 @@ def test_p4_a_zombie_row_and_a_staged_upload_are_unreadable(tmp_path: Path) -> N
     play(tmp_path, scene)
 
 
+@pytest.mark.parametrize("edit", ["DELETE FROM holdings", "UPDATE holdings SET state = 3"])
+def test_promise_6_keys_are_destroyed_though_nothing_sound_is_noted(tmp_path: Path, edit: str) -> None:
+    """The row that says whose the object is was lost or changed; the secret and the ciphertext go all the same."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            sharing = world.sharing(station)
+            reference, grant = await sharing.shared(SCAN)
+            asked = await sharing.request(reference, grant)
+            stores = station.driver.stores
+            with stores.holdings._database.transaction() as connection:  # noqa: SLF001  behind the store's back
+                connection.execute(edit)
+            await retain(session_of(sharing), reference.record_id, RetentionAct.ERASE, None, WHY)
+            await still(station)
+            assert stores.secrets.record_ids() == []
+            with pytest.raises(NotFound, match="DESTROYED"):
+                stores.secrets.read(reference.record_id)
+            await unreadable(world, station, reference, asked, "ERASED")
+
+    play(tmp_path, scene)
+
+
 def test_s8_a_hold_refuses_the_erasure_until_it_is_lifted(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         async with world.storage(HOME) as station:

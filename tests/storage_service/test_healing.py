@@ -15,14 +15,14 @@ from consilium.kernel.encoding import encode
 from consilium.kernel.errors import FailedPrecondition, NotFound, PermissionDenied, Unavailable
 from consilium.storage.driver import storage_of
 from consilium.storage.healing import HealState
-from consilium.storage.holdings import Holding, HoldingState
+from consilium.storage.holdings import Holding, Holdings, HoldingState
 from consilium.storage.memory import MemoryObjectStore
 from consilium.storage.peers import GrpcStorages
 from tests.storage_service.test_storage_service import SCAN, play, refused
 from tests.storage_service.world import HOME, KEEPER, RECIPIENT, STRANGER, Sharing, Station, World
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from consilium.kernel.manifest import Manifest
@@ -165,6 +165,48 @@ def test_s9_the_scrub_misses_what_no_row_names_any_more(tmp_path: Path) -> None:
                 assert await sharing.read(reference, grant) == SCAN
             await home.parts.scrub.round()
             assert home.parts.scrub.state.chunks_damaged == 2
+
+    play(tmp_path, scene)
+
+
+def rolled_back(holdings: Holdings, record_id: bytes) -> None:
+    """An older row that was valid: of the time when the put was not finished, long ago."""
+    holdings.write(replace(holdings.read(record_id), state=HoldingState.DRAFT, begun_s=1, root=b"", keepers=()))
+
+
+def spoilt(holdings: Holdings, record_id: bytes) -> None:
+    """A row with another writer in it."""
+    with holdings._database.transaction() as connection:  # noqa: SLF001  behind the store's back
+        connection.execute("UPDATE holdings SET writer = 'another' WHERE record_id = ?", (record_id,))
+
+
+@pytest.mark.parametrize("change", [rolled_back, spoilt])
+@pytest.mark.parametrize("whose", [HOME, KEEPER])
+def test_s2_a_holding_changed_or_rolled_back_costs_no_object_and_is_noted_again(
+    tmp_path: Path, change: Callable[[Holdings, bytes], None], whose: str
+) -> None:
+    """An old draft is dropped with what was put of it: not one that the ledger's record says was acknowledged."""
+
+    async def scene(world: World) -> None:
+        async with two(world) as (home, keeper):
+            sharing = world.sharing(home)
+            reference, grant = await sharing.shared(SCAN)
+            station = home if whose == HOME else keeper
+            holdings = station.driver.stores.holdings
+            before = holdings.read(reference.record_id)
+            change(holdings, reference.record_id)
+            await station.parts.scrub.tidy()
+            assert station.driver.stores.objects.record_ids() == [reference.record_id]
+            await station.parts.scrub.round()
+            found, now = station.parts.scrub.state, holdings.read(reference.record_id)
+            assert (found.chunks_damaged, found.chunks_healed) == (1, 1)
+            assert (now.state, now.root) == (HoldingState.COMPLETE, before.root)
+            assert holdings.bytes_by(now.writer) == now.size
+            await home.parts.healing.check_copies()
+            assert home.driver.stores.holdings.read(reference.record_id).keepers == (KEEPER,)
+            assert await sharing.read(reference, grant) == SCAN
+            await station.parts.scrub.round()
+            assert found.chunks_damaged == 1
 
     play(tmp_path, scene)
 

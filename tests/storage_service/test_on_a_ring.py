@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consilium.kernel.errors import Unavailable
+from consilium.kernel.errors import FailedPrecondition, Unavailable
+from consilium.runtime.process import REFUSED
+from consilium.storage.cassandra.schema import VERSION
+from consilium.storage.cassandra.session import Database
+from consilium.storage.cassandra.store import CassandraObjectStore
 from tests.backup.test_restoring import RECORDS, Kept, Leaving
+from tests.ring.ring import MIGRATOR, SERVICE
 from tests.storage_service.test_healing import again, healed, two
+from tests.storage_service.test_process import environment
 from tests.storage_service.test_storage_service import SCAN, chain_of, play
 from tests.storage_service.world import HOME, KEEPER, World
 
@@ -87,3 +98,34 @@ def test_s10_a_damaged_object_is_left_out_of_cassandra(tmp_path: Path, ring: Rin
     found = kept.restore()
     assert (found.objects, found.damaged, found.to_heal) == (RECORDS - 1, 1, 1)
     assert kept.objects() == sorted({*kept.records} - {kept.records[1]})
+
+
+def test_s2_one_command_makes_the_tables_and_refuses_newer_ones(tmp_path: Path, ring: Ring) -> None:
+    """`python -m consilium.storage migrate`, as an operator runs it; no service does any of it."""
+    keyspace, world = f"command_{secrets.token_hex(6)}", World(tmp_path)
+    (tmp_path / "genesis").write_bytes(world.local.scribe.alliance.genesis_file)
+    words = environment(
+        tmp_path, "storage",
+        objects="cassandra", cassandra_hosts=",".join(ring.addresses), cassandra_keyspace=keyspace,
+        cassandra_user=MIGRATOR, cassandra_password_file=str(ring.folder / f"{MIGRATOR}.password"),
+        cassandra_tls_directory=str(ring.folder / "client"), cassandra_grant_to=SERVICE,
+    )  # fmt: skip
+    service = replace(ring.settings(keyspace), member_id=HOME)
+
+    def migrate() -> tuple[int, str]:
+        command = [sys.executable, "-m", "consilium.storage", "migrate"]
+        done = subprocess.run(command, env=words, capture_output=True, text=True, check=False)  # noqa: S603
+        return done.returncode, done.stderr
+
+    with pytest.raises(FailedPrecondition, match="SCHEMA_MISSING"):
+        CassandraObjectStore.open(service, chain_of(world))
+    for _ in range(2):
+        assert migrate()[0] == 0
+        CassandraObjectStore.open(service, chain_of(world)).close()
+    with closing(Database.open(service)) as database:
+        database.enter(keyspace)
+        database.run(database.prepare("UPDATE schema_version SET version = ? WHERE name = 'store'"), VERSION + 1)
+    code, said = migrate()
+    assert (code, "SCHEMA_NEWER" in said) == (REFUSED, True)
+    with pytest.raises(FailedPrecondition, match="SCHEMA_NEWER"):
+        CassandraObjectStore.open(service, chain_of(world))

@@ -23,9 +23,10 @@ from consilium.kernel.errors import (
 )
 from consilium.kernel.hashing import sha256
 from consilium.kernel.merkle import leaf_hash
-from consilium.storage.cassandra.schema import VERSION, migrate
+from consilium.kernel.sealing import size_class_of
+from consilium.storage.cassandra.schema import BUCKET_CHUNKS, VERSION, migrate
 from consilium.storage.cassandra.session import Database, Pending, Row, Statement
-from consilium.storage.cassandra.store import CassandraObjectStore
+from consilium.storage.cassandra.store import READ_BACK_CHUNKS, CassandraObjectStore
 from consilium.storage.settings import StorageSettings
 from tests.ring.ring import MIGRATOR
 from tests.stores.objects import CHAIN_ID, ONE_CHUNK, TWO_CHUNKS, make_chunks, make_manifest, record_id
@@ -226,6 +227,42 @@ def test_a_request_is_let_go_of_once_it_is_answered(keyspace: Database) -> None:
         gc.enable()
 
 
+# --- what a put says ---
+
+
+class Counted(Database):
+    """The ring, and what is said to it."""
+
+    def __init__(self, database: Database) -> None:
+        """As `database`."""
+        super().__init__(database._cluster, database.session, StorageSettings())  # noqa: SLF001
+        self.said = list[str]()
+
+    def begin(self, statement: Statement, *values: object) -> Pending:
+        """Send it, and note it."""
+        self.said.append(" ".join(statement.query_string.split()))
+        return super().begin(statement, *values)
+
+    def count(self, words: str) -> int:
+        """How many began so."""
+        return sum(each.startswith(words) for each in self.said)
+
+
+def test_s2_a_chunk_goes_to_the_database_once_and_is_read_back_several_at_a_time(keyspace: Database) -> None:
+    """And what a put says besides hardly grows with the object: its bytes cross once, their hashes come back."""
+    database = Counted(keyspace)
+    store, size_class = CassandraObjectStore(database, CHAIN_ID), size_class_of(10 * 1_048_576)
+    database.said.clear()
+    count = len(put(store, "counted", size_class))
+    runs = -(-count // READ_BACK_CHUNKS)
+    assert BUCKET_CHUNKS < count == database.count("INSERT INTO chunks") < 2 * BUCKET_CHUNKS
+    assert database.count("SELECT chunk_index, chunk_hash, mask_hash") == runs
+    # Look for object and draft, note one partition and two, write the manifest, forget the draft; and whole chunks from a
+    # quorum where the instance that was asked had not got them yet.
+    assert len(database.said) - database.count("SELECT chunk FROM") == count + runs + 6
+    store.delete(record_id("counted"))
+
+
 # --- writes of unknown outcome ---
 
 
@@ -295,6 +332,37 @@ def test_s2_a_chunk_that_no_quorum_acknowledged_is_not_taken_for_stored(keyspace
 
 
 # --- timestamps, drafts ---
+
+
+@pytest.mark.parametrize("buckets", [2**31 - 1, -1])
+def test_s2_a_number_of_partitions_changed_by_hand_ends_no_sweep(keyspace: Database, buckets: int) -> None:
+    """It would take years to look through so many, and no service would start."""
+    store, record = CassandraObjectStore(keyspace, CHAIN_ID), record_id("many")
+    store.put_chunk(record, 0, b"part")
+    store.staged(record)
+    write = "UPDATE drafts USING TIMESTAMP ? SET buckets = ? WHERE record_id = ?"
+    edited(keyspace, write, store._timestamps.draw(), buckets, record)  # noqa: SLF001
+    again = CassandraObjectStore(keyspace, CHAIN_ID)
+    assert again.sweep([]) == 1
+    assert again.staged(record) == []
+
+
+def test_s2_timestamps_put_back_by_hand_lose_nothing_that_is_acknowledged(made: StorageSettings) -> None:
+    """Below a deletion the ring remembers, what is put again would be hidden: it is refused. All else goes on."""
+    with closing(Database.open(made)) as database:
+        database.enter(made.cassandra_keyspace)
+        store = CassandraObjectStore(database, CHAIN_ID)
+        store._timestamps._next += 1_000_000_000  # noqa: SLF001  as after many starts: a quarter of an hour ahead
+        put(store, "below")
+        store.delete(record_id("below"))
+        edited(database, "UPDATE clock SET reserved = 0 WHERE name = 'store' IF EXISTS")
+        store = CassandraObjectStore(database, CHAIN_ID)
+        with pytest.raises(FailedPrecondition, match="CHUNKS_MISSING"):
+            put(store, "below")
+        assert store.record_ids() == []
+        chunks = put(store, "another")
+        assert [store.read_chunk(record_id("another"), index) for index in range(2)] == chunks
+        store.delete(record_id("another"))
 
 
 def test_timestamps_rise_over_every_start_whatever_the_clock_says(keyspace: Database) -> None:

@@ -1,4 +1,4 @@
-"""The rows of what a member stores, as another release left them (S2)."""
+"""The rows of what a member stores, as another release or a hostile hand left them (S2)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,91 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consilium.kernel.errors import FailedPrecondition
-from consilium.storage.holdings import Holdings
+from consilium.kernel.errors import DataLoss, FailedPrecondition
+from consilium.storage.holdings import Holding, Holdings, HoldingState
+from tests.stores.objects import record_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+NAMES = ("one", "two", "three")
+COLUMNS = ("record_id", "home", "writer", "size_class", "bytes", "begun_s", "state", "root", "keepers", "digest")
+
+
+def holding(name: str) -> Holding:
+    """A complete object of a writer."""
+    state, root = HoldingState.COMPLETE, name.encode() * 8
+    return Holding(record_id(name), f"home of {name}", "writer", 4, 1_000, 7, state, root, (f"keeper of {name}",))
+
+
+@pytest.fixture
+def holdings(tmp_path: Path) -> Holdings:
+    """Three rows."""
+    made = Holdings.create(tmp_path / "holdings.db")
+    for name in NAMES:
+        made.write(holding(name))
+    return made
+
+
+def edited(holdings: Holdings, statement: str, *values: object) -> None:
+    """Change rows behind the store's back."""
+    with holdings._database.transaction() as connection:  # noqa: SLF001  held alone
+        connection.execute(statement, values)
+
+
+def pages(holdings: Holdings, size: int) -> Iterator[Holding]:
+    """All that are complete."""
+    page = holdings.complete(b"", size)
+    while page:
+        yield from page
+        page = holdings.complete(page[-1].record_id, size)
+
+
+def spoilt(value: object) -> list[object]:
+    """A value with a bit flipped, cut, and gone."""
+    if isinstance(value, int):
+        return [value ^ 1, value ^ 2**40, 0]
+    data = value if isinstance(value, bytes) else str(value).encode()
+    changed = [bytes([data[0] ^ 1, *data[1:]]), bytes([data[0] ^ 0x80, *data[1:]]), data[:-1], b""]
+    return [each if isinstance(value, bytes) else bytearray(each) for each in changed]
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_s2_a_row_changed_in_any_column_is_never_believed(holdings: Holdings, column: str) -> None:
+    """It is left out of lists, which go on behind it, and is noted again by who knows better."""
+    bad = record_id("two")
+    [(kept,)] = holdings._database.rows(f"SELECT {column} FROM holdings WHERE record_id = ?", bad)  # noqa: S608, SLF001
+    for value in spoilt(kept):
+        is_text = isinstance(kept, str)
+        change = f"UPDATE holdings SET {column} = {'CAST(? AS TEXT)' if is_text else '?'} WHERE record_id = ?"  # noqa: S608
+        edited(holdings, change, value, bad)
+        found = value if column == "record_id" else bad
+        assert isinstance(found, bytes)
+        with pytest.raises(DataLoss, match="BAD_HOLDING"):
+            holdings.find(found)
+        assert holdings.find_sound(found) is None
+        for size in (1, 2, 9):
+            assert list(pages(holdings, size)) == sorted(map(holding, ("one", "three")), key=lambda each: each.record_id)
+        assert holdings.drafts(2**62) == holdings.erased() == []
+        if column == "record_id":
+            edited(holdings, "DELETE FROM holdings WHERE record_id = ?", found)
+            holdings.write(holding("two"))
+            continue
+        holdings.begin_again(holding("two"), 3_000)
+        holdings.write(holding("two"))
+        assert (holdings.find(bad), holdings.bytes_by("writer")) == (holding("two"), 3_000)
+
+
+def test_s2_rows_swapped_are_never_believed(holdings: Holdings) -> None:
+    one, two, between = record_id("one"), record_id("two"), bytes(16)
+    for now, then in ((one, between), (two, one), (between, two)):
+        edited(holdings, "UPDATE holdings SET record_id = ? WHERE record_id = ?", then, now)
+    for each in (one, two):
+        with pytest.raises(DataLoss, match="BAD_HOLDING"):
+            holdings.read(each)
+    assert holdings.complete(b"", 9) == [holding("three")]
 
 
 @pytest.mark.parametrize("table", ["used", "backups"])

@@ -129,9 +129,9 @@ class Erasing:
         driver = self.driver
         if not is_erased(await driver.retention(record_id, least_height)):
             return False
-        holding = await driver.work(driver.stores.holdings.find, record_id)
-        if holding is None:  # a row that came back without its holding
-            await driver.work(driver.stores.objects.delete, record_id)
+        holding = await driver.work(driver.stores.holdings.find_sound, record_id)
+        if holding is None:  # a row that came back without its holding, or whose holding is damaged
+            await self._destroy_unheld(record_id)
         elif not await self._is_gone(holding):
             await self._destroy(holding)
         return True
@@ -152,6 +152,19 @@ class Erasing:
             self.erased += 1
             await driver.work(driver.stores.holdings.write, replace(holding, state=HoldingState.ERASED))
         await driver.work(driver.stores.objects.delete, record_id)
+
+    async def _destroy_unheld(self, record_id: bytes) -> None:
+        """The same where nothing is noted; nor is it noted of every record of others that no keys of it are here."""
+        work, stores = self.driver.work, self.driver.stores
+        for keys in (stores.secrets, stores.escrows):
+            try:
+                await work(keys.read, record_id)
+            except NotFound:
+                continue
+            except DataLoss:
+                pass
+            await work(keys.destroy, record_id)
+        await work(stores.objects.delete, record_id)
 
     async def _is_gone(self, holding: Holding) -> bool:
         """Whether it was destroyed before, and no row has come back."""

@@ -10,7 +10,7 @@ when it breaks off; the next one goes on.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 
 from consilium.kernel.errors import ConsiliumError, DataLoss, FailedPrecondition, NotFound
@@ -101,13 +101,22 @@ class Healing:
     async def heal_one(self, record_id: bytes) -> bool:
         """Have one object again that the scrub has not found whole; whether that was done."""
         driver, state = self._driver, HealState()
-        holding = await driver.work(driver.stores.holdings.find, record_id)
+        holding = await driver.work(driver.stores.holdings.find_sound, record_id)
         if holding is None:
-            members = driver.others.names()
+            members = await self._keepers_of(record_id)
         else:
             members = list(holding.keepers) if holding.home == driver.member_id else [holding.home]
         await self._look_after(record_id, members, state)
         return state.objects_healed > 0
+
+    async def _keepers_of(self, record_id: bytes) -> list[str]:
+        """The other members that have something of an object of which nothing is noted here."""
+        found = list[str]()
+        for name in self._driver.others.names():
+            with suppress(ConsiliumError):
+                await self._driver.others.fetch_copy(name, record_id)
+                found.append(name)
+        return found
 
     async def _shared(self, state: HealState) -> dict[bytes, list[str]]:
         """The records of which other members say that they concern both, and which members those are."""
@@ -134,7 +143,7 @@ class Healing:
 
     async def _restore(self, shared: Shared, state: HealState) -> None:
         driver, record_id = self._driver, shared.record_id
-        holding = await driver.work(driver.stores.holdings.find, record_id)
+        holding = await driver.work(driver.stores.holdings.find_sound, record_id)
         if holding is not None and holding.state in ERASED_STATES:
             return
         if is_erased(await driver.retention(record_id)):
@@ -289,7 +298,7 @@ class Healing:
             body = event.body
             if not isinstance(body, RecordBody) or body.holder != driver.member_id or len(lost) >= LOST_TOLD_MAX:
                 continue
-            holding = await driver.work(driver.stores.holdings.find, body.record_id)
+            holding = await driver.work(driver.stores.holdings.find_sound, body.record_id)
             is_here = holding is not None and holding.state is not HoldingState.DRAFT
             if not is_here and not is_erased(await driver.retention(body.record_id)):
                 lost.append(body.record_id)

@@ -1,11 +1,14 @@
 """What this member stores for whom: drafts, objects at home, copies for other members, and what was erased (rule S2).
 
 The object store knows bytes; here stands who may go on with a put, whose quota an object counts against, which members keep
-copies, and that an erased record never comes back. One row a record, in a small SQLite file; what a writer has is kept
-summed up beside them, for a put among a million objects must not add them all up.
+copies, and that an erased record never comes back. One row a record, in a small SQLite file, with a check over all of it:
+one that changed or moved is BAD_HOLDING and left out of lists, until the scrub or a heal notes it again. What a writer has
+is kept summed up beside them, for a put among a million objects must not add them all up.
 """
 
 import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from enum import IntEnum
 from pathlib import Path
@@ -19,18 +22,25 @@ from consilium.kernel.errors import (
     PermissionDenied,
     ResourceExhausted,
 )
+from consilium.kernel.hashing import domain_hash
 from consilium.runtime.database import Database
 
 _SCHEMA = (
     "CREATE TABLE holdings (record_id BLOB PRIMARY KEY, home TEXT NOT NULL, writer TEXT NOT NULL,"
     " size_class INTEGER NOT NULL, bytes INTEGER NOT NULL, begun_s INTEGER NOT NULL, state INTEGER NOT NULL,"
-    " root BLOB NOT NULL, keepers TEXT NOT NULL);"
+    " root BLOB NOT NULL, keepers TEXT NOT NULL, digest BLOB NOT NULL);"
     "CREATE INDEX by_state ON holdings (state, begun_s, bytes);"
     "CREATE TABLE used (writer TEXT PRIMARY KEY, bytes INTEGER NOT NULL);"
     "CREATE TABLE backups (taken_ms INTEGER, height INTEGER, bytes_added INTEGER, objects INTEGER, damaged INTEGER)"
 )
-_TABLES = {"holdings", "used", "backups"}
-_COLUMNS = "record_id, home, writer, size_class, bytes, begun_s, state, root, keepers"
+_PARTS = {"holdings", "used", "backups", "digest"}
+_TEXT = "CAST({} AS BLOB)"
+"""A word that changed may be no text any more, at which SQLite would refuse every row beside it."""
+_COLUMNS = (
+    f"record_id, {_TEXT.format('home')}, {_TEXT.format('writer')}, size_class, bytes, begun_s, state, root,"
+    f" {_TEXT.format('keepers')}, digest"
+)
+_SUM_UP = "INSERT INTO used SELECT writer, sum(bytes) FROM holdings WHERE state NOT IN (?, ?) GROUP BY writer"
 _CHARGE = "INSERT INTO used VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET bytes = bytes + excluded.bytes"
 
 
@@ -121,32 +131,38 @@ class Holdings:
             return wanted
 
     def begin_again(self, wanted: Holding, bytes_max: int | None) -> Holding:
-        """Begin an object that was lost, in the place of what is noted of it.
+        """Begin an object that was lost, or whose row is damaged, in the place of what is noted of it.
 
         Raises Conflict: ERASED; ResourceExhausted: QUOTA.
         """
         with self._lock:
-            kept = self.find(wanted.record_id)
+            kept = self.find_sound(wanted.record_id)
             if kept is not None and kept.state in ERASED_STATES:
                 raise erased()
-            if kept is None:
-                self._check_quota(wanted, bytes_max)
+            if not self._database.rows("SELECT 1 FROM holdings WHERE record_id = ?", wanted.record_id):
+                self._check_quota(wanted, bytes_max)  # else it is charged already, sound or not
             begun = wanted if kept is None else replace(wanted, keepers=kept.keepers)
             self._write(begun)
             return begun
 
     def read(self, record_id: bytes) -> Holding:
-        """What is kept of a record. Raises NotFound: NO_SUCH_OBJECT."""
+        """What is kept of a record. Raises NotFound: NO_SUCH_OBJECT; DataLoss: BAD_HOLDING."""
         kept = self.find(record_id)
         if kept is None:
             raise NotFound("NO_SUCH_OBJECT", f"Nothing of record {record_id.hex()} is kept here.", "S2")
         return kept
 
     def find(self, record_id: bytes) -> Holding | None:
-        """What is kept of a record, None for nothing."""
+        """What is kept of a record, None for nothing. Raises DataLoss: BAD_HOLDING."""
         query = f"SELECT {_COLUMNS} FROM holdings WHERE record_id = ?"  # noqa: S608
         rows = self._database.rows(query, record_id)
         return _holding(rows[0]) if rows else None
+
+    def find_sound(self, record_id: bytes) -> Holding | None:
+        """The same, None also for a row that is not what was written: for who can do without, or notes it again."""
+        with suppress(DataLoss):
+            return self.find(record_id)
+        return None
 
     def write(self, holding: Holding) -> None:
         """Replace a row."""
@@ -169,7 +185,7 @@ class Holdings:
     def drop_draft(self, record_id: bytes) -> bool:
         """Forget a put that was not finished; False where there is none, for it may have been finished meanwhile."""
         with self._lock:
-            kept = self.find(record_id)
+            kept = self.find_sound(record_id)
             if kept is None or kept.state is not HoldingState.DRAFT:
                 return False
             with self._database.transaction() as connection:
@@ -180,12 +196,12 @@ class Holdings:
     def drafts(self, begun_before_s: int) -> list[Holding]:
         """The unfinished puts that began before a time."""
         query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND begun_s < ?"  # noqa: S608  the columns are ours
-        return [_holding(row) for row in self._database.rows(query, HoldingState.DRAFT, begun_before_s)]
+        return list(_sound(self._database.rows(query, HoldingState.DRAFT, begun_before_s)))
 
     def erased(self) -> list[Holding]:
         """The erased records of which copies may be left elsewhere."""
         query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ?"  # noqa: S608
-        return [_holding(row) for row in self._database.rows(query, HoldingState.ERASED)]
+        return list(_sound(self._database.rows(query, HoldingState.ERASED)))
 
     def shared_with(self, own: str, other: str, after: bytes, count: int) -> list[Holding]:
         """What is complete and concerns another member, from a record on: copies kept for it, and own objects it keeps."""
@@ -193,13 +209,12 @@ class Holdings:
             f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND record_id > ?"  # noqa: S608
             " AND (home = ? OR (home = ? AND instr(',' || keepers || ',', ',' || ? || ',') > 0)) ORDER BY record_id LIMIT ?"
         )
-        rows = self._database.rows(query, HoldingState.COMPLETE, after, other, own, other, count)
-        return [_holding(row) for row in rows]
+        return self._page(query, after, count, other, own, other)
 
     def complete(self, after: bytes, count: int) -> list[Holding]:
         """The complete objects from a record on."""
         query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND record_id > ? ORDER BY record_id LIMIT ?"  # noqa: S608
-        return [_holding(row) for row in self._database.rows(query, HoldingState.COMPLETE, after, count)]
+        return self._page(query, after, count)
 
     def complete_ids(self) -> list[bytes]:
         """The records whose objects are complete."""
@@ -215,7 +230,7 @@ class Holdings:
     def at_home(self, own: str) -> list[Holding]:
         """The complete objects of this member's own records."""
         query = f"SELECT {_COLUMNS} FROM holdings WHERE state = ? AND home = ?"  # noqa: S608
-        return [_holding(row) for row in self._database.rows(query, HoldingState.COMPLETE, own)]
+        return list(_sound(self._database.rows(query, HoldingState.COMPLETE, own)))
 
     def staged(self) -> tuple[int, int]:
         """How many puts are unfinished, and how many bytes they are to have."""
@@ -248,6 +263,16 @@ class Holdings:
         """Let go of the file."""
         self._database.close()
 
+    def _page(self, query: str, after: bytes, count: int, *values: str) -> list[Holding]:
+        """So many complete ones from a record on, or all there are."""
+        found = list[Holding]()
+        while True:
+            rows = self._database.rows(query, HoldingState.COMPLETE, after, *values, count)
+            found += _sound(rows)
+            if len(found) >= count or len(rows) < count:
+                return found[:count]
+            after = rows[-1][0]
+
     def _check_quota(self, wanted: Holding, bytes_max: int | None) -> None:
         used = self.bytes_by(wanted.writer)
         if bytes_max is not None and used + wanted.size > bytes_max:
@@ -256,19 +281,25 @@ class Holdings:
 
     def _write(self, each: Holding) -> None:
         row = (
-            each.record_id, each.home, each.writer, each.size_class, each.size, each.begun_s, each.state, each.root,
+            each.record_id, each.home, each.writer, each.size_class, each.size, each.begun_s, int(each.state), each.root,
             ",".join(each.keepers),
         )  # fmt: skip
-        before = self.find(each.record_id)
+        try:
+            before, is_damaged = self.find(each.record_id), False
+        except DataLoss:
+            before, is_damaged = None, True
         with self._database.transaction() as connection:
             _charge(connection, before, each)
-            connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, _check(row)))
+            if is_damaged:  # nobody knows what it was charged with
+                connection.execute("DELETE FROM used")
+                connection.execute(_SUM_UP, ERASED_STATES)
 
 
 def _check_tables(database: Database, path: Path) -> None:
-    """Raise FailedPrecondition (STORE_OLDER) unless all tables are there: else the first put would find it damaged."""
-    found = {name for (name,) in database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    if not found >= _TABLES:
+    """Raise FailedPrecondition (STORE_OLDER) unless all parts are there: else the first put would find it damaged."""
+    parts = "SELECT name FROM sqlite_schema WHERE type = 'table' UNION SELECT name FROM pragma_table_info('holdings')"
+    if not {name for (name,) in database.rows(parts)} >= _PARTS:
         sentence = "was made by an earlier release: move the state directory away, start anew, run `consilium storage heal`"
         raise FailedPrecondition("STORE_OLDER", f"{path} {sentence}.", "S2")
 
@@ -297,12 +328,25 @@ def _charge(connection: sqlite3.Connection, before: Holding | None, after: Holdi
     connection.executemany(_CHARGE, [(writer, change) for writer, change in sums.items() if change])
 
 
-def _holding(row: tuple[object, ...]) -> Holding:
-    record_id, home, writer, size_class, count, begun_s, state, root, keepers = row
-    assert isinstance(record_id, bytes)
-    assert isinstance(root, bytes)
-    size, length, begun, stage = [int(str(each)) for each in (size_class, count, begun_s, state)]
-    names = tuple(filter(None, str(keepers).split(",")))
-    if stage not in tuple(HoldingState):
-        raise DataLoss("BAD_HOLDING", f"What is noted of record {record_id.hex()} is not what was written.", "S2")
-    return Holding(record_id, str(home), str(writer), size, length, begun, HoldingState(stage), root, names)
+def _check(row: Iterable[object]) -> bytes:
+    """What lies beside a row, so that one that changed or moved to another record is known for it."""
+    parts = (each if isinstance(each, bytes) else str(each).encode() for each in row)
+    return domain_hash("consilium.stored-holding", *parts)
+
+
+def _sound(rows: Iterable[tuple[bytes, ...]]) -> Iterator[Holding]:
+    """The rows that are what was written."""
+    for row in rows:
+        with suppress(DataLoss):
+            yield _holding(row)
+
+
+def _holding(row: tuple[bytes, ...]) -> Holding:
+    """Raises DataLoss: BAD_HOLDING."""
+    *written, digest = row
+    if _check(written) != digest:
+        raise DataLoss("BAD_HOLDING", "What is noted of a record is not what was written; the scrub notes it again.", "S2")
+    record_id, home, writer, size_class, count, begun_s, state, root, keepers = written
+    size, length, begun, stage = map(int, (size_class, count, begun_s, state))
+    names = tuple(filter(None, keepers.decode().split(",")))
+    return Holding(record_id, home.decode(), writer.decode(), size, length, begun, HoldingState(stage), root, names)

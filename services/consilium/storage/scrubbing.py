@@ -65,6 +65,8 @@ class Scrub:
         """Drop old drafts, and delete the copies of erased objects that are left."""
         driver, stores = self._driver, self._driver.stores
         for each in await driver.work(stores.holdings.drafts, int(time.time()) - driver.limits.draft_s):
+            if await self._is_registered(each.record_id):  # its row is an older one that was put back: `round` mends it
+                continue
             if await driver.work(stores.holdings.drop_draft, each.record_id):
                 await driver.work(stores.objects.delete, each.record_id)
         await self._erasing.tidy()
@@ -90,19 +92,39 @@ class Scrub:
         if self._unhealed:
             _log.write(logging.ERROR, "chunks_damaged", count=self._unhealed)
 
+    async def _is_registered(self, record_id: bytes) -> bool:
+        """Whether the object is here, and is the one that the ledger's record names."""
+        record = await self._driver.ledger.read_record(record_id)
+        try:
+            return record is not None and bool(await self._reading.own_manifest(record))
+        except (NotFound, DataLoss):
+            return False
+
+    async def _is_held(self, record_id: bytes) -> bool:
+        """Whether it is noted as complete, by a row that is what was written."""
+        holding = await self._driver.work(self._driver.stores.holdings.find_sound, record_id)
+        return holding is not None and holding.state is HoldingState.COMPLETE
+
     async def _manifest(self, record_id: bytes, record: RecordBody | None) -> Manifest | None:
-        """The object's manifest; where it is damaged, lost or another's, the object is had again from other members."""
+        """The object's manifest; where it is damaged, lost or another's, the object is had again from other members.
+
+        So is what is noted of it, which other members know too.
+        """
         driver = self._driver
         try:
-            if record is not None:
-                return await self._reading.own_manifest(record)
-            return await driver.work(driver.stores.objects.read_manifest, record_id)
+            if record is None:
+                return await driver.work(driver.stores.objects.read_manifest, record_id)
+            manifest = await self._reading.own_manifest(record)
         except NotFound:
-            holding = await driver.work(driver.stores.holdings.find, record_id)
-            if holding is None or holding.state is not HoldingState.COMPLETE:  # erased meanwhile
+            if not await self._is_held(record_id):  # erased meanwhile
                 return None
         except DataLoss:
             pass
+        else:
+            if not await self._is_held(record_id):
+                await self._healing.heal_one(record_id)
+                self._note(is_healed=await self._is_held(record_id))
+            return manifest
         self._note(is_healed=await self._healing.heal_one(record_id))
         return None
 

@@ -26,7 +26,7 @@ from consilium.runtime.logs import Log
 from consilium.storage.cassandra.clock import Timestamps
 from consilium.storage.cassandra.draft import Draft, Write
 from consilium.storage.cassandra.schema import BUCKET_CHUNKS, check
-from consilium.storage.cassandra.session import Database
+from consilium.storage.cassandra.session import Database, Row
 from consilium.storage.cassandra.statements import Statements
 from consilium.storage.core.manifest import check_chunk_place, check_manifest, chunk_place, manifest_check
 from consilium.storage.settings import StorageSettings
@@ -212,8 +212,7 @@ class CassandraObjectStore:
     def _load_draft(self, record_id: bytes, draft: Draft) -> None:
         if draft.is_loaded:
             return
-        rows = self._database.run(self._cql.draft, record_id)
-        draft.buckets = (rows[0].buckets or BUCKETS_MAX) if rows else 0
+        draft.buckets = _noted(self._database.run(self._cql.draft, record_id))
         places = ((record_id, bucket) for bucket in range(draft.buckets))
         for found in self._database.each(self._cql.hashes, places):
             for row in found:
@@ -273,8 +272,7 @@ class CassandraObjectStore:
 
     def _buckets_of(self, record_id: bytes) -> int:
         """How many partitions an object's chunks may lie in; 0 when there is none. Its manifest may be damaged."""
-        rows = self._database.run(self._cql.find, record_id)
-        return (rows[0].buckets or BUCKETS_MAX) if rows else 0
+        return _noted(self._database.run(self._cql.find, record_id))
 
     def _drop(self, record_id: bytes, buckets: int) -> None:
         """Delete manifest and chunks, above whatever was written by hand."""
@@ -298,6 +296,14 @@ class CassandraObjectStore:
 def _buckets(chunks: int) -> int:
     """How many partitions so many chunks lie in."""
     return -(-chunks // BUCKET_CHUNKS)
+
+
+def _noted(rows: list[Row]) -> int:
+    """How many partitions a row says there may be; all there can be, where somebody else has written what it says."""
+    if not rows:
+        return 0
+    found = int(rows[0].buckets or 0)
+    return found if 0 < found <= BUCKETS_MAX else BUCKETS_MAX
 
 
 def _place(manifest: Manifest, index: int) -> tuple[bytes, int, int, bytes]:
