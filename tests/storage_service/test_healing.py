@@ -12,7 +12,8 @@ import pytest
 
 from consilium.api.storage.v1 import storage_pb2 as pb
 from consilium.kernel.encoding import encode
-from consilium.kernel.errors import FailedPrecondition, NotFound, PermissionDenied, Unavailable
+from consilium.kernel.errors import DataLoss, FailedPrecondition, NotFound, PermissionDenied, Unavailable
+from consilium.storage.core.escrow import open_escrow
 from consilium.storage.driver import storage_of
 from consilium.storage.healing import HealState
 from consilium.storage.holdings import Holding, Holdings, HoldingState
@@ -207,6 +208,58 @@ def test_s2_a_holding_changed_or_rolled_back_costs_no_object_and_is_noted_again(
             assert await sharing.read(reference, grant) == SCAN
             await station.parts.scrub.round()
             assert found.chunks_damaged == 1
+
+    play(tmp_path, scene)
+
+
+def flipped(folder: Path, store: str) -> None:
+    """A bit of every value of a store, while nobody has it open."""
+    with sqlite3.connect(folder / store) as rows:
+        for key, value in rows.execute("SELECT key, value FROM kept").fetchall():
+            rows.execute("UPDATE kept SET value = ? WHERE key = ?", (bytes([value[0] ^ 1, *value[1:]]), key))
+    rows.close()
+
+
+@pytest.mark.parametrize("mended_by", ["heal", "scrub"])
+def test_s9_a_damaged_shred_secret_is_had_again_from_a_keeper(tmp_path: Path, mended_by: str) -> None:
+    """Else every copy would be ciphertext that nobody opens any more."""
+
+    async def scene(world: World) -> None:
+        async with two(world) as (home, _):
+            sharing = world.sharing(home)
+            reference, grant = await sharing.shared(SCAN)
+        flipped(tmp_path / f"state-{HOME}", "shred-secrets.db")
+        async with two(world) as (home, _):
+            again(world, sharing, home)
+            with pytest.raises(DataLoss, match="BAD_SECRET"):
+                await sharing.read(reference, grant)
+            if mended_by == "heal":
+                assert (await healed(home)).secrets_healed == 1
+            else:
+                await home.parts.scrub.round()
+                assert (home.parts.scrub.state.chunks_damaged, home.parts.scrub.state.chunks_healed) == (1, 1)
+            assert await sharing.read(reference, grant) == SCAN
+
+    play(tmp_path, scene)
+
+
+def test_s9_a_damaged_sealed_secret_opens_nothing_and_is_sealed_again_by_its_home(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with two(world) as (home, keeper):
+            sharing = world.sharing(home)
+            reference, _ = await sharing.shared(SCAN)
+            record, before = reference.record_id, keeper.driver.stores.escrows.read(reference.record_id)
+        flipped(tmp_path / f"state-{KEEPER}", "escrows.db")
+        async with two(world) as (home, keeper):
+            changed = keeper.driver.stores.escrows.read(record)
+            for bad in (changed, before[:-1], b""):
+                with pytest.raises(DataLoss, match="BAD_ESCROW"):
+                    open_escrow(home.driver.keys.escrow, record, bad)
+            with pytest.raises(DataLoss, match="BAD_ESCROW"):
+                open_escrow(home.driver.keys.escrow, bytes(16), before)
+            assert (await healed(keeper)).secrets_healed == 1
+            assert keeper.driver.stores.escrows.read(record) == before
+            assert (await healed(keeper)).secrets_healed == 0
 
     play(tmp_path, scene)
 

@@ -155,6 +155,19 @@ def test_s2_a_changed_secret_is_never_returned(place: Place) -> None:
     assert ShredSecretStore(place.rows).read(ONE) == SECRET
 
 
+def test_s9_a_damaged_secret_is_mended_and_a_destroyed_one_is_not(place: Place) -> None:
+    ShredSecretStore(place.rows).put(ONE, SECRET)
+    place.swap_in({ONE: flip(place.rows.read(ONE), 5)})
+    ShredSecretStore(place.rows).mend(ONE, SECRET)
+    store = ShredSecretStore(place.restart())
+    assert store.read(ONE) == SECRET
+    store.destroy(ONE)
+    with pytest.raises(Conflict, match="DESTROYED"):
+        store.mend(ONE, SECRET)
+    with pytest.raises(NotFound, match="DESTROYED"):
+        ShredSecretStore(place.restart()).read(ONE)
+
+
 @pytest.mark.parametrize("cut", [0, 31, 32, 63])
 def test_s2_a_cut_secret_is_never_returned(place: Place, cut: int) -> None:
     ShredSecretStore(place.rows).put(ONE, SECRET)

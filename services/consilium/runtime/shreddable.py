@@ -22,6 +22,9 @@ class ShreddableRows(Protocol):
         Raises Conflict: ALREADY_STORED when there is another value, DESTROYED.
         """
 
+    def mend(self, key: bytes, value: bytes) -> None:
+        """Keep a value in the place of one that is known to be damaged, durable on return. Raises Conflict: DESTROYED."""
+
     def read(self, key: bytes) -> bytes:
         """The value of a key.
 
@@ -45,6 +48,11 @@ class MemoryRows:
     def put(self, key: bytes, value: bytes) -> None:
         """Keep a value; raises Conflict (ALREADY_STORED or DESTROYED)."""
         check_free(key, value, self._values.get(key), destroyed=key in self._destroyed)
+        self._values[key] = value
+
+    def mend(self, key: bytes, value: bytes) -> None:
+        """Keep a value in the place of a damaged one; raises Conflict (DESTROYED)."""
+        check_free(key, value, None, destroyed=key in self._destroyed)
         self._values[key] = value
 
     def read(self, key: bytes) -> bytes:
@@ -96,6 +104,14 @@ class DatabaseRows:
             gone = connection.execute("SELECT 1 FROM destroyed WHERE key = ?", (key,)).fetchone()
             check_free(key, value, kept[0] if kept else None, destroyed=gone is not None)
             connection.execute("INSERT OR IGNORE INTO kept VALUES (?, ?)", (key, value))
+
+    def mend(self, key: bytes, value: bytes) -> None:
+        """Keep a value in the place of a damaged one, durable on return; raises Conflict (DESTROYED)."""
+        with self._database.transaction() as connection:
+            gone = connection.execute("SELECT 1 FROM destroyed WHERE key = ?", (key,)).fetchone()
+            check_free(key, value, None, destroyed=gone is not None)
+            connection.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (key, value))
+        self._database.forget()
 
     def read(self, key: bytes) -> bytes:
         """The value of a key; raises NotFound (NOT_STORED or DESTROYED)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import NotFound, PermissionDenied
+from consilium.kernel.errors import DataLoss, NotFound, PermissionDenied
 from consilium.kernel.manifest import Manifest, StorageReceipt, StorageStatement
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Ed25519Verifier, Signer
@@ -122,6 +122,13 @@ class Driver:
         except NotFound:
             return b""
         return seal_escrow(self.keys.escrow, record_id, secret)
+
+    async def has_secret(self, record_id: bytes) -> bool:
+        """Whether this home's shred secret of a record is here, and is what was stored."""
+        try:
+            return bool(await self.escrow_of(record_id))
+        except DataLoss:
+            return False
 
 
 def storage_of(member_id: str) -> str:

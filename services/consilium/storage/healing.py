@@ -262,15 +262,15 @@ class Healing:
             await driver.work(driver.stores.holdings.write, replace(holding, keepers=keepers))
 
     async def _restore_secret(self, shared: Shared) -> bool:
-        """Have the shred secret of an own record again, from whoever keeps it sealed; whether it was missing."""
+        """Have the shred secret of an own record again, from whoever keeps it sealed; whether it was missing or damaged."""
         driver, record_id = self._driver, shared.record_id
-        if await driver.escrow_of(record_id):
+        if await driver.has_secret(record_id):
             return False
         for name in shared.members:
             try:
                 _, escrow = await driver.others.fetch_copy(name, record_id)
                 secret = open_escrow(driver.keys.escrow, record_id, escrow)
-                await driver.work(driver.stores.secrets.put, record_id, secret)
+                await driver.work(driver.stores.secrets.mend, record_id, secret)
             except ConsiliumError as error:
                 _log.write(logging.WARNING, "secret_not_had", member=name, reason=error.reason)
             else:
@@ -278,16 +278,17 @@ class Healing:
         raise DataLoss("NO_SHRED_SECRET", f"Nobody has the sealed shred secret of record {record_id.hex()}.", "S9")
 
     async def _restore_escrow(self, shared: Shared) -> bool:
-        """Have another home's sealed secret again, which no backup holds (S10), from that home; whether it was missing."""
+        """Have another home's sealed secret again, which no backup holds (S10), from that home; whether it was missing.
+
+        Only the home can tell a damaged one from a sound one; each time it seals a secret the same comes out.
+        """
         driver, record_id = self._driver, shared.record_id
-        try:
-            await driver.work(driver.stores.escrows.read, record_id)
-        except NotFound:
-            _, escrow = await driver.others.fetch_copy(shared.home, record_id)
-        else:
-            return False
+        _, escrow = await driver.others.fetch_copy(shared.home, record_id)
+        with suppress(NotFound):
+            if await driver.work(driver.stores.escrows.read, record_id) == escrow:
+                return False
         if escrow:
-            await driver.work(driver.stores.escrows.put, record_id, escrow)
+            await driver.work(driver.stores.escrows.mend, record_id, escrow)
         return bool(escrow)  # none where the home has lost the secret itself
 
     async def _lost(self) -> list[bytes]:

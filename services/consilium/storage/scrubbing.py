@@ -100,15 +100,20 @@ class Scrub:
         except (NotFound, DataLoss):
             return False
 
-    async def _is_held(self, record_id: bytes) -> bool:
+    async def _is_noted(self, record_id: bytes) -> bool:
         """Whether it is noted as complete, by a row that is what was written."""
         holding = await self._driver.work(self._driver.stores.holdings.find_sound, record_id)
         return holding is not None and holding.state is HoldingState.COMPLETE
 
+    async def _is_held(self, record: RecordBody) -> bool:
+        """The same, and that what opens it is here as well, at its home."""
+        is_own = record.holder == self._driver.member_id
+        return await self._is_noted(record.record_id) and (not is_own or await self._driver.has_secret(record.record_id))
+
     async def _manifest(self, record_id: bytes, record: RecordBody | None) -> Manifest | None:
         """The object's manifest; where it is damaged, lost or another's, the object is had again from other members.
 
-        So is what is noted of it, which other members know too.
+        So is what is noted of it, and its shred secret, which other members keep sealed.
         """
         driver = self._driver
         try:
@@ -116,14 +121,14 @@ class Scrub:
                 return await driver.work(driver.stores.objects.read_manifest, record_id)
             manifest = await self._reading.own_manifest(record)
         except NotFound:
-            if not await self._is_held(record_id):  # erased meanwhile
+            if not await self._is_noted(record_id):  # erased meanwhile
                 return None
         except DataLoss:
             pass
         else:
-            if not await self._is_held(record_id):
+            if not await self._is_held(record):
                 await self._healing.heal_one(record_id)
-                self._note(is_healed=await self._is_held(record_id))
+                self._note(is_healed=await self._is_held(record))
             return manifest
         self._note(is_healed=await self._healing.heal_one(record_id))
         return None

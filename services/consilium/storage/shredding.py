@@ -25,6 +25,10 @@ class ShredSecretStore:
         assert len(secret) == KEY_BYTES, "a shred secret has 32 bytes"
         self._rows.put(record_id, secret + _check(record_id, secret))
 
+    def mend(self, record_id: bytes, secret: bytes) -> None:
+        """Keep a secret in the place of one that is lost or damaged, durable on return. Raises Conflict: DESTROYED."""
+        self._rows.mend(record_id, secret + _check(record_id, secret))
+
     def read(self, record_id: bytes) -> bytes:
         """The secret of a record.
 
