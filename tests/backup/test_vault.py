@@ -118,6 +118,9 @@ def test_a_place_that_cannot_be_is_refused(server: str, monkeypatch: pytest.Monk
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     with pytest.raises(PermissionDenied, match="S3_REFUSED"):
         open_place(f"s3+http://{server}/backups").names("")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(InvalidArgument, match=r"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.*NO_S3_CREDENTIALS"):
+        open_place(f"s3+http://{server}/backups")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -364,6 +365,50 @@ def test_found_refuses_a_key_that_genesis_does_not_name(tmp_path: Path) -> None:
     (home,) = hospitals(tmp_path, HOME)
     (home.home / "member").write_bytes(bytes(range(32)))
     with pytest.raises(InvalidArgument, match="BAD_SETTING"):
+        founding.publish(home.settings())
+
+
+def test_an_authority_that_was_taken_away_leaves_nothing_behind_that_it_issued(tmp_path: Path) -> None:
+    """key-theft.md: its folder removed, certificates are issued anew, and own services trust the fresh one at once."""
+
+    async def scene() -> None:
+        home, _ = hospitals(tmp_path, HOME, AWAY)
+        async with home.serving():
+            pass
+        before = Tls(home.home / "tls" / "storage", ALLIANCE).material
+        shutil.rmtree(home.home / "identity" / "authority")
+        founding.publish(home.settings())
+        founding.administer(home.settings())
+        for service in (*SERVICES, MONITORING):
+            after = Tls(home.home / "tls" / service, ALLIANCE).material
+            assert after.authorities[AWAY] == before.authorities[AWAY]
+            assert set(after.authorities[HOME]).isdisjoint(before.authorities[HOME])
+            x509.load_pem_x509_certificate(after.certificate_chain).verify_directly_issued_by(after.authorities[HOME][0])
+        async with home.serving() as served, served.administrator() as channel:
+            await IdentityServiceStub(channel).GetAuthority(pb.GetAuthorityRequest())
+
+    play(scene)
+
+
+def test_lost_files_of_trust_begin_with_genesis_again(tmp_path: Path) -> None:
+    """backup.md: with a copy of identity's folder alone the other members are found again."""
+
+    async def scene() -> None:
+        home, _ = hospitals(tmp_path, HOME, AWAY)
+        async with home.serving():
+            pass
+        shutil.rmtree(home.home / "tls")
+        founding.publish(home.settings())
+        for service in SERVICES:
+            assert sorted(Tls(home.home / "tls" / service, ALLIANCE).material.authorities) == [HOME, AWAY]
+
+    play(scene)
+
+
+def test_a_lost_store_is_told_with_the_way_on(tmp_path: Path) -> None:
+    (home,) = hospitals(tmp_path, HOME)
+    (home.home / "identity" / "identity.db").unlink()
+    with pytest.raises(DataLoss, match=r"copy.*consilium\.identity found.*STORE_MISSING"):
         founding.publish(home.settings())
 
 

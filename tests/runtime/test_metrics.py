@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from consilium.kernel.errors import Conflict
+from consilium.kernel.membership import MONITORING
 from consilium.runtime import methods
 from consilium.runtime.metrics import (
     OTHER_REASON,
@@ -24,6 +25,7 @@ from consilium.runtime.metrics import (
     VolumeRoom,
     go_name,
 )
+from consilium.runtime.names import Role
 from consilium.runtime.tls import CERTIFICATE, KEY, Tls
 from tests.runtime.authority import ALLIANCE, Authority, Issued
 from tests.runtime.loopback import FORMS, Loopback, Scripted, call
@@ -38,9 +40,16 @@ LABELS = {
 }
 
 
-def scrape(port: int, files: Path, trusted: bytes, host: str = "127.0.0.1") -> str:
+def scrape(
+    port: int,
+    files: Path,
+    trusted: bytes,
+    host: str = "127.0.0.1",
+    most: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+) -> str:
     """What Prometheus reads."""
     context = ssl.create_default_context(cadata=trusted.decode())
+    context.maximum_version = most
     context.load_cert_chain(files / CERTIFICATE, files / KEY)
     connection = http.client.HTTPSConnection(host, port, context=context, timeout=10)
     try:
@@ -69,7 +78,7 @@ def ordered(labelled: str) -> tuple[str, list[str]]:
 def test_every_form_is_counted_under_the_stock_names(tmp_path: Path, form: str) -> None:
     async def scene() -> str:
         loopback = Loopback(tmp_path)
-        own = loopback.home.service("prometheus").write(tmp_path / "prometheus", loopback.home)
+        own = loopback.home.service(MONITORING).write(tmp_path / "monitoring", loopback.home)
         scripted = Scripted()
 
         def refuse() -> object:
@@ -99,7 +108,7 @@ def test_every_form_is_counted_under_the_stock_names(tmp_path: Path, form: str) 
 def test_a_server_tells_what_it_is_and_when_its_certificate_ends(tmp_path: Path) -> None:
     async def scene() -> tuple[str, int]:
         loopback = Loopback(tmp_path)
-        own = loopback.home.service("prometheus").write(tmp_path / "prometheus", loopback.home)
+        own = loopback.home.service(MONITORING).write(tmp_path / "monitoring", loopback.home)
         async with loopback.serve(Scripted(), commit="abc") as running:
             text = await asyncio.to_thread(scrape, running.metrics_port, own, loopback.home.pem)
             return text, running.tls.material.not_after
@@ -140,18 +149,23 @@ def test_the_room_of_the_state_is_told(tmp_path: Path) -> None:
     assert list(VolumeRoom(tmp_path / "gone").collect()) == []
 
 
-def test_only_the_members_own_authority_lets_read(tmp_path: Path) -> None:
+def test_only_who_works_for_the_member_may_read(tmp_path: Path) -> None:
     home, away = Authority("1A"), Authority("2B")
     tls = Tls(home.service().write(tmp_path / "tls", home, away), ALLIANCE)
     port = MetricsPort(Metrics("unknown"), "127.0.0.1", 0, tls)
-    stranger = away.service("prometheus").write(tmp_path / "stranger", away)
+    stranger = away.service(MONITORING).write(tmp_path / "stranger", away)
     try:
         with pytest.raises((ssl.SSLError, ConnectionError)):
             scrape(port.port, stranger, home.pem)
         # One that connects and says nothing holds up nobody.
         with socket.create_connection(("127.0.0.1", port.port)):
-            own = home.service("prometheus").write(tmp_path / "own", home)
+            own = home.service(MONITORING).write(tmp_path / "own", home)
             assert "consilium_build_info" in scrape(port.port, own, home.pem)
+        for issued, may in ((home.person(Role.STAFF, "chief"), True), (home.person(Role.PATIENT, "lin"), False)):
+            page = scrape(port.port, issued.write(tmp_path / "other", home), home.pem)
+            assert ("consilium_build_info" in page, "For who works for the member alone" in page) == (may, not may)
+        with pytest.raises(ssl.SSLError):
+            scrape(port.port, own, home.pem, most=ssl.TLSVersion.TLSv1_2)
     finally:
         port.close()
 
@@ -165,7 +179,7 @@ def test_the_port_takes_up_a_new_certificate(tmp_path: Path) -> None:
         fresh.write(tmp_path / "tls", new)
         assert tls.refresh()
         port.take_up_certificate()
-        own = new.service("prometheus").write(tmp_path / "own", new)
+        own = new.service(MONITORING).write(tmp_path / "own", new)
         assert "consilium_build_info" in scrape(port.port, own, new.pem)
     finally:
         port.close()

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,14 @@ def test_the_command_keeps_an_alliance_until_it_is_told_to_end(tmp_path: Path) -
         os.kill(process_of(running.pid, "consilium.storage"), signal.SIGKILL)
         assert re.fullmatch(r"The storage service of .. has ended; it starts again.\n", running.stdout.readline())
         assert "is ready again" in running.stdout.readline()
+        (tmp_path / "2A" / "down").touch()
+        assert running.stdout.readline() == f"2A is down; it starts again once {tmp_path}/2A/down is removed.\n"
+        shutil.rmtree(tmp_path / "2A" / "identity")
+        (tmp_path / "2A" / "down").unlink()
+        told = sorted(running.stdout.readline() for _ in range(5))
+        assert [line for line in told if line.startswith("The identity service of 2A ended with exit code 2")] == told[1:2]
+        assert "STORE_MISSING" in told[1]
+        assert "until" in told[1]
         running.send_signal(signal.SIGINT)
         assert "It goes on when you start it there again." in running.stdout.read()
     assert running.returncode == 0

@@ -119,7 +119,7 @@ class Bucket:
 def open_place(where: str) -> Place:
     """The place of a path, or of s3://host:port/bucket/prefix (s3+http:// without TLS).
 
-    Raises InvalidArgument: BAD_PLACE, S3_NOT_INSTALLED; and as `Bucket`.
+    Raises InvalidArgument: BAD_PLACE, S3_NOT_INSTALLED, NO_S3_CREDENTIALS; and as `Bucket`.
     """
     try:
         parts = urlsplit(where)
@@ -137,8 +137,14 @@ def open_place(where: str) -> Place:
         from minio.credentials.providers import EnvAWSProvider  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         raise InvalidArgument("S3_NOT_INSTALLED", "A backup to S3 needs consilium[s3] installed.", "S10") from missing
+    provider = EnvAWSProvider()
     try:
-        client = Minio(parts.netloc, credentials=EnvAWSProvider(), secure=S3_SCHEMES[parts.scheme])
+        provider.retrieve()
+    except ValueError as error:
+        sentence = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to what the store gave you for this bucket."
+        raise InvalidArgument("NO_S3_CREDENTIALS", sentence, "S10") from error
+    try:
+        client = Minio(parts.netloc, credentials=provider, secure=S3_SCHEMES[parts.scheme])
     except ValueError as error:  # a port that is none, or a password where it would be logged
         raise _bad_place(parts.netloc.rpartition("@")[2], error) from error
     return Bucket(client, bucket, prefix)
@@ -183,4 +189,9 @@ def _translated() -> Iterator[None]:
             raise PermissionDenied("S3_REFUSED", f"The store refuses these credentials: {error.code}.", "S10") from error
         raise Unavailable("S3_FAILED", f"The store says {error.code}: {error.message}.", "S10") from error
     except (MinioException, urllib3.exceptions.HTTPError) as error:
-        raise Unavailable("S3_UNREACHABLE", f"The store cannot be reached: {error}.", "S10") from error
+        raise Unavailable("S3_UNREACHABLE", f"The store cannot be reached: {_cause(error)}.", "S10") from error
+
+
+def _cause(error: Exception) -> object:
+    """What was behind it: that it was tried several times, and where, is known."""
+    return getattr(error, "reason", None) or error

@@ -5,6 +5,7 @@ ends, and with which exit code, is decided in `commands.telling`.
 """
 
 import importlib.metadata
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -229,6 +230,8 @@ def version() -> None:
 def main() -> None:
     """Run the command line; a refusal becomes one sentence on standard error and an exit code."""
     keep_freed_memory()
+    # What the services' modules log is for their logs; without a handler Python would print the bare word of each event.
+    logging.getLogger("consilium").addHandler(logging.NullHandler())
     with refusals(as_json=False):
         app()
 

@@ -15,7 +15,8 @@ from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.client.numbers import whole_number
 from consilium.client.remote import Alliance
 from consilium.client.session import REQUEST_ID_BYTES, Session, require
-from consilium.kernel.encoding import encode
+from consilium.kernel.attestations import BoundAuthority
+from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import Conflict, InvalidArgument, NotFound
 from consilium.kernel.founding import verify_parameters
 from consilium.kernel.hashing import ZERO_DIGEST, sha256
@@ -37,7 +38,9 @@ from consilium.kernel.transactions import (
     ProposalBody,
     UpgradeAct,
 )
+from consilium.runtime.authorities import AUTHORITY_BYTES_MAX, verify_bound
 from consilium.runtime.channels import typed
+from consilium.runtime.clock import wall_ms
 
 PREFIX_MIN = 8
 """How many hexadecimal digits of a proposal's id are the least to name it by."""
@@ -111,6 +114,21 @@ async def draw_up(session: Session, draft: Draft) -> ProposalBody:
     if isinstance(act, UpgradeAct):
         last = min(last, act.height - alliance.parameters.window_blocks - 1)
     return ProposalBody(act, digest, last)
+
+
+async def hand_on(alliance: Alliance, body: ProposalBody, data: bytes) -> None:
+    """Have the own member hand on the authority of a member whose keys are to change, bound under the new key (ADR 22).
+
+    So the others reach its services when only the new key counts. Raises InvalidArgument: BAD_PROPOSAL; Malformed; and as
+    `verify_bound`.
+    """
+    if not isinstance(body.act, KeysAct):
+        raise InvalidArgument("BAD_PROPOSAL", "--authority goes with `keys`.", "G3")
+    session, key = alliance.session, body.act.keys.member_key
+    bound = decode(BoundAuthority, data, session.chain_id, AUTHORITY_BYTES_MAX)
+    verify_bound(bound, key, alliance.settings.alliance, session.chain_id, wall_ms(), session.verifier)
+    with typed():
+        await alliance.identity.AddAuthority(pb.AddAuthorityRequest(authority=data))
 
 
 async def propose(alliance: Alliance, body: ProposalBody) -> Motion:

@@ -65,7 +65,8 @@ class FileKeeper:
     def keep(self, member_keys: Mapping[str, bytes] | None) -> None:
         """Renew authority and certificates where due; publish revocations, and trust under these member keys.
 
-        None leaves the trust in others as it is. May raise OSError.
+        None leaves the trust in others as it is; in the own authority it is published all the same: a fresh one, in the
+        place of one that was taken away, would reach no service of the member's own. May raise OSError.
         """
         now_ms, generations = wall_ms(), self.enrolment.generations
         generations.renew(now_ms, self.authority_validity_ms)
@@ -78,6 +79,9 @@ class FileKeeper:
             found = self.trust.judge(self.trust.read(self.exchange), member_keys, now_ms)
             self.authorities = {self.member_id: self.authorities[self.member_id], **found}
             self.folders.publish_trust(bundle(self.authorities))
+        else:
+            own = [each.certificate for each in self.authorities[self.member_id]]
+            self.folders.publish_own(authority_uri(self.trust.alliance, self.member_id), own)
 
 
 def _worth(path: Path, bound: BoundAuthority, good: Sequence[BoundAuthority]) -> tuple[bool, int, int]:

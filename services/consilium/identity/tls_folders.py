@@ -1,19 +1,23 @@
 """The TLS files of the member's services, kept current; each service reads its own folder and takes up changes by itself.
 
-`tls.key` and `tls.crt` are replaced when a third of the certificate's time is left, `authorities.pem` when the trusted
-authorities change, `revoked` when a credential is revoked. All are 0600 and replaced as a whole; a reader that meets a new
+`tls.key` and `tls.crt` are replaced when a third of the certificate's time is left, or when the authority that issued it is
+none of the member's any more (it was stolen, and taken away), `authorities.pem` when the trusted authorities change,
+`revoked` when a credential is revoked. All are 0600 and replaced as a whole; a reader that meets a new
 key with an old certificate keeps what it has until both are there (`runtime.tls`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
-from consilium.identity.authority import to_pem
+from consilium.identity.authority import Authority, to_pem
 from consilium.identity.core.credentials import needs_renewal
 from consilium.identity.enrolment import Enrolment
 from consilium.identity.files import write_atomically, write_changed
+from consilium.identity.trust import with_own
 from consilium.kernel.membership import revocation_list
 from consilium.runtime.revocations import REVOKED
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
@@ -31,6 +35,12 @@ class TlsFolders:
         """Write which authorities the services trust."""
         for service in self.services:
             write_changed(self._folder(service) / AUTHORITIES, authorities)
+
+    def publish_own(self, uri: str, own: Sequence[bytes]) -> None:
+        """Write the own authorities (DER), named by this URI, beside those of others that the services trust already."""
+        for service in self.services:
+            path = self._folder(service) / AUTHORITIES
+            write_changed(path, with_own(path.read_bytes() if path.exists() else b"", uri, own))
 
     def publish_revoked(self, revoked: bytes) -> None:
         """Write which serial numbers the services refuse."""
@@ -63,11 +73,20 @@ def revocations(enrolment: Enrolment) -> bytes:
 
 
 def is_due(path: Path, enrolment: Enrolment, now_ms: int) -> bool:
-    """Whether a certificate is missing, unreadable, revoked, or near its end."""
+    """Whether a certificate is missing, unreadable, revoked, near its end, or of an authority that is not there any more."""
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError):
         return True
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     near = needs_renewal(int(begins.timestamp()) * 1_000, int(ends.timestamp()) * 1_000, now_ms)
-    return near or certificate.serial_number in enrolment.revoked
+    is_ours = any(_issued(certificate, each) for each in enrolment.generations.valid(now_ms))
+    return near or not is_ours or certificate.serial_number in enrolment.revoked
+
+
+def _issued(certificate: x509.Certificate, authority: Authority) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority.certificate)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True

@@ -6,7 +6,7 @@ at every look anew, so an authority ends with its binding, with a changed member
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -74,3 +74,25 @@ def bundle(trusted: Mapping[str, list[BoundAuthority]]) -> bytes:
     """The certificates as PEM, in the order of the members' ids."""
     ders = [each.certificate for member_id in sorted(trusted) for each in trusted[member_id]]
     return b"".join(x509.load_der_x509_certificate(each).public_bytes(Encoding.PEM) for each in ders)
+
+
+def with_own(held: bytes, uri: str, own: Sequence[bytes]) -> bytes:
+    """A bundle (PEM) with the own authorities (DER), which this URI names, as they are now, and the others as they were.
+
+    What is no bundle is left for whoever reads it to refuse.
+    """
+    try:
+        before = x509.load_pem_x509_certificates(held) if held else []
+    except ValueError:
+        return held
+    ours = [each for each in before if uri in _uris(each)]
+    if {each.public_bytes(Encoding.DER) for each in ours} == set(own):
+        return held
+    now = [*(each for each in before if each not in ours), *map(x509.load_der_x509_certificate, own)]
+    return b"".join(each.public_bytes(Encoding.PEM) for each in now)
+
+
+def _uris(certificate: x509.Certificate) -> list[str]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    found: list[str] = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return found

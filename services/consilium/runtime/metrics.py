@@ -14,10 +14,12 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from threading import Thread
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import grpc
@@ -35,6 +37,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from consilium.runtime.methods import Method
+from consilium.runtime.names import Role, parse_peer_uri
 from consilium.runtime.tls import CERTIFICATE, KEY, Tls
 
 METHOD = ("grpc_type", "grpc_service", "grpc_method")
@@ -168,13 +171,30 @@ class _Server6(_Server):
 class _Handler(WSGIRequestHandler):
     timeout = 10
     """Seconds a connection may stay silent."""
+    connection: ssl.SSLSocket
+
+    def parse_request(self) -> bool:
+        """Whether to go on: the page is for the member's monitoring, services and staff, and for none of its patients."""
+        if not super().parse_request():
+            return False
+        if _is_for_work(self.connection):
+            return True
+        self.send_error(HTTPStatus.FORBIDDEN, "For who works for the member alone")
+        return False
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  as the base
         """No line for every scrape."""
 
 
+def _is_for_work(connection: ssl.SSLSocket) -> bool:
+    """Whether the certificate, which the member's own authority has issued, is one of a service or of staff."""
+    names: Any = (connection.getpeercert() or {}).get("subjectAltName", ())
+    uris = [value for kind, value in names if kind == "URI"]
+    return any(parse_peer_uri(each)[2] in (Role.SERVICE, Role.STAFF) for each in uris)
+
+
 class MetricsPort:
-    """The port that Prometheus reads, over mutual TLS with certificates of the member's own authority."""
+    """The port that Prometheus reads, over TLS 1.3, for who works for the member: its own authority says so."""
 
     def __init__(self, metrics: Metrics, host: str, port: int, tls: Tls) -> None:
         """Start to answer, in threads of its own. Raises OSError when the port is taken."""
@@ -189,6 +209,7 @@ class MetricsPort:
     def take_up_certificate(self) -> None:
         """Show the certificate that the files hold now, and trust its member's authority alone."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_cert_chain(self._tls.directory / CERTIFICATE, self._tls.directory / KEY)
         context.load_verify_locations(cadata=self._tls.material.roots(self._tls.material.member_id).decode())

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk
 from consilium.client.commands.telling import Told, examples, facts_table, table, verbs
-from consilium.client.governance import KEY_FIELDS, Change, Draft, Motion, cast, draw_up, motions, named, propose
+from consilium.client.governance import KEY_FIELDS, Change, Draft, Motion, cast, draw_up, hand_on, motions, named, propose
 from consilium.client.inviting import announce, read_request
 from consilium.kernel.acts import changed, says
 from consilium.kernel.election import stratum_of
@@ -95,6 +95,9 @@ def propose_change(  # noqa: PLR0913  a proposal says all this
     ] = None,
     profile: Annotated[Path | None, typer.Option(help="With `admit`: JSON with its owner and keys.")] = None,
     keys: Annotated[Path | None, typer.Option(help="With `keys`: JSON with the new public keys.")] = None,
+    authority: Annotated[
+        Path | None, typer.Option(help="With `keys`: the member's authority under the new key, handed on to all.")
+    ] = None,
     numbers: Annotated[list[str] | None, typer.Option("--set", help="With `parameters`: NAME=VALUE, repeatable.")] = None,
     version: Annotated[int | None, typer.Option(help="With `upgrade`: the protocol version.")] = None,
     height: Annotated[int | None, typer.Option(help="With `upgrade`: the first height of that version.")] = None,
@@ -113,7 +116,10 @@ def propose_change(  # noqa: PLR0913  a proposal says all this
         chosen = tuple(numbers or ())
         asked = await _asked(desk, change, asking, compared)
         draft = Draft(change, member, grade, until, profile, asked, keys, chosen, version, height, evidence, within)
-        motion = await propose(desk.alliance, await draw_up(desk.alliance.session, draft))
+        body = await draw_up(desk.alliance.session, draft)
+        if authority is not None:
+            await hand_on(desk.alliance, body, authority.read_bytes())
+        motion = await propose(desk.alliance, body)
         return Told(motion_facts(motion), _shown(motion))
 
     at_desk(Options(settings, as_json), work)

@@ -163,6 +163,8 @@ def _sentence(error: ConsiliumError) -> str:
     """The refusal, and what to do next where the refusal itself does not say."""
     if error.reason in _SETTINGS_REASONS:
         return f"{error} Name the file with the client's settings by --settings or CONSILIUM_SETTINGS."
+    if error.reason.startswith("S3_"):
+        return f"{error} Once the store is well start the command again: it goes on where it was."
     step = next((step for kind, step in _NEXT_STEPS.items() if isinstance(error, kind)), "")
     return f"{error} {step}"
 

@@ -1,0 +1,146 @@
+"""Two pages for bad nights, typed line by line on a running alliance: a member is gone, and a member's keys are stolen.
+
+What the pages leave to whoever runs the services, to stop and start them, is done here as they say it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from consilium.kernel.parameters import Parameters
+from consilium.sandbox.local import SandboxAlliance, sandbox
+from tests.docs.replaying import OPERATIONS, Operators, blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+PARAMETERS = Parameters(
+    term_blocks=60, heartbeat_ms=400, view_timeout_ms=4_000, view_timeout_max_ms=12_000, tip_age_max_ms=10_000
+)
+"""Terms of half a minute."""
+MEMBER, OTHER, AWAY = "3A", "1A", "2A"
+STATE = ("ledger", "storage", "consensus", "reencryption")
+SEALED = ("keys", "settings.toml", "client.toml", "identity", "authorities", "tls")
+"""What backup.md has an operator keep copies of."""
+
+
+@pytest.fixture(scope="module")
+def alliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxAlliance]:
+    with sandbox(tmp_path_factory.mktemp("alliance"), parameters=PARAMETERS) as running:
+        yield running
+
+
+@pytest.fixture
+def operators(alliance: SandboxAlliance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Operators:
+    monkeypatch.chdir(alliance.folder)
+    (tmp_path / "report.pdf").write_text("what happened")
+    given = {
+        "/mnt": str(tmp_path / "mnt"),
+        "backup.key": str(tmp_path / "backup.key"),
+        "report.pdf": str(tmp_path / "report.pdf"),
+        "alliance/authorities": "authorities",
+    }
+    return Operators(alliance, tmp_path, given)
+
+
+def start(alliance: SandboxAlliance) -> None:
+    asyncio.run(alliance.start(MEMBER))
+
+
+def stop(alliance: SandboxAlliance) -> None:
+    asyncio.run(alliance.stop(MEMBER))
+
+
+def is_back(facts: Any) -> bool:
+    """Its replica votes again, or would."""
+    return facts["state"] in {"ORDERING", "FOLLOWING"}
+
+
+def put_and_grant(operators: Operators) -> None:
+    """A record at the member, which a recipient at another may open."""
+    home, away = operators.at(MEMBER), operators.at(AWAY)
+    (home.folder / "scan").write_bytes(b"scan" * 100_000)
+    assert home.asked("patient", "enrol", "lin").code == 0
+    assert home.asked("record", "put", home.folder / "scan").code == 0
+    assert away.asked("recipient", "enrol", "ward", "--out", away.folder / "address").code == 0
+    words = away.folder / "address", "--out", away.folder / "reference"
+    assert home.asked("share", "grant", *words).code == 0
+
+
+def opens(operators: Operators, out: str) -> None:
+    """The recipient opens the record."""
+    away = operators.at(AWAY)
+    words = "--why", operators.given["report.pdf"], "--out", away.folder / out
+    said = away.asked("record", "get", away.folder / "reference", *words)
+    assert said.code == 0, said
+    assert (away.folder / out).read_bytes() == b"scan" * 100_000
+
+
+@pytest.mark.parametrize("has_copy", [True, False], ids=["copy", "from genesis"])
+def test_a_member_that_is_gone_comes_back(operators: Operators, *, has_copy: bool) -> None:
+    """backup.md: everything of the member is removed; what the page has kept apart is all there is, or less."""
+    alliance, page = operators.alliance, OPERATIONS / "backup.md"
+    if has_copy:
+        put_and_grant(operators)
+    operators.type_all(MEMBER, blocks(page, "Before anything happens")[0])
+    folder = alliance.member(MEMBER).folder
+    sealed = operators.folder / "mnt" / "sealed" / MEMBER
+    sealed.mkdir(parents=True)
+    kept = SEALED if has_copy else SEALED[:3]
+    for each in kept:
+        (shutil.copytree if (folder / each).is_dir() else shutil.copy)(folder / each, sealed / each)
+    stop(alliance)
+    shutil.rmtree(folder)
+    (folder / "logs").mkdir(parents=True)
+
+    put_back, anew, restore, heal, look, again = blocks(page, "A member is gone")
+    operators.type_all(MEMBER, put_back if has_copy else [put_back[0], *anew])
+    [restored] = operators.type_all(MEMBER, restore)
+    assert "confirmed_by" in restored.out
+    start(alliance)
+    operators.type_all(MEMBER, heal)
+    operators.type_all(MEMBER, look)
+    if has_copy:
+        operators.until(MEMBER, is_back, "status")
+        operators.type_all(MEMBER, again)
+        opens(operators, "opened")
+
+
+def test_a_member_whose_keys_were_stolen_works_again_under_new_ones(operators: Operators) -> None:
+    """key-theft.md, from the suspension to the last look; the stolen authority's certificates open nothing."""
+    alliance, page = operators.alliance, OPERATIONS / "key-theft.md"
+    before = operators.at(OTHER).run("member", "show", MEMBER, "--json").facts
+    stolen = operators.folder / "stolen"
+    shutil.copytree(alliance.member(MEMBER).administrator, stolen)
+    suspend, draw, propose, adopt, reinstate, look = blocks(page, "Member keys")[:6]
+
+    operators.decide(OTHER, suspend)
+    stop(alliance)
+    operators.type_all(MEMBER, draw)
+    operators.decide(OTHER, propose)
+    start(alliance)
+    height = operators.at(OTHER).run("status", "--json").facts["executed_height"]
+    operators.until(MEMBER, lambda facts: (facts.get("executed_height") or 0) >= height, "status")
+    operators.type(MEMBER, adopt[1])
+    stop(alliance)
+    start(alliance)
+    operators.decide(OTHER, reinstate)
+
+    operators.until(MEMBER, lambda facts: facts.get("missing") == [], "status")
+    operators.type_all(MEMBER, look)
+    after = operators.at(OTHER).run("member", "show", MEMBER, "--json").facts
+    assert (after["state"], after["next_keys"]) == ("ACTIVE", None)
+    assert all(after[name] != before[name] for name in ("member_key", "consensus_key"))
+    put_and_grant(operators)
+    opens(operators, "opened")
+    settings = operators.folder / "stolen.toml"
+    text = alliance.member(MEMBER).client_settings.read_text()
+    settings.write_text(text.replace(str(alliance.member(MEMBER).administrator), str(stolen)))
+    refused = operators.at(MEMBER).run("status", "--settings", settings, "--json")
+    assert refused.code != 0
