@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.client.terminal import Terminal
-from tests.docs.pages import ROOT
+from tests.house.source import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
