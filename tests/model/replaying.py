@@ -225,8 +225,16 @@ class Replaying:
                 self._tell_call(name, sender, call)
 
     def _tell_call(self, name: str, sender: str, call: SignedViewChange) -> None:
-        self._called[name, call.view_change.epoch, call.view_change.view].add(sender)
+        """Let a call arrive; one for a view that its receiver works in by now is late, and counts for nothing (C2)."""
+        state, view = self.room.seat(name).state, call.view_change.view
+        self._called[name, call.view_change.epoch, view].add(sender)
+        is_late = state.entered and view <= state.view
         self.room.tell(name, sender, call)
+        if is_late and self._last_refusal() == "STALE_VIEW":
+            self.room.cluster.refusals.pop()
+
+    def _last_refusal(self) -> str:
+        return next((each.reason for each in self.room.cluster.refusals[-1:]), "")
 
     def _has_announced(self, name: str, epoch: int, view: int) -> bool:
         return self.room.said(name, NewView, lambda each: (each.epoch, each.view) == (epoch, view)) is not None

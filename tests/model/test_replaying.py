@@ -15,7 +15,7 @@ from tests.model.cases import SIMULATED, Simulated
 from tests.model.replaying import Rejected, Replaying
 
 KEPT = sorted((Path(__file__).parent / "kept").glob("*.txt"))
-"""Two of each case, named by its place among the cases."""
+"""Two or three of each case, named by its place among the cases; in the third a call comes late (C2)."""
 
 
 def case_of(path: Path) -> Simulated:
