@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 from dataclasses import fields
 from functools import cache
 from itertools import pairwise
@@ -18,6 +19,7 @@ import pytest
 import typer
 from ruamel.yaml import YAML
 
+from consilium.backup.restoring import Member
 from consilium.ceremony.manifests import GENESIS_MAP, KEYS_SECRET, NEXT_SECRET
 from consilium.client.cli import app
 from consilium.client.settings import ClientSettings
@@ -33,7 +35,8 @@ KINDS = {
 }  # fmt: skip
 OTHERS = {"consilium-api", "consilium-observability"}
 """A distribution and a chart."""
-INSTALL = ROOT / "docs" / "operations" / "install.md"
+OPERATIONS = ROOT / "docs" / "operations"
+INSTALL = OPERATIONS / "install.md"
 FILES = ("crt", "key", "pem", "db", "log", "py", "md", "toml", "yaml")
 """How names end that look like a chart's value and are a file's."""
 
@@ -206,6 +209,40 @@ def test_what_kubectl_is_to_find_is_there() -> None:
     assert len(typed) > 10
     assert {str(each): names for each in typed if (names := unknown(each))} == {}
     assert unknown(Typed("", "kubectl", ["exec", "deploy/consilium-desks"])) == ["deploy consilium-desks"]
+
+
+def test_the_drill_turned_into_a_restore_works_on_the_services_own_volumes(tmp_path: Path) -> None:
+    """backup.md, "In Kubernetes": its patch fits the drill's Job; state is put aside, and settings lead to the volumes."""
+    [text] = fenced(OPERATIONS / "backup.md", "yaml")
+    patch = YAML(typ="safe").load(text)["spec"]["template"]["spec"]
+    drill = of_kind(rendered(EVERYTHING), "CronJob")["consilium-drill"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    [ours], [theirs] = patch["containers"], drill["containers"]
+    assert ours["name"] == theirs["name"]
+    claims = [each["persistentVolumeClaim"]["claimName"] for each in patch["volumes"]]
+    assert set(claims) <= objects()["PersistentVolumeClaim"]
+    assert [each["name"] for each in ours["volumeMounts"]] == [each["name"] for each in patch["volumes"]]
+
+    maps = of_kind(rendered(EVERYTHING), "ConfigMap")
+    (tmp_path / "drill").write_text(maps["consilium-drill"]["data"]["settings.toml"])
+    for name in ("ledger", "storage", "consensus"):
+        (tmp_path / "volumes" / name / name).mkdir(parents=True)
+    script = ours["args"][0].replace("/volumes", f"{tmp_path}/volumes").replace("consilium restore", "true")
+    script = script.replace("/etc/consilium/drill/settings.toml", f"{tmp_path}/drill").replace("> /tmp/", f"> {tmp_path}/")
+    assert subprocess.run(["/bin/sh", "-euc", script], check=False).returncode == 0  # noqa: S603  the page's own words
+    member = Member.of(tmp_path / "settings.toml")
+    assert member.ledger.blocks == tmp_path / "volumes" / "ledger" / _below("ledger", "BLOCKS")
+    assert member.storage.state_directory == tmp_path / "volumes" / "storage" / _below("storage", "STATE_DIRECTORY")
+    assert member.consensus.votes == tmp_path / "volumes" / "consensus" / _below("consensus", "VOTES")
+    assert [each.name[:7] for each in (tmp_path / "volumes").glob("*/*")] == ["before-"] * 3
+
+
+def _below(service: str, name: str) -> Path:
+    """Where a service's state lies on its volume, as the chart sets it."""
+    stateful = of_kind(rendered(LEAST), "StatefulSet")[f"consilium-{service}"]["spec"]["template"]["spec"]
+    [container] = stateful["containers"]
+    [found] = [each["value"] for each in container["env"] if each["name"] == f"CONSILIUM_{service.upper()}_{name}"]
+    [mount] = [each["mountPath"] for each in container["volumeMounts"] if each["name"] == "state"]
+    return Path(found).relative_to(mount)
 
 
 def test_objects_that_the_text_names_are_there() -> None:
