@@ -28,6 +28,8 @@ JAVA = os.environ.get("JAVA", "java")  # noqa: TID251  the Makefile's, which has
 CQL_PORT = 9042
 START_S_MAX = 280
 HEAP_MIB = 320
+DATACENTER = "datacenter1"
+"""The only one of a ring."""
 OPENED = (
     "sun.nio.ch", "java.io", "java.lang", "java.lang.module", "java.lang.ref", "java.lang.reflect", "java.math",
     "java.net", "java.nio", "java.nio.charset", "java.util", "java.util.concurrent", "java.util.concurrent.atomic",
@@ -99,6 +101,7 @@ class Instance:
         issued = self.authority.issue(names, self.authority.ends_in)
         (self.folder / "keystore.pem").write_bytes(issued.key + issued.certificate + self.authority.pem)
         (self.folder / "truststore.pem").write_bytes(self.authority.pem)
+        (self.folder / "cassandra-rackdc.properties").write_text(f"dc={DATACENTER}\nrack=rack1\n")
         (self.folder / "logback.xml").write_text(LOGBACK.format(file=self.log))
         with (self.folder / "cassandra.yaml").open("w") as file:
             chosen = self.settings() | dict(self.told)
@@ -122,7 +125,7 @@ class Instance:
             "listen_address": self.address,
             "rpc_address": self.address,
             "native_transport_port": CQL_PORT,
-            "endpoint_snitch": "SimpleSnitch",
+            "endpoint_snitch": "GossipingPropertyFileSnitch",  # with the simple one an instance does not ask itself first
             "seed_provider": [provider],
             "authenticator": "PasswordAuthenticator",
             "authorizer": "CassandraAuthorizer",

@@ -19,11 +19,9 @@ from consilium.runtime.names import Role
 from consilium.storage.cassandra.schema import migrate
 from consilium.storage.cassandra.session import Database
 from consilium.storage.settings import StorageSettings
-from tests.ring.instance import CLOCKED, CQL_PORT, Instance, compile_clock, listens
+from tests.ring.instance import CLOCKED, CQL_PORT, DATACENTER, Instance, compile_clock, listens
 from tests.runtime.authority import Authority
 
-DATACENTER = "datacenter1"
-"""The only one of a ring without a snitch that knows others."""
 MIGRATOR, SERVICE, SUPERUSER = "migrator", "consilium", "cassandra"
 ROLES_S_MAX = 60
 ROLES = (

@@ -293,7 +293,8 @@ def _said(error: Exception) -> str:
 
 
 def _cluster(settings: StorageSettings) -> Cluster:
-    policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.cassandra_datacenter))
+    # Shuffled: else one instance of those that have a partition does all the work for it, and is always the one behind.
+    policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.cassandra_datacenter), shuffle_replicas=True)
     profile = ExecutionProfile(
         load_balancing_policy=policy,
         consistency_level=cassandra.ConsistencyLevel.name_to_value[settings.cassandra_consistency],

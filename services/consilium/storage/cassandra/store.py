@@ -15,7 +15,9 @@ manifest that the other is about to write.
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from threading import Lock
+from typing import TypeAlias
 
 from consilium.kernel.encoding import encode
 from consilium.kernel.errors import FailedPrecondition, ResourceExhausted, Unavailable
@@ -35,6 +37,10 @@ from consilium.storage.store import HeldManifests, check_arrived, check_same_chu
 BUCKETS_MAX = CHUNKS_MAX // BUCKET_CHUNKS
 READ_BACK_CHUNKS = 8
 """How many chunks one request reads back, all in one partition: 2 MiB that an instance reads at once."""
+READ_BACK_TRIES = 3
+"""So many instances are asked for a chunk that those before had not got yet: one of three may be behind the others."""
+Place: TypeAlias = tuple[int, bytes]
+"""A chunk's index and leaf hash."""
 _log = Log("consilium.storage.cassandra")
 
 
@@ -237,19 +243,30 @@ class CassandraObjectStore:
     def _read_back(self, manifest: Manifest, draft: Draft) -> None:
         """Raise FailedPrecondition (CHUNKS_MISSING) unless every chunk is there as it was put.
 
-        Of those that a quorum acknowledged, an instance hashes what it would give: no bytes need come back. Where that is
-        not the hash of what was put, the chunk itself is read from a quorum. So is one that no quorum acknowledged to this
-        process: the instance asked may be the only one that has it.
+        Of those that a quorum acknowledged, an instance hashes what it would give: no bytes need come back. One that has not
+        got a chunk yet is not the last to be asked, for others have. Where an instance has something else, the chunk itself
+        is read from a quorum. So is one that no quorum acknowledged to this process: who was asked may be the only one that
+        has it.
         """
         places = list(enumerate(manifest.chunk_hashes))
-        runs = [places[first : first + READ_BACK_CHUNKS] for first in range(0, len(places), READ_BACK_CHUNKS)]
+        for _ in range(READ_BACK_TRIES):
+            places = self._not_seen(manifest, places, draft)
+        for index, _ in places:
+            self._read_whole(manifest, index, draft)
+
+    def _not_seen(self, manifest: Manifest, places: list[Place], draft: Draft) -> list[Place]:
+        """Those of the chunks that the instances asked had not got; raises as `_read_back` for any other."""
+        runs, missed = [list(run) for _, run in groupby(places, lambda place: place[0] // READ_BACK_CHUNKS)], list[Place]()
         asked = ((manifest.record_id, run[0][0] // BUCKET_CHUNKS, run) for run in runs)
         for run, rows in zip(runs, self._database.each(self._cql.digests, asked), strict=True):
             digests = {(row.chunk_index, row.chunk_hash): row.digest for row in rows}
             for place in run:
-                expected = draft.arrived.get(place)
-                if expected is None or digests.get(place) != expected:
+                expected, found = draft.arrived.get(place), digests.get(place)
+                if expected is not None and found is None:
+                    missed.append(place)
+                elif expected is None or found != expected:
                     self._read_whole(manifest, place[0], draft)
+        return missed
 
     def _read_whole(self, manifest: Manifest, index: int, draft: Draft) -> None:
         try:
