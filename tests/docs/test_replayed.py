@@ -99,7 +99,7 @@ def test_a_member_that_is_gone_comes_back(operators: Operators, *, has_copy: boo
     shutil.rmtree(folder)
     (folder / "logs").mkdir(parents=True)
 
-    put_back, anew, restore, heal, look, again = blocks(page, "A member is gone")
+    put_back, anew, restore, heal, look, again = blocks(page, "A member is gone")[:6]
     operators.type_all(MEMBER, put_back if has_copy else [put_back[0], *anew])
     [restored] = operators.type_all(MEMBER, restore)
     assert "confirmed_by" in restored.out
