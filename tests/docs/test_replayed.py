@@ -62,6 +62,12 @@ def is_back(facts: Any) -> bool:
     return facts["state"] in {"ORDERING", "FOLLOWING"}
 
 
+def hears_others(facts: Any) -> bool:
+    """No other delegate is missing, as for a moment after a start."""
+    missing = facts.get("missing")
+    return missing is not None and set(missing) <= {MEMBER}
+
+
 def put_and_grant(operators: Operators) -> None:
     """A record at the member, which a recipient at another may open."""
     home, away = operators.at(MEMBER), operators.at(AWAY)
@@ -105,6 +111,7 @@ def test_a_member_that_is_gone_comes_back(operators: Operators, *, has_copy: boo
     assert "confirmed_by" in restored.out
     start(alliance)
     operators.type_all(MEMBER, heal)
+    operators.until(MEMBER, hears_others, "status")
     operators.type_all(MEMBER, look)
     if has_copy:
         operators.until(MEMBER, is_back, "status")
