@@ -10,7 +10,7 @@ from tests.mutants.__main__ import OWN, ROOT, main, try_mutant
 from tests.mutants.mutant import BadMutant, Change, Mutant, apply_mutant, copy_services, read_mutant, read_mutants
 from tests.mutants.score import Row, verdict
 from tests.mutants.trial import Trial
-from tests.mutants.units import UNIT_TESTS, tests_of
+from tests.mutants.units import UNIT_TESTS, unit_tests_of
 
 FILE = "consilium/consensus/core/view_changing.py"
 GOOD = f"""
@@ -159,10 +159,10 @@ def test_the_verdict_counts_kills_by_name_only() -> None:
 
 def test_a_unit_test_is_asked_only_where_it_loads_what_was_changed() -> None:
     """Else most of a run went into tests that cannot notice: half a minute for each mutant."""
-    assert tests_of(["consilium/kernel/merkle.py", "consilium/consensus/core/pool.py"], ROOT) == list(UNIT_TESTS)
-    assert {Path(each).parent.name for each in tests_of(["consilium/consensus/core/pool.py"], ROOT)} == {"consensus"}
-    assert {Path(each).name for each in tests_of(["consilium/ledger/core/sync.py"], ROOT)} >= {
+    assert unit_tests_of(["consilium/kernel/merkle.py", "consilium/consensus/core/pool.py"], ROOT) == list(UNIT_TESTS)
+    assert {Path(each).parent.name for each in unit_tests_of(["consilium/consensus/core/pool.py"], ROOT)} == {"consensus"}
+    assert {Path(each).name for each in unit_tests_of(["consilium/ledger/core/sync.py"], ROOT)} >= {
         "test_registration.py",
         "test_opening.py",
     }
-    assert tests_of(["consilium/reencryption/core/release.py"], ROOT) == []
+    assert unit_tests_of(["consilium/reencryption/core/release.py"], ROOT) == []

@@ -27,7 +27,7 @@ UNIT_TESTS = (
 SECONDS_MAX = 900
 
 
-def tests_of(changed: Collection[str], root: Path) -> list[str]:
+def unit_tests_of(changed: Collection[str], root: Path) -> list[str]:
     """The unit tests that load any of these files of services/: all stand on the kernel, tests.alliance on the ledger."""
     packages = {Path(each).parts[1] for each in changed}
     if "kernel" in packages:
@@ -42,7 +42,7 @@ def tests_of(changed: Collection[str], root: Path) -> list[str]:
 
 def noticed_by(services: Path, root: Path, changed: Collection[str]) -> str:
     """The unit test that fails on this copy of services/, or nothing; a copy that does not even load counts as noticed."""
-    tests = tests_of(changed, root)
+    tests = unit_tests_of(changed, root)
     if not tests:
         return ""
     cache = f"cache_dir={services.parent / 'cache'}"
