@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from consilium.runtime.names import Role
 from tests.cluster.images import CASSANDRA, PRODUCT
-from tests.ring.instance import JVM, QUICK, Instance
+from tests.ring.instance import JVM, QUICK, RACK, Instance
 from tests.runtime.authority import Authority
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def _secrets(namespace: str) -> list[dict[str, Any]]:
         "keystore.pem": client["tls.key"] + client["tls.crt"] + authority.pem,
         "truststore.pem": authority.pem,
         "logback.xml": LOGBACK.encode(),
+        "cassandra-rackdc.properties": RACK.encode(),
     }
     both = {**client, "password": b"consilium", "superuser": b"cassandra"}
     return [secret(namespace, SECRET, server), secret(namespace, CLIENT, both)]
@@ -107,7 +108,7 @@ def _stateful_set(namespace: str) -> dict[str, Any]:
         "command": ["java", *JVM, *QUICK, "-Dcassandra.system_auth.default_rf=1",
                     f"-Dcassandra.config=file://{PLACE}/cassandra.yaml", f"-Dcassandra.storagedir={DATA}",
                     f"-Dlogback.configurationFile={PLACE}/logback.xml", "-Djava.io.tmpdir=/tmp",
-                    "-cp", "/jars/*", "org.apache.cassandra.service.CassandraDaemon"],
+                    "-cp", f"/jars/*:{PLACE}", "org.apache.cassandra.service.CassandraDaemon"],
         "securityContext": CONFINED,
         "readinessProbe": {"tcpSocket": {"port": 9042}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "50m", "memory": "700Mi"}},

@@ -30,6 +30,8 @@ START_S_MAX = 280
 HEAP_MIB = 320
 DATACENTER = "datacenter1"
 """The only one of a ring."""
+RACK = f"dc={DATACENTER}\nrack=rack1\n"
+"""Where an instance stands, for its snitch."""
 OPENED = (
     "sun.nio.ch", "java.io", "java.lang", "java.lang.module", "java.lang.ref", "java.lang.reflect", "java.math",
     "java.net", "java.nio", "java.nio.charset", "java.util", "java.util.concurrent", "java.util.concurrent.atomic",
@@ -101,7 +103,7 @@ class Instance:
         issued = self.authority.issue(names, self.authority.ends_in)
         (self.folder / "keystore.pem").write_bytes(issued.key + issued.certificate + self.authority.pem)
         (self.folder / "truststore.pem").write_bytes(self.authority.pem)
-        (self.folder / "cassandra-rackdc.properties").write_text(f"dc={DATACENTER}\nrack=rack1\n")
+        (self.folder / "cassandra-rackdc.properties").write_text(RACK)
         (self.folder / "logback.xml").write_text(LOGBACK.format(file=self.log))
         with (self.folder / "cassandra.yaml").open("w") as file:
             chosen = self.settings() | dict(self.told)
