@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
-from consilium.identity.authority import Authority, to_pem
+from consilium.identity.authority import to_pem
 from consilium.identity.core.credentials import needs_renewal
 from consilium.identity.enrolment import Enrolment
 from consilium.identity.files import write_atomically, write_changed
 from consilium.identity.trust import with_own
 from consilium.kernel.membership import revocation_list
+from consilium.runtime.authorities import is_issued_by
 from consilium.runtime.revocations import REVOKED
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
 
@@ -80,13 +80,5 @@ def is_due(path: Path, enrolment: Enrolment, now_ms: int) -> bool:
         return True
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     near = needs_renewal(int(begins.timestamp()) * 1_000, int(ends.timestamp()) * 1_000, now_ms)
-    is_ours = any(_issued(certificate, each) for each in enrolment.generations.valid(now_ms))
+    is_ours = any(is_issued_by(certificate, each.certificate) for each in enrolment.generations.valid(now_ms))
     return near or not is_ours or certificate.serial_number in enrolment.revoked
-
-
-def _issued(certificate: x509.Certificate, authority: Authority) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority.certificate)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True

@@ -16,7 +16,7 @@ from consilium.kernel.attestations import BoundAuthority
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.signing import Verifier
-from consilium.runtime.authorities import AUTHORITY_BYTES_MAX, verify_bound
+from consilium.runtime.authorities import AUTHORITY_BYTES_MAX, uris_of, verify_bound
 from consilium.runtime.logs import Log
 
 SUFFIX = ".authority"
@@ -85,14 +85,8 @@ def with_own(held: bytes, uri: str, own: Sequence[bytes]) -> bytes:
         before = x509.load_pem_x509_certificates(held) if held else []
     except ValueError:
         return held
-    ours = [each for each in before if uri in _uris(each)]
+    ours = [each for each in before if uri in uris_of(each)]
     if {each.public_bytes(Encoding.DER) for each in ours} == set(own):
         return held
     now = [*(each for each in before if each not in ours), *map(x509.load_der_x509_certificate, own)]
     return b"".join(each.public_bytes(Encoding.PEM) for each in now)
-
-
-def _uris(certificate: x509.Certificate) -> list[str]:
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    found: list[str] = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return found

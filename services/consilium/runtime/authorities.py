@@ -5,7 +5,7 @@ certificate itself is read as well. So whoever hands a binding over, an identity
 """
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from consilium.kernel.attestations import BoundAuthority, verify_authority
@@ -50,7 +50,7 @@ def read_authority(der: bytes, where: str, alliance: str, member_id: str) -> tup
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
-        uris = _names(certificate)
+        uris = uris_of(certificate)
         is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
         fits = is_authority and isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
         ends_ms = int(certificate.not_valid_after_utc.timestamp()) * 1_000
@@ -61,7 +61,23 @@ def read_authority(der: bytes, where: str, alliance: str, member_id: str) -> tup
     return certificate, ends_ms
 
 
-def _names(certificate: x509.Certificate) -> list[str]:
+def uri_of(certificate: x509.Certificate) -> str:
+    """The one URI a certificate names its bearer by; "" when there is not exactly one. Raises one of NO_CERTIFICATE."""
+    uris = uris_of(certificate)
+    return uris[0] if len(uris) == 1 else ""
+
+
+def uris_of(certificate: x509.Certificate) -> list[str]:
+    """All URIs that it names. Raises one of NO_CERTIFICATE."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     uris: list[str] = names.get_values_for_type(x509.UniformResourceIdentifier)
     return uris
+
+
+def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Whether this very authority has signed it."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (*NO_CERTIFICATE, InvalidSignature):
+        return False
+    return True

@@ -6,6 +6,7 @@ flash drive's spare blocks, a snapshot, a backup. Keep the store on an encrypted
 section 7). Values are opaque; who stores them makes them tell when they have changed.
 """
 
+import sqlite3
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -101,15 +102,13 @@ class DatabaseRows:
         """Keep a value, durable on return; raises Conflict (ALREADY_STORED or DESTROYED)."""
         with self._database.transaction() as connection:
             kept = connection.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone()
-            gone = connection.execute("SELECT 1 FROM destroyed WHERE key = ?", (key,)).fetchone()
-            check_free(key, value, kept[0] if kept else None, destroyed=gone is not None)
+            check_free(key, value, kept[0] if kept else None, destroyed=_is_destroyed(connection, key))
             connection.execute("INSERT OR IGNORE INTO kept VALUES (?, ?)", (key, value))
 
     def mend(self, key: bytes, value: bytes) -> None:
         """Keep a value in the place of a damaged one, durable on return; raises Conflict (DESTROYED)."""
         with self._database.transaction() as connection:
-            gone = connection.execute("SELECT 1 FROM destroyed WHERE key = ?", (key,)).fetchone()
-            check_free(key, value, None, destroyed=gone is not None)
+            check_free(key, value, None, destroyed=_is_destroyed(connection, key))
             connection.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (key, value))
         self._database.forget()
 
@@ -133,6 +132,10 @@ class DatabaseRows:
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
+
+
+def _is_destroyed(connection: sqlite3.Connection, key: bytes) -> bool:
+    return connection.execute("SELECT 1 FROM destroyed WHERE key = ?", (key,)).fetchone() is not None
 
 
 def check_free(key: bytes, value: bytes, kept: bytes | None, *, destroyed: bool) -> None:

@@ -18,11 +18,10 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from consilium.kernel.errors import ConsiliumError, InvalidArgument, Unauthenticated
-from consilium.runtime.authorities import NO_CERTIFICATE
+from consilium.runtime.authorities import NO_CERTIFICATE, is_issued_by, uri_of
 from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity, member_of_authority, parse_peer_uri
 
@@ -61,7 +60,7 @@ def read_material(directory: Path, alliance: str) -> TlsMaterial:
     try:
         chain, key = (directory / CERTIFICATE).read_bytes(), (directory / KEY).read_bytes()
         leaf = x509.load_pem_x509_certificates(chain)[0]
-        _, member_id, _, _ = parse_peer_uri(_uri(leaf))
+        _, member_id, _, _ = parse_peer_uri(uri_of(leaf))
         public = load_pem_private_key(key, None).public_key()
         authorities = _by_member(x509.load_pem_x509_certificates((directory / AUTHORITIES).read_bytes()), alliance)
     except (OSError, *NO_CERTIFICATE, ConsiliumError) as error:
@@ -102,11 +101,8 @@ def _issued(pem: bytes, authorities: tuple[x509.Certificate, ...]) -> tuple[int,
     """
     certificate = x509.load_pem_x509_certificate(pem)
     for authority in authorities:
-        try:
-            certificate.verify_directly_issued_by(authority)
-        except (*NO_CERTIFICATE, InvalidSignature):
-            continue
-        return certificate.serial_number, int(certificate.not_valid_after_utc.timestamp())
+        if is_issued_by(certificate, authority):
+            return certificate.serial_number, int(certificate.not_valid_after_utc.timestamp())
     raise Unauthenticated("FOREIGN_AUTHORITY", "The caller's certificate was issued by another member's authority.")
 
 
@@ -114,16 +110,9 @@ def _by_member(certificates: list[x509.Certificate], alliance: str) -> dict[str,
     """Group the authorities by the member their URI names. Raises InvalidArgument: BAD_NAME."""
     found: dict[str, tuple[x509.Certificate, ...]] = {}
     for each in certificates:
-        member_id = member_of_authority(_uri(each), alliance)
+        member_id = member_of_authority(uri_of(each), alliance)
         found[member_id] = (*found.get(member_id, ()), each)
     return found
-
-
-def _uri(certificate: x509.Certificate) -> str:
-    """The one URI a certificate names its bearer by; "" when there is not exactly one."""
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    uris: list[str] = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return uris[0] if len(uris) == 1 else ""
 
 
 class Tls:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
 from consilium.client.doctor.findings import Finding, odd, well, wrong
 from consilium.kernel.errors import Unauthenticated
-from consilium.runtime.authorities import NO_CERTIFICATE
+from consilium.runtime.authorities import NO_CERTIFICATE, is_issued_by, uri_of
 from consilium.runtime.names import Role, parse_peer_uri
 
 CHECK = "certificate"
@@ -44,7 +43,7 @@ def judge_certificate(
     named = _names(certificate, subject, expected)
     if named is not None:
         return [named]
-    if authorities and not any(_issued(certificate, each) for each in authorities):
+    if authorities and not any(is_issued_by(certificate, each) for each in authorities):
         told = f"was not issued by an authority that {expected[1]}'s member key stands behind"
         advice = "After a restore or a new founding of that member: consilium member show, and its identity service's log."
         return [wrong(CHECK, subject, f"The certificate {told}.", advice)]
@@ -54,7 +53,7 @@ def judge_certificate(
 def _names(certificate: x509.Certificate, subject: str, expected: tuple[str, str, str]) -> Finding | None:
     alliance, member_id, service = expected
     try:
-        found = parse_peer_uri(_uri(certificate))
+        found = parse_peer_uri(uri_of(certificate))
     except (Unauthenticated, x509.ExtensionNotFound):
         told = f"The certificate names nobody of the alliance {alliance}."
         return wrong(
@@ -78,17 +77,3 @@ def _time(certificate: x509.Certificate, subject: str, now: datetime) -> Finding
     if (ends - now) * DUE_PARTS < ends - begins:
         return odd(CHECK, subject, f"The certificate ends at {told} and has not been renewed yet.", _RENEWAL)
     return well(CHECK, subject, f"Right name and authority; valid until {told}.")
-
-
-def _issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
-
-
-def _uri(certificate: x509.Certificate) -> str:
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    uris: list[str] = names.get_values_for_type(x509.UniformResourceIdentifier)
-    return uris[0] if len(uris) == 1 else ""
