@@ -75,7 +75,7 @@ def test_help_teaches(terminal: Terminal, words: tuple[str, ...]) -> None:
 
 def test_all_verbs_are_there() -> None:
     wanted = {
-        "credential": {"list", "revoke"},
+        "credential": {"issue", "list", "revoke"},
         "election": {"explain", "export", "show", "vote"},
         "founding": {"draft", "kubernetes", "prepare", "seal", "show", "sign", "verify"},
         "invite": {"create", "show"},

@@ -250,6 +250,7 @@ def test_a_stolen_credential_ends_at_once(home: Terminal) -> None:
     revoke = "credential", "revoke", its["credential"][:10], "--reason"
     ended = home.run(*revoke, "key-compromise", "--json").facts
     assert (ended["state"], ended["reason"]) == ("REVOKED", "KEY_COMPROMISE")
+    assert ended["administrators_left"] > 0
     assert home.run(*revoke, "superseded", "--json").facts == ended, "the first reason stays"
     (home.folder / "letter").write_bytes(b"a letter")
     refused = home.asked("record", "put", home.folder / "letter")
@@ -267,6 +268,36 @@ def test_staffs_credential_is_renewed_by_an_administrator(home: Terminal, allian
     assert home.run("recipient", "renew", folder, "--json").facts["folder"] == str(folder)
     assert named(folder)[0] == before[0]
     assert named(folder)[1] != before[1]
+
+
+def test_a_second_administrator_is_issued_a_credential_and_taken_it_away(home: Terminal) -> None:
+    """It enrols as the first does, under keys of its own once renewed; what has ended enrols nobody."""
+    folder, other = home.folder / "ana", home.folder / "ana.toml"
+    lines = [each for each in home.settings.read_text().splitlines() if not each.startswith("credential =")]
+    other.write_text("\n".join([*lines, f'credential = "{folder}"', ""]))
+    issue = "credential", "issue", folder, "--days", "1", "--json", "--role"
+    refused = home.run(*issue, "king").facts["error"]
+    assert (refused["reason"], folder.exists()) == ("BAD_ROLE", False)
+    first = home.run(*issue, "administrator").facts
+    assert (first["role"], first["kind"], first["state"]) == ("administrator", "STAFF", "ACTIVE")
+    assert {each.name for each in folder.iterdir()} == {"authorities.pem", "signing.key", "tls.crt", "tls.key"}
+    assert home.run(*issue, "administrator").facts["error"]["reason"] == "CREDENTIAL_EXISTS"
+    second = Terminal(home.folder / "other", other)
+    assert second.asked("patient", "enrol", "wu").code == 0
+    assert second.run("recipient", "renew", folder).code == 0
+    revoke = "credential", "revoke", "--json", "--reason"
+    assert second.run(*revoke, "superseded", first["credential"]).facts["reason"] == "SUPERSEDED"
+    assert second.asked("patient", "enrol", "xu").code == 0, "the one that follows it counts"
+    assert home.run(*revoke, "role-ended", f"{named(folder)[1]:032x}").code == 0
+    refused = second.asked("patient", "enrol", "yu")
+    assert (refused.code, refused.facts["error"]["reason"]) == (2, "REVOKED")
+
+
+def test_an_application_is_issued_a_credential_that_signs_nothing(home: Terminal) -> None:
+    folder = home.folder / "ward-app"
+    said = home.run("credential", "issue", folder, "--role", "records", "--application", "--json").facts
+    assert (said["kind"], said["role"]) == ("APPLICATION", "records")
+    assert not (folder / "signing.key").exists()
 
 
 def test_commands_go_on_from_the_height_seen_last(home: Terminal) -> None:

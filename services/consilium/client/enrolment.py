@@ -103,8 +103,7 @@ def write_credential(folder: Path, drafted: Draft, issued: Issued, chain_id: byt
 
     Raises Conflict: CREDENTIAL_EXISTS where one lies.
     """
-    if (folder / KEY).exists():
-        raise Conflict("CREDENTIAL_EXISTS", f"{folder} holds a credential already; name another folder.")
+    refuse_taken(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     bound = [decode(BoundAuthority, each, chain_id, AUTHORITY_BYTES_MAX) for each in issued.authorities]
     replace_private(folder / CERTIFICATE, _pem(issued.credential.certificate_chain))
@@ -112,6 +111,12 @@ def write_credential(folder: Path, drafted: Draft, issued: Issued, chain_id: byt
     if drafted.signer is not None:
         replace_private(folder / SIGNING_KEY, drafted.signer.to_secret_bytes())
     replace_private(folder / KEY, drafted.tls_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise Conflict (CREDENTIAL_EXISTS) where a credential lies in the folder."""
+    if (folder / KEY).exists():
+        raise Conflict("CREDENTIAL_EXISTS", f"{folder} holds a credential already; name another folder.")
 
 
 def _pem(certificates: Iterable[bytes]) -> bytes:
