@@ -15,14 +15,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from consilium.api.consensus.v1 import consensus_pb2 as pb
-from consilium.client.commands.absence import absences, outlook, own_seat, own_silence
-from consilium.client.commands.status import parameters_in_force
+from consilium.client.commands.absence import (
+    Standing,
+    absences,
+    disowners,
+    outlook,
+    own_seat,
+    own_silence,
+    own_troubles,
+)
+from consilium.client.commands.status import own_standing, parameters_in_force
 from consilium.client.session import Session
 from consilium.kernel.codes import Code
 from consilium.kernel.founding import first_committee
 from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Ed25519Verifier
-from consilium.kernel.transactions import ParametersAct
+from consilium.kernel.state_values import MemberStatus
+from consilium.kernel.transactions import MemberAct, MemberAction, ParametersAct
 from consilium.sandbox.local import SandboxAlliance, sandbox
 from consilium.sandbox.settings import environment_for
 from tests.alliance import PARAMETERS
@@ -104,6 +113,39 @@ def test_the_own_delegate_is_missing_while_it_says_nothing() -> None:
     replica.peers.append(peer("2A"))
     assert own_seat(replica, committee) is None
     assert own_silence(replica, None) == "", "all seats are others'"
+
+
+def test_what_is_wrong_with_the_member_itself_is_told_first() -> None:
+    """G2, C5: suspended, started twice and silent at once: each with what to do, the gravest first."""
+    committee = pb.GetCommitteeResponse(
+        faults_max=1, delegates=[pb.Delegate(member_id=each) for each in ("1A", "2A", "3A", "3B")]
+    )
+    others = [peer(each, connected=False) for each in ("1A", "3A", "3B")]
+    replica = pb.GetReplicaStateResponse(state=pb.REPLICA_STATE_ORDERING, peers=others, disowned_by_member_ids=["1A"])
+    active = Standing("2A", MemberStatus.ACTIVE, 7)
+    assert own_troubles(active, replica, committee) == [], "one of four may lie"
+    replica.disowned_by_member_ids.append("3A")
+    replica.state, replica.silent_up_to_height = pb.REPLICA_STATE_SILENT, 90
+    suspended, twice, silent = own_troubles(Standing("2A", MemberStatus.SUSPENDED, 7), replica, committee)
+    assert suspended.startswith("2A is suspended since height 7:")
+    assert "consilium member propose reinstate 2A" in suspended
+    assert twice.startswith("1A, 3A say that another process runs under this member's consensus key")
+    assert disowners(replica, committee) == ["1A", "3A"]
+    assert silent.endswith("the first that begins above height 90; leave it running.")
+    assert own_troubles(Standing("2A", MemberStatus.EXPELLED, None), None, None)[0].startswith("2A is expelled: no other")
+    assert own_troubles(None, None, None) == []
+
+
+def test_standing_is_what_the_ledger_proves() -> None:
+    """G2: the height is that of the suspension, and of the reinstatement after it."""
+    local = LocalAlliance()
+    session = Session(local.scribe.alliance.genesis, "anshan", local.members, Ed25519Verifier())
+    profile = asyncio.run(session.member("anshan")).profile
+    assert asyncio.run(own_standing(session)) == Standing("anshan", MemberStatus.ACTIVE, None)
+    for action, status in ((MemberAction.SUSPEND, MemberStatus.SUSPENDED), (MemberAction.REINSTATE, MemberStatus.ACTIVE)):
+        assert local.scribe.govern(MemberAct(action, profile)) == Code.APPLIED
+        standing = asyncio.run(own_standing(session))
+        assert standing == Standing("anshan", status, local.scribe.chain.tip.height)
 
 
 def test_absence_goes_by_the_numbers_in_force() -> None:

@@ -20,6 +20,8 @@ from consilium.api.reencryption.v1 import reencryption_pb2
 from consilium.api.reencryption.v1.reencryption_pb2_grpc import ReencryptionServiceStub
 from consilium.api.storage.v1 import storage_pb2
 from consilium.api.storage.v1.storage_pb2_grpc import StorageServiceStub
+from consilium.client.commands.desk import Desk, Options
+from consilium.client.commands.status import look
 from consilium.client.governance import Change, Draft, cast, draw_up, propose
 from consilium.client.remote import open_alliance
 from consilium.client.settings import client_settings
@@ -163,6 +165,15 @@ def test_suspended_it_follows_the_chain_and_no_more_until_it_is_reinstated(allia
     asyncio.run(suspended(alliance))
 
 
+async def told_first(alliance: SandboxAlliance, stack: AsyncExitStack, height: int) -> None:
+    """`consilium status` there says so before anything else, and blames no other member."""
+    settings = client_settings(alliance.member(GOES).client_settings)
+    told = await look(Desk(Options(None, as_json=False), settings, await stack.enter_async_context(open_alliance(settings))))
+    assert (told.code, told.facts["standing"], told.facts["since_height"]) == (1, "SUSPENDED", height)
+    assert str(told.shown[0]).startswith(f"{GOES} is suspended since height {height}")
+    assert (told.facts["missing"], told.facts["advice"]) == ([], [])
+
+
 async def suspended(alliance: SandboxAlliance) -> None:
     async with AsyncExitStack() as stack:
         calls = {each: await Visitor(alliance, each, stack).calls() for each in STAYS}
@@ -172,6 +183,7 @@ async def suspended(alliance: SandboxAlliance) -> None:
             after = {name: await reason_of(call()) for name, call in each.items()}
             assert after == dict.fromkeys(after, "SUSPENDED") | {"ledger": ""}, host
         await alliance.until_final(height + 1, GOES)
+        await told_first(alliance, stack, height)
         height = await decide(alliance, Change.REINSTATE, STAYS)
         for host, each in calls.items():
             await alliance.until_final(height + 1, host)

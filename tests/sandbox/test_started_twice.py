@@ -9,18 +9,23 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from consilium.api.consensus.v1 import consensus_pb2
+from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.kernel.chain import CertifiedBlock
 from consilium.kernel.encoding import decode
 from consilium.kernel.opening import open_batch
 from consilium.kernel.transactions import EvidenceBody
-from consilium.sandbox.founders import founders_of
+from consilium.runtime.channels import Channel, Peer
+from consilium.runtime.tls import Tls
+from consilium.sandbox.founders import ALLIANCE, founders_of
 from consilium.sandbox.local import NOTHING, SANDBOX_PARAMETERS, SandboxAlliance, opened
 from consilium.sandbox.ports import free_ports
 from consilium.sandbox.settings import environment_for
@@ -66,6 +71,15 @@ def told_to_stop(log: Path) -> dict[str, str]:
     return {each["peer_member"]: each["reason"] for each in lines if each["event"] == "key_is_running_elsewhere"}
 
 
+async def disowned(alliance: SandboxAlliance, folder: Path) -> list[str]:
+    """Who takes the second process for the second, as it says itself to the member's people (`consilium status`)."""
+    port = tomllib.loads((folder / "settings.toml").read_text())["consensus"]["port"]
+    tls = Tls(alliance.member(TWICE).administrator, ALLIANCE)
+    async with Channel(Peer(TWICE, "consensus", f"127.0.0.1:{port}"), tls) as channel:
+        state = await ConsensusServiceStub(channel).GetReplicaState(consensus_pb2.GetReplicaStateRequest())
+    return list(state.disowned_by_member_ids)
+
+
 async def evidence(alliance: SandboxAlliance, last: int) -> list[EvidenceBody]:
     """What the ledger holds against anybody."""
     bodies = []
@@ -97,6 +111,8 @@ def test_a_second_start_of_one_key_is_turned_away_by_everybody(tmp_path: Path, r
             while len(told := told_to_stop(log)) < len(alliance.members) - 1:  # noqa: ASYNC110  a file tells nobody
                 await asyncio.sleep(0.1)
             assert set(told.values()) == {reason}
+            if not restarts:
+                assert await disowned(alliance, log.parent) == sorted(told)
             async with alliance.member(OTHER).channel("ledger") as channel:
                 height = (await LedgerServiceStub(channel).GetTip(ledger_pb2.GetTipRequest())).executed_height
             await alliance.until_final(height + 3)

@@ -136,6 +136,12 @@ class Session:
         found = await self.state(registry_entry())
         return decode(Registry, found.value or b"", self.chain_id).member_ids
 
+    async def changed_height(self, member_id: str) -> int | None:
+        """The height at which a member's standing or keys last changed; None where that is none of the newest changes."""
+        found = await self.state(registry_entry())
+        revisions = decode(Registry, found.value or b"", self.chain_id).revisions
+        return max((each.height for each in revisions if each.member_id == member_id), default=None)
+
     async def alliance(self) -> AllianceState:
         """What the alliance lives by: its numbers and version, and what was adopted for later (G4, G5)."""
         found = await self.state(alliance_entry())

@@ -26,6 +26,8 @@ def replica_state(seat: Seat, links: Links, wall_ms: int) -> pb.GetReplicaStateR
         oldest_waiting_ms=0 if since is None else max(0, now_ms - since),
         peers=[_peer(state, links, seat_number, missing) for seat_number in _others(state)],
         stall_diagnosis=diagnosis(state, links, missing, now_ms),
+        disowned_by_member_ids=links.disowned_by,
+        silent_up_to_height=None if state.silence is None else state.silence.signed_below,
     )
 
 

@@ -3,7 +3,8 @@
 A delegate is missing when there is no stream to it, or when nothing has come from it for longer than an idle chain is ever
 silent (L7). One whose vote is still on its way is not: it would flicker. Who only counts blocks sees an outage of up to f
 delegates not at all, so it is said here while there is time. The member's own delegate is missing while it says nothing: its
-own streams are open, and it counts for nobody (C5, C10).
+own streams are open, and it counts for nobody (C5, C10). What is wrong with the asked member itself (suspended, started
+twice, silent) is told apart and first: shut out, it would see the others as missing, who are not.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from consilium.api.consensus.v1 import consensus_pb2 as pb
 from consilium.kernel.parameters import Parameters
+from consilium.kernel.state_values import MemberStatus
 
 SAY_NOTHING: "Mapping[pb.ReplicaState.ValueType, str]" = {
     pb.REPLICA_STATE_SILENT: "its vote log is new or was restored, and it votes again in an epoch to come (C5)",
@@ -39,6 +41,35 @@ class Absence:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the asked member stands on the ledger, and the height of the last change there; None for one long ago."""
+
+    member_id: str
+    status: MemberStatus
+    since_height: int | None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the others hear it, and speak to it."""
+        return self.status is MemberStatus.ACTIVE
+
+    @property
+    def sentence(self) -> str:
+        """That it takes part no more, since when, and what to do; empty for an active one (G2)."""
+        since = "" if self.since_height is None else f" since height {self.since_height}"
+        if self.status is MemberStatus.SUSPENDED:
+            return (
+                f"{self.member_id} is suspended{since}: the others let it follow the chain and no more, so from here "
+                "nothing can be said of them. `consilium member proposals --closed` tells who decided it; ask them to adopt "
+                f"`consilium member propose reinstate {self.member_id}` (G2)."
+            )
+        if self.status is MemberStatus.EXPELLED:
+            shut = "no other member takes its calls. Save its records, then stop its services (G2)"
+            return f"{self.member_id} is expelled{since}: {shut}."
+        return ""
+
+
 def own_seat(replica: pb.GetReplicaStateResponse, committee: pb.GetCommitteeResponse) -> str | None:
     """The delegate of the member that was asked: the one that is no peer of its replica. None where it has no seat."""
     others = {each.member_id for each in replica.peers}
@@ -57,11 +88,40 @@ def absences(replica: pb.GetReplicaStateResponse, own: str | None, parameters: P
     ]
 
 
+def own_troubles(
+    standing: Standing | None, replica: pb.GetReplicaStateResponse | None, committee: pb.GetCommitteeResponse | None
+) -> list[str]:
+    """What is wrong with the asked member itself, the gravest first; an argument is None where nobody could say."""
+    found = [] if standing is None else [standing.sentence]
+    if replica is not None and committee is not None:
+        found += [_running_twice(disowners(replica, committee)), own_silence(replica, own_seat(replica, committee))]
+    return [each for each in found if each]
+
+
+def disowners(replica: pb.GetReplicaStateResponse, committee: pb.GetCommitteeResponse) -> list[str]:
+    """Who takes the asked process for a second one under its key; none while no more say so than may lie (C5)."""
+    names = list(replica.disowned_by_member_ids)
+    return names if len(names) > committee.faults_max else []
+
+
+def _running_twice(names: list[str]) -> str:
+    """What the `disowners` say, and what to do; empty for none."""
+    if not names:
+        return ""
+    return (
+        f"{', '.join(names)} say that another process runs under this member's consensus key, or has with a newer vote log, "
+        "and hear that one: look for a second pod, an old machine or a restored volume, and stop what should not run (C5)."
+    )
+
+
 def own_silence(replica: pb.GetReplicaStateResponse, own: str | None) -> str:
     """What to know of the `own` delegate of the member that was asked while it says nothing; else empty."""
     if own is None or replica.state not in SAY_NOTHING:
         return ""
-    return f"{own} itself does not vote: {SAY_NOTHING[replica.state]}."
+    until = ""
+    if replica.state == pb.REPLICA_STATE_SILENT and replica.HasField("silent_up_to_height"):
+        until = f", the first that begins above height {replica.silent_up_to_height}; leave it running"
+    return f"{own} itself does not vote: {SAY_NOTHING[replica.state]}{until}."
 
 
 def outlook(missing: int, size: int, quorum: int, *, is_stalled: bool) -> str:

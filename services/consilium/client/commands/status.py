@@ -1,7 +1,8 @@
 """`consilium status`: how the alliance stands as seen from the home member: committee, view, height, who is missing.
 
-This is what the member says of itself, to people who run it, and proves nothing. A stall, or a service of the home member
-out of reach, ends with exit code 1, so that a watchdog can use it; what the others say is shown all the same.
+This is what the member says of itself, to people who run it, and proves nothing but how it stands on the ledger. What is
+wrong with the member itself comes first: suspended, or started twice, it sees others as missing who are not. That, a stall,
+or a service of the home member out of reach ends with exit code 1, so that a watchdog can use it; the rest is shown too.
 """
 
 import asyncio
@@ -18,7 +19,16 @@ from consilium.api.consensus.v1 import consensus_pb2
 from consilium.api.consensus.v1.consensus_pb2_grpc import ConsensusServiceStub
 from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
-from consilium.client.commands.absence import absences, outlook, own_seat, own_silence, utc_now
+from consilium.client.commands.absence import (
+    Standing,
+    absences,
+    disowners,
+    outlook,
+    own_seat,
+    own_silence,
+    own_troubles,
+    utc_now,
+)
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home
 from consilium.client.commands.telling import DONE, UNTRUE, Told, console, facts_table, styled, table, tell
 from consilium.client.session import Session
@@ -42,13 +52,13 @@ def status(
 ) -> None:
     """Show how the alliance stands from here: committee, view, height and its age, who is missing, the home's services.
 
-    Exit code 1 during a stall, or when a service of the home member cannot be reached; 3 when none can.
+    Exit code 1 during a stall, when the home member takes no part, or a service of it cannot be reached; 3 when none can.
     """
 
     async def work(desk: Desk) -> Told:
         if watch:
             await _watch(desk)
-        told = await _look(desk)
+        told = await look(desk)
         if not any(told.facts["services"].values()):
             raise Unavailable("NO_SERVICE", f"No service of {desk.settings.member_id} can be reached.")
         return told
@@ -60,7 +70,7 @@ async def _watch(desk: Desk) -> None:
     """Show how it stands until interrupted."""
     with _showing(desk) as show:
         while True:
-            show(await _look(desk))
+            show(await look(desk))
             await asyncio.sleep(WATCH_S)
 
 
@@ -74,25 +84,27 @@ def _showing(desk: Desk) -> Iterator[Any]:
             yield lambda told: live.update(Group(*told.shown), refresh=True)
 
 
-async def _look(desk: Desk) -> Told:
-    """Ask the home member's services, all at once."""
+async def look(desk: Desk) -> Told:
+    """How the alliance stands from here: the home member's services, asked all at once."""
     reached = dict(zip(SERVICES, await asyncio.gather(*(_reached(desk, each) for each in SERVICES)), strict=True))
-    tip, parameters, committee, replica = await asyncio.gather(
+    tip, standing, parameters, committee, replica = await asyncio.gather(
         _answer(_tip(desk), is_asked=reached["ledger"]),
+        _answer(own_standing(desk.alliance.session), is_asked=reached["ledger"]),
         _answer(parameters_in_force(desk.alliance.session), is_asked=reached["ledger"]),
         _answer(_committee(desk), is_asked=reached["consensus"]),
         _answer(_replica(desk), is_asked=reached["consensus"]),
     )
     facts = {
         "member": desk.settings.member_id,
+        **_own_facts(standing, replica, committee),
         **_tip_facts(tip),
         **_committee_facts(committee),
         **_replica_facts(replica),
         "services": reached,
-        **_committee_seen(parameters or desk.alliance.genesis.parameters, committee, replica),
+        **_committee_seen(parameters or desk.alliance.genesis.parameters, committee, replica, standing),
     }
     is_answered = all(reached.values()) and tip is not None and committee is not None
-    is_well = is_answered and not facts["stall"] and _is_quorum_there(facts)
+    is_well = is_answered and not facts["stall"] and not facts["troubles"] and _is_quorum_there(facts)
     return Told(facts, _shown(facts), DONE if is_well else UNTRUE)
 
 
@@ -130,6 +142,15 @@ async def parameters_in_force(session: Session) -> Parameters | None:
         return None
 
 
+async def own_standing(session: Session) -> Standing | None:
+    """How the home member stands, as the ledger proves it; None where it cannot."""
+    try:
+        status = (await session.member(session.home_id)).status
+        return Standing(session.home_id, status, await session.changed_height(session.home_id))
+    except ConsiliumError:
+        return None
+
+
 async def _tip(desk: Desk) -> ledger_pb2.GetTipResponse:
     with typed():
         return await LedgerServiceStub(desk.alliance.channel(desk.settings.member_id, "ledger")).GetTip(
@@ -151,6 +172,19 @@ async def _replica(desk: Desk) -> consensus_pb2.GetReplicaStateResponse | None:
             return await stub.GetReplicaState(consensus_pb2.GetReplicaStateRequest())
     except PermissionDenied:
         return None
+
+
+def _own_facts(
+    standing: Standing | None,
+    replica: consensus_pb2.GetReplicaStateResponse | None,
+    committee: consensus_pb2.GetCommitteeResponse | None,
+) -> dict[str, Any]:
+    """What to know first: how the home member itself stands, and what is wrong with it."""
+    return {
+        "standing": None if standing is None else standing.status.name,
+        "since_height": None if standing is None else standing.since_height,
+        "troubles": own_troubles(standing, replica, committee),
+    }
 
 
 def _tip_facts(tip: ledger_pb2.GetTipResponse | None) -> dict[str, Any]:
@@ -201,15 +235,17 @@ def _committee_seen(
     parameters: Parameters,
     committee: consensus_pb2.GetCommitteeResponse | None,
     replica: consensus_pb2.GetReplicaStateResponse | None,
+    standing: Standing | None,
 ) -> dict[str, Any]:
-    """The delegates, who of them is missing, and what to do about it."""
-    if committee is None or replica is None:
+    """The delegates, who of them is missing, and what to do about it; a member that is shut out cannot tell."""
+    if committee is None or replica is None or (standing is not None and not standing.is_active):
         return {"committee": _seats(committee, replica, []), "missing": [], "advice": []}
     own = own_seat(replica, committee)
-    absent = absences(replica, own, parameters, utc_now())
+    refusing = disowners(replica, committee)  # they are there, and hear another process
+    absent = [each for each in absences(replica, own, parameters, utc_now()) if each.member_id not in refusing]
     names, advice = [each.member_id for each in absent], [each.sentence for each in absent]
-    if own is not None and (told := own_silence(replica, own)):
-        names, advice = [*names, own], [*advice, told]
+    if own is not None and own_silence(replica, own):
+        names.append(own)
     if names:
         is_stalled = bool(replica.stall_diagnosis)
         advice.append(outlook(len(names), len(committee.delegates), committee.quorum, is_stalled=is_stalled))
@@ -246,6 +282,7 @@ def _shown(facts: dict[str, Any]) -> tuple[RenderableType, ...]:
     head = facts_table(
         f"Seen from {facts['member']}",
         {
+            "stands": _or_dash(facts["standing"]),
             "height": _or_dash(facts["executed_height"]) + age,
             "final by the alliance": f"up to {_or_dash(facts['alliance_height'])}",
             "epoch, view": f"{_or_dash(facts['epoch'])}, {_or_dash(facts['view'])}",
@@ -265,8 +302,9 @@ def _shown(facts: dict[str, Any]) -> tuple[RenderableType, ...]:
     )
     for each in facts["committee"]:
         seats.add_row(str(each["seat"]), each["member"], *_looks(each))
+    troubles = [styled(each, "bold red") for each in facts["troubles"]]
     stall = (styled(facts["stall"], "red"),) if facts["stall"] else ()
-    return (head, seats, *_upgrade_words(facts), *stall, *(styled(each, "yellow") for each in facts["advice"]))
+    return (*troubles, head, seats, *_upgrade_words(facts), *stall, *(styled(each, "yellow") for each in facts["advice"]))
 
 
 def _looks(seat: dict[str, Any]) -> tuple[Text, str]:
