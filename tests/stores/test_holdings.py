@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consilium.kernel.errors import DataLoss, FailedPrecondition
-from consilium.storage.holdings import Holding, Holdings, HoldingState
+from consilium.storage.holdings import Backup, Holding, Holdings, HoldingState
 from tests.stores.objects import record_id
 
 if TYPE_CHECKING:
@@ -93,6 +93,35 @@ def test_s2_rows_swapped_are_never_believed(holdings: Holdings) -> None:
         with pytest.raises(DataLoss, match="BAD_HOLDING"):
             holdings.read(each)
     assert holdings.complete(b"", 9) == [holding("three")]
+
+
+def test_s2_what_writers_have_is_added_up_anew(holdings: Holdings) -> None:
+    """A sum that changed would refuse a writer, or let one have more than its quota; so would one that was lost."""
+    had = holdings.bytes_by("writer")
+    assert (had > 0, holdings.sum_up()) == (True, False)
+    for change in ("UPDATE used SET bytes = 2000000000000", "UPDATE used SET bytes = 'x'", "DELETE FROM used"):
+        edited(holdings, change)
+        assert holdings.sum_up()
+        assert (holdings.bytes_by("writer"), holdings.sum_up()) == (had, False)
+    edited(holdings, "UPDATE holdings SET writer = CAST(x'ff' AS TEXT) WHERE record_id = ?", record_id("two"))
+    assert (holdings.sum_up(), holdings.sum_up(), holdings.bytes_by("writer")) == (True, False, had - 1_000)
+    holdings.begin_again(holding("two"), None)
+    assert holdings.bytes_by("writer") == had
+    edited(holdings, "INSERT INTO used VALUES ('stranger', 5)")
+    assert (holdings.sum_up(), holdings.bytes_by("stranger")) == (True, 0)
+
+
+@pytest.mark.parametrize("column", ["taken_ms", "height", "bytes_added", "objects", "damaged", "digest"])
+def test_s10_word_of_a_backup_that_changed_is_not_believed(holdings: Holdings, column: str) -> None:
+    """Nobody is told that there is one; the next is noted in its place."""
+    backup = Backup(1_700_000_000_000, 7, 1_234, 5, 1)
+    holdings.note_backup(backup)
+    assert holdings.last_backup() == backup
+    for value in (2**62, b"\xff", "x"):
+        edited(holdings, f"UPDATE backups SET {column} = ?", value)  # noqa: S608
+        assert holdings.last_backup() is None
+        holdings.note_backup(backup)
+        assert holdings.last_backup() == backup
 
 
 @pytest.mark.parametrize("table", ["used", "backups"])

@@ -3,7 +3,7 @@
 The object store knows bytes; here stands who may go on with a put, whose quota an object counts against, which members keep
 copies, and that an erased record never comes back. One row a record, in a small SQLite file, with a check over all of it:
 one that changed or moved is BAD_HOLDING and left out of lists, until the scrub or a heal notes it again. What a writer has
-is kept summed up beside them, for a put among a million objects must not add them all up.
+is kept summed up beside them, for a put among a million objects must not add them all up; each round of the scrub does.
 """
 
 import sqlite3
@@ -31,16 +31,22 @@ _SCHEMA = (
     " root BLOB NOT NULL, keepers TEXT NOT NULL, digest BLOB NOT NULL);"
     "CREATE INDEX by_state ON holdings (state, begun_s, bytes);"
     "CREATE TABLE used (writer TEXT PRIMARY KEY, bytes INTEGER NOT NULL);"
-    "CREATE TABLE backups (taken_ms INTEGER, height INTEGER, bytes_added INTEGER, objects INTEGER, damaged INTEGER)"
+    "CREATE TABLE backups (taken_ms INTEGER, height INTEGER, bytes_added INTEGER, objects INTEGER, damaged INTEGER,"
+    " digest BLOB NOT NULL)"
 )
-_PARTS = {"holdings", "used", "backups", "digest"}
+_PARTS = {"holdings", "used", "backups", "holdings.digest", "backups.digest"}
 _TEXT = "CAST({} AS BLOB)"
 """A word that changed may be no text any more, at which SQLite would refuse every row beside it."""
 _COLUMNS = (
     f"record_id, {_TEXT.format('home')}, {_TEXT.format('writer')}, size_class, bytes, begun_s, state, root,"
     f" {_TEXT.format('keepers')}, digest"
 )
-_SUM_UP = "INSERT INTO used SELECT writer, sum(bytes) FROM holdings WHERE state NOT IN (?, ?) GROUP BY writer"
+_SUMS = "SELECT writer, sum(bytes) FROM holdings WHERE state NOT IN (?, ?) GROUP BY writer HAVING sum(bytes) <> 0"
+_SUMS_DIFFER = (
+    f"WITH sums AS MATERIALIZED ({_SUMS}) SELECT"  # noqa: S608
+    " EXISTS (SELECT * FROM used WHERE bytes <> 0 EXCEPT SELECT * FROM sums)"
+    " OR EXISTS (SELECT * FROM sums EXCEPT SELECT * FROM used)"
+)
 _CHARGE = "INSERT INTO used VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET bytes = bytes + excluded.bytes"
 
 
@@ -241,8 +247,16 @@ class Holdings:
 
     def bytes_by(self, writer: str) -> int:
         """How many bytes a writer has here, unfinished puts included."""
-        rows = self._database.rows("SELECT bytes FROM used WHERE writer = ?", writer)
+        rows = self._database.rows("SELECT CAST(bytes AS INTEGER) FROM used WHERE writer = ?", writer)
         return int(rows[0][0]) if rows else 0
+
+    def sum_up(self) -> bool:
+        """Add up anew what writers have; whether what was kept of it had to be mended."""
+        with self._lock, self._database.transaction() as connection:
+            [differ] = connection.execute(_SUMS_DIFFER, ERASED_STATES).fetchone()
+            if differ:
+                _sum_up(connection)
+            return bool(differ)
 
     def note_backup(self, backup: Backup) -> None:
         """Keep word of a backup, unless a newer one is known."""
@@ -252,12 +266,15 @@ class Holdings:
                 return
             with self._database.transaction() as connection:
                 connection.execute("DELETE FROM backups")
-                connection.execute("INSERT INTO backups VALUES (?, ?, ?, ?, ?)", astuple(backup))
+                row = astuple(backup)
+                connection.execute("INSERT INTO backups VALUES (?, ?, ?, ?, ?, ?)", (*row, _check(row)))
 
     def last_backup(self) -> Backup | None:
-        """The last one that was noted."""
-        rows = self._database.rows("SELECT * FROM backups")
-        return Backup(*map(int, rows[0])) if rows else None
+        """The last one that was noted; None also where that is not what was written: then it is time for another."""
+        for *written, digest in self._database.rows("SELECT * FROM backups"):
+            if _check(written) == digest:
+                return Backup(*map(int, written))
+        return None
 
     def close(self) -> None:
         """Let go of the file."""
@@ -292,13 +309,15 @@ class Holdings:
             _charge(connection, before, each)
             connection.execute("INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, _check(row)))
             if is_damaged:  # nobody knows what it was charged with
-                connection.execute("DELETE FROM used")
-                connection.execute(_SUM_UP, ERASED_STATES)
+                _sum_up(connection)
 
 
 def _check_tables(database: Database, path: Path) -> None:
     """Raise FailedPrecondition (STORE_OLDER) unless all parts are there: else the first put would find it damaged."""
-    parts = "SELECT name FROM sqlite_schema WHERE type = 'table' UNION SELECT name FROM pragma_table_info('holdings')"
+    columns = "SELECT '{0}.' || name FROM pragma_table_info('{0}')"
+    parts = " UNION ".join([
+        "SELECT name FROM sqlite_schema WHERE type = 'table'", columns.format("holdings"), columns.format("backups"),
+    ])  # fmt: skip
     if not {name for (name,) in database.rows(parts)} >= _PARTS:
         sentence = "was made by an earlier release: move the state directory away, start anew, run `consilium storage heal`"
         raise FailedPrecondition("STORE_OLDER", f"{path} {sentence}.", "S2")
@@ -326,6 +345,11 @@ def _charge(connection: sqlite3.Connection, before: Holding | None, after: Holdi
         if each is not None and each.state not in ERASED_STATES:
             sums[each.writer] = sums.get(each.writer, 0) + sign * each.size
     connection.executemany(_CHARGE, [(writer, change) for writer, change in sums.items() if change])
+
+
+def _sum_up(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM used")
+    connection.execute(f"INSERT INTO used {_SUMS}", ERASED_STATES)
 
 
 def _check(row: Iterable[object]) -> bytes:

@@ -62,8 +62,10 @@ class Scrub:
             await asyncio.sleep(interval_s)
 
     async def tidy(self) -> None:
-        """Drop old drafts, and delete the copies of erased objects that are left."""
+        """Add up what writers have, drop old drafts, and delete the copies of erased objects that are left."""
         driver, stores = self._driver, self._driver.stores
+        if await driver.work(stores.holdings.sum_up):
+            _log.write(logging.ERROR, "quota_sums_mended")
         for each in await driver.work(stores.holdings.drafts, int(time.time()) - driver.limits.draft_s):
             if await self._is_registered(each.record_id):  # its row is an older one that was put back: `round` mends it
                 continue
