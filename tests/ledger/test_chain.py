@@ -17,7 +17,7 @@ from consilium.kernel.errors import (
 from consilium.kernel.merkle import verify_consistency
 from consilium.kernel.state_values import member_entry
 from consilium.ledger.core.acceptance import verify_block
-from consilium.ledger.core.archive import STATES_KEPT
+from consilium.ledger.core.archive import BLOCKS_KEPT
 from consilium.ledger.core.chain import Chain
 from tests.alliance import PARAMETERS, Alliance, Scribe, opened, seed_of
 
@@ -125,9 +125,9 @@ def test_what_is_not_there_is_not_found(scribe: Scribe) -> None:
 def test_states_are_proven_at_recent_heights_only() -> None:
     """L4, habit 8: the newest certified height and a bounded number before it."""
     scribe = Scribe(Alliance.founded(parameters=replace(PARAMETERS, term_blocks=1_000)))
-    scribe.write_until(STATES_KEPT + 3)
+    scribe.write_until(BLOCKS_KEPT + 3)
     key = member_entry("anshan")
-    assert scribe.chain.prove_state(key).certificate.result.height == STATES_KEPT + 3
+    assert scribe.chain.prove_state(key).certificate.result.height == BLOCKS_KEPT + 3
     assert scribe.chain.prove_state(key, 4).certificate.result.height == 4
     with pytest.raises(FailedPrecondition, match="STATE_GONE"):
         scribe.chain.prove_state(key, 3)
@@ -137,7 +137,7 @@ def test_an_epochs_hop_is_made_however_late_its_certificate_comes(scribe: Scribe
     """L5: a member without it would never cross into that epoch; all other states go when they are old."""
     scribe.cross_epoch()
     boundary = scribe.chain.height
-    while scribe.chain.height <= boundary + STATES_KEPT:
+    while scribe.chain.height <= boundary + BLOCKS_KEPT:
         scribe.cross_epoch()
     late = Chain(scribe.alliance.genesis, scribe.verifier)
     certificates = {height: scribe.chain.result_certificate(height) for height in range(1, scribe.chain.height + 1)}

@@ -210,7 +210,7 @@ def test_damage_is_found_without_the_mark(tmp_path: Path, rewritten: int) -> Non
         journal.sync()
     journal.close()
     data = path.read_bytes()
-    for span in journal.spans[:-1]:
+    for span in list(journal.spans)[:-1]:
         bad = bytearray(data)
         bad[span.offset] ^= 1
         path.write_bytes(bad)

@@ -113,10 +113,11 @@ async def restore(vault: Vault, name: str, member: Member, show: Show, *, alone:
     snapshot, genesis = await asyncio.to_thread(vault.snapshot, name), read_genesis(member.ledger.genesis)
     _check_room(member, snapshot, genesis)
     _begin_votes(member.consensus)
-    chain = Chain(genesis, Ed25519Verifier())
     async with AsyncExitStack() as stack:
-        blocks = await asyncio.to_thread(_blocks, member.ledger.blocks, chain)
+        blocks = await asyncio.to_thread(_blocks, member.ledger.blocks)
         stack.callback(blocks.close)
+        chain = Chain(genesis, Ed25519Verifier(), blocks)
+        await asyncio.to_thread(_replay_kept, blocks, chain)
         await asyncio.to_thread(_replay, vault, snapshot, chain, blocks, show)
         confirmed, fetched = await _catch_up(member.ledger, chain, blocks, show)
         blocks.sync()
@@ -164,21 +165,17 @@ def _mark(member: Member) -> Path:
 # --- the chain ---
 
 
-def _blocks(path: Path, chain: Chain) -> JournalBlockStore:
-    """The block store; what a restore that broke off has left in it is verified and executed like the rest."""
-    if not path.exists():
-        return JournalBlockStore.create(OsDisk(), path)
-    blocks = JournalBlockStore.open(OsDisk(), path)
-    try:
-        for encoded in blocks.blocks():
-            chain.append_block(decode(CertifiedBlock, encoded, chain.chain_id, BLOCK_BYTES_MAX))
-            with suppress(NotFound):  # not every block has one
-                certificate = blocks.read_certificate(chain.height)
-                chain.add_result_certificate(decode(ResultCertificate, certificate, chain.chain_id))
-    except BaseException:
-        blocks.close()
-        raise
-    return blocks
+def _blocks(path: Path) -> JournalBlockStore:
+    return (JournalBlockStore.open if path.exists() else JournalBlockStore.create)(OsDisk(), path)
+
+
+def _replay_kept(blocks: JournalBlockStore, chain: Chain) -> None:
+    """What a restore that broke off has left is verified and executed like the rest."""
+    for encoded in blocks.blocks():
+        chain.append_block(decode(CertifiedBlock, encoded, chain.chain_id, BLOCK_BYTES_MAX))
+        with suppress(NotFound):  # not every block has one
+            certificate = blocks.read_certificate(chain.height)
+            chain.add_result_certificate(decode(ResultCertificate, certificate, chain.chain_id))
 
 
 def _replay(vault: Vault, snapshot: Snapshot, chain: Chain, blocks: JournalBlockStore, show: Show) -> None:

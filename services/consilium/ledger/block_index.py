@@ -4,6 +4,7 @@ Made from the blocks as they are executed, and again at every start; never store
 pass over blocks without taking them apart.
 """
 
+from array import array
 from collections.abc import Sequence
 
 from consilium.kernel.codes import Code
@@ -30,7 +31,7 @@ class BlockIndex:
     """The index up to the last block it was given."""
 
     def __init__(self) -> None:
-        self._kinds: list[int] = []
+        self._kinds = array("L")
         self._revealed: dict[bytes, None] = {}
         self._grants: dict[bytes, list[bytes]] = {}
 

@@ -58,7 +58,7 @@ class Keeper:
 
         DataLoss: OTHER_CHECKPOINT when it does not pass the checkpoint.
         """
-        self.chain = Chain(genesis, verifier)
+        self.chain = Chain(genesis, verifier, store)
         self.index = BlockIndex()
         self.waiting = Waiting(self.chain)
         self.unproven: dict[int, None] = {}
@@ -254,10 +254,20 @@ class Keeper:
 
     async def sent_block(self, height: int) -> SentBlock:
         """A block as it lies in the store, and its certificate if it is here. Raises NotFound: NO_SUCH_HEIGHT."""
+        if not self.chain.is_recent(height):
+            return await run_to_end(self._stored, height)
         certificate, block = self.chain.result_certificate(height), self.chain.block(height)
         is_small = sum(map(len, block.batches)) <= INLINE_BYTES_MAX
         data = encode(block, self.chain.chain_id) if is_small else await run_to_end(self._store.read_block, height)
         return SentBlock(data, None if certificate is None else encode(certificate, self.chain.chain_id))
+
+    def _stored(self, height: int) -> SentBlock:
+        """An old block, as `sent_block`."""
+        try:
+            certificate = self._store.read_certificate(height)
+        except NotFound:
+            certificate = None
+        return SentBlock(self._store.read_block(height), certificate)
 
     def _notify(self) -> None:
         """Have everybody in `until` look again."""

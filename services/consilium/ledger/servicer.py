@@ -355,7 +355,7 @@ class LedgerServicer(LedgerServiceServicer):
             for batch in opened.batches
             for each, data in zip(batch.transactions, batch.batch.transactions, strict=True)
         ]
-        codes = chain.outcome(height).codes
+        codes = chain.codes(height)
         return [
             pb.StreamEventsResponse(
                 cursor=wire.cursor_bytes(Cursor(height, place)),

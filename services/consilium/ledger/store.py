@@ -2,12 +2,13 @@
 
 Blocks come in height order, from 1, without gaps; a certificate may come later, or never. Both are opaque bytes here: the
 ledger decodes and verifies what it reads. Nothing is acknowledged before `sync` has returned; one sync may serve many blocks
-(group commit). ADR 0006 says why a journal and not a database. Opening reads the whole journal once, record by record, and
-keeps 3 numbers a record in memory.
+(group commit). ADR 0006 says why a journal and not a database. Opening reads the whole journal once, record by record; what
+is kept in memory of a block and its certificate is where they lie, 72 bytes.
 """
 
 import secrets
 import struct
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, Self
@@ -15,7 +16,6 @@ from typing import Protocol, Self
 from consilium.kernel.errors import Conflict, DataLoss, FailedPrecondition, NotFound
 from consilium.runtime.disk import Disk
 from consilium.runtime.journal import JOURNAL_ID_BYTES, Journal
-from consilium.runtime.journal_format import Span
 
 
 class BlockStore(Protocol):
@@ -72,10 +72,10 @@ class JournalBlockStore:
     def __init__(self, journal: Journal) -> None:
         """Not for callers: `create` and `open` make stores."""
         self._journal = journal
-        self._blocks: list[Span] = []
-        self._certificates: dict[int, Span] = {}
-        for span in journal.spans:
-            self._index(journal.read_start(span, _RECORD.size), span)
+        # By height: the number of the journal's record that holds it. The first record is a block, so 0 is no certificate's.
+        self._blocks, self._certificates = array("Q"), array("Q")
+        for record, span in enumerate(journal.spans):
+            self._index(journal.read_start(span, _RECORD.size), record)
 
     @classmethod
     def create(cls, disk: Disk, path: Path) -> Self:
@@ -116,16 +116,15 @@ class JournalBlockStore:
     def append_block(self, height: int, block: bytes) -> None:
         """Add the next block; raises Conflict (OTHER_BLOCK) or FailedPrecondition (HEIGHT_GAP)."""
         if is_next(height, self.height):
-            self._blocks += self._journal.append([_RECORD.pack(_BLOCK, height) + block])
+            self._append(_BLOCK, height, block)
         else:
             check_same(height, self.read_block(height), block)
 
     def add_certificate(self, height: int, certificate: bytes) -> None:
         """Keep the certificate of a block's result; raises FailedPrecondition (HEIGHT_GAP)."""
         check_certified(height, self.height)
-        if height not in self._certificates:
-            spans = self._journal.append([_RECORD.pack(_CERTIFICATE, height) + certificate])
-            self._certificates[height] = spans[0]
+        if not self._certificates[height - 1]:
+            self._append(_CERTIFICATE, height, certificate)
 
     def sync(self) -> None:
         """Make everything added so far durable; raises DataLoss (SYNC_FAILED) and is never to be tried again."""
@@ -134,13 +133,13 @@ class JournalBlockStore:
     def read_block(self, height: int) -> bytes:
         """The block at a height; raises NotFound (NO_SUCH_HEIGHT) or DataLoss (RECORD_DAMAGED)."""
         check_height(height, self.height)
-        return self._journal.read(self._blocks[height - 1])[_RECORD.size :]
+        return self._read(self._blocks[height - 1])
 
     def read_certificate(self, height: int) -> bytes:
         """The certificate at a height; raises NotFound (NO_CERTIFICATE) or DataLoss (RECORD_DAMAGED)."""
-        if height not in self._certificates:
+        if not 1 <= height <= self.height or not self._certificates[height - 1]:
             raise no_certificate(height)
-        return self._journal.read(self._certificates[height])[_RECORD.size :]
+        return self._read(self._certificates[height - 1])
 
     def blocks(self, from_height: int = 1) -> Iterator[bytes]:
         """The blocks from a height on; raises DataLoss (RECORD_DAMAGED)."""
@@ -148,24 +147,38 @@ class JournalBlockStore:
 
     def certificates(self, from_height: int = 1) -> Iterator[bytes]:
         """The certificates there are from a height on, in height order; raises DataLoss (RECORD_DAMAGED)."""
-        heights = sorted(height for height in self._certificates if height >= from_height)
-        return (self.read_certificate(height) for height in heights)
+        heights = range(max(from_height, 1), self.height + 1)
+        return (self.read_certificate(height) for height in heights if self._certificates[height - 1])
 
     def close(self) -> None:
         """Let go of the store; what was not synced may be lost."""
         self._journal.close()
 
-    def _index(self, start: bytes, span: Span) -> None:
+    def _append(self, kind: int, height: int, data: bytes) -> None:
+        record = len(self._journal.spans)
+        self._journal.append([_RECORD.pack(kind, height) + data])
+        self._note(kind, height, record)
+
+    def _note(self, kind: int, height: int, record: int) -> None:
+        if kind == _CERTIFICATE:
+            self._certificates[height - 1] = record
+        else:
+            # The certificate's place first: whoever reads meanwhile goes by how many blocks there are.
+            self._certificates.append(0)
+            self._blocks.append(record)
+
+    def _read(self, record: int) -> bytes:
+        return self._journal.read(self._journal.spans[record])[_RECORD.size :]
+
+    def _index(self, start: bytes, record: int) -> None:
         """Find a record's place again; the journal's chain has vouched for its bytes, so a misfit is our own fault."""
         if len(start) < _RECORD.size:
             raise DataLoss("JOURNAL_DAMAGED", "This journal is not a block store: a record is too short.", "L1")
         kind, height = _RECORD.unpack(start)
-        if kind == _BLOCK and height == self.height + 1:
-            self._blocks.append(span)
-        elif kind == _CERTIFICATE and 1 <= height <= self.height:
-            self._certificates[height] = span
-        else:
+        follows = height == self.height + 1 if kind == _BLOCK else kind == _CERTIFICATE and 1 <= height <= self.height
+        if not follows:
             raise DataLoss("JOURNAL_DAMAGED", "This journal is not a block store: its heights do not follow.", "L1")
+        self._note(kind, height, record)
 
 
 class MemoryBlockStore:

@@ -18,6 +18,7 @@ from consilium.runtime.journal_format import (
     Mark,
     Reading,
     Span,
+    Spans,
     frame_records,
     record_at,
     scan_journal,
@@ -35,7 +36,7 @@ class Journal:
     def __init__(self, disk: Disk, path: Path, lock: Lock, header: Header) -> None:
         """Not for callers: `create` and `open` make journals."""
         self._disk, self._path, self._lock, self._header = disk, path, lock, header
-        self._spans: list[Span] = []
+        self._spans = Spans()
         self._chain = header.chain
         self._length = self._synced = HEADER_BYTES
         self._file: File | None = None
@@ -109,7 +110,7 @@ class Journal:
     def _adopt(self, reading: Reading) -> None:
         """Go on where a reading ended."""
         file = self._open_file()
-        self._header, self._spans, self._chain = reading.header, list(reading.spans), reading.chain
+        self._header, self._spans, self._chain = reading.header, reading.spans, reading.chain
         self._length = reading.good_length
         self.torn_bytes = file.size() - reading.good_length
         if self.torn_bytes:
@@ -119,7 +120,7 @@ class Journal:
         self.sync()
 
     @property
-    def spans(self) -> Sequence[Span]:
+    def spans(self) -> Spans:
         """Every record's place, in order."""
         return self._spans
 
@@ -135,7 +136,7 @@ class Journal:
         except OSError as error:
             self._fail(ResourceExhausted, "WRITE_FAILED", error)
         self._length, self._chain = self._length + len(framed.data), framed.chain
-        self._spans += framed.spans
+        self._spans.extend(framed.spans)
         return framed.spans
 
     def sync(self) -> None:
@@ -167,7 +168,8 @@ class Journal:
 
     def records(self) -> Iterator[bytes]:
         """Every record, in order."""
-        return (self.read(span) for span in tuple(self._spans))
+        spans = self._spans
+        return (self.read(spans[place]) for place in range(len(spans)))
 
     def rewrite(self, records: Sequence[bytes]) -> None:
         """Hold these records instead, in one step: after a crash there are the old ones or the new ones.
@@ -197,7 +199,7 @@ class Journal:
         if self._file is not None:
             self._file.close()
         self._file, self._header = file, header
-        self._spans, self._length, self._chain = framed.spans, header.initial_length, framed.chain
+        self._spans, self._length, self._chain = Spans(framed.spans), header.initial_length, framed.chain
         try:
             # Opened only now: a mark must never speak of a file that a crash could still take back.
             self._mark = self._mark or self._disk.open(beside(self._path, "mark"), create=True)

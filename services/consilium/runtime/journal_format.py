@@ -21,7 +21,7 @@ Pure: `runtime.journal` does the writing. Left out: what the records mean.
 import struct
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
@@ -38,6 +38,7 @@ _HEADER = struct.Struct(">8sI16sQQ")
 _RECORD = struct.Struct(">4sII16sQ")
 _CRC = struct.Struct(">I")
 _MARK = struct.Struct(">16sQQ16s")
+_SPAN = struct.Struct(">QI16s")
 HEADER_BYTES = _HEADER.size + _CRC.size
 RECORD_OVERHEAD_BYTES = _RECORD.size
 _WINDOW_BYTES = 1024 * 1024
@@ -57,6 +58,30 @@ class Span(NamedTuple):
     offset: int
     length: int
     chain: bytes
+
+
+class Spans:
+    """The places of all of a journal's records, in order: 28 bytes each, for a ledger keeps those of every block."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, spans: Iterable[Span] = ()) -> None:
+        self._rows = bytearray()
+        self.extend(spans)
+
+    def __len__(self) -> int:
+        return len(self._rows) // _SPAN.size
+
+    def __getitem__(self, place: int) -> Span:
+        return Span(*_SPAN.unpack_from(self._rows, range(len(self))[place] * _SPAN.size))
+
+    def __iter__(self) -> Iterator[Span]:
+        return map(self.__getitem__, range(len(self)))
+
+    def extend(self, spans: Iterable[Span]) -> None:
+        """Add the places of the records that follow."""
+        for each in spans:
+            self._rows += _SPAN.pack(*each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +126,7 @@ class Reading:
     """What a journal holds: its header, its records, its length up to the last good one, the chain there, the verdict."""
 
     header: Header
-    spans: tuple[Span, ...]
+    spans: Spans
     good_length: int
     chain: bytes
     verdict: Verdict
@@ -155,17 +180,17 @@ def scan_journal(read: Callable[[int, int], bytes], size: int, mark: bytes = b""
     """
     header = _read_header(read(0, HEADER_BYTES))
     floor = _read_mark(mark, header)
-    chain, offset, spans = header.chain, HEADER_BYTES, list[Span]()
+    chain, offset, spans = header.chain, HEADER_BYTES, Spans()
     while (found := _read_record(read, size, header, offset)) is not None:
         if found.previous != chain or found.synced > offset:
             raise _damaged(f"the record at byte {offset} does not continue the records before it")
         chain = chain_after(chain, found.data)
         offset += RECORD_OVERHEAD_BYTES + len(found.data)
-        spans.append(Span(offset - len(found.data), len(found.data), chain))
+        spans.extend([Span(offset - len(found.data), len(found.data), chain)])
     _check_mark(floor, spans)
     if offset < header.initial_length or _known_durable(read, size, header, offset):
         raise _damaged(f"what follows byte {offset} was durable and cannot be read")
-    return Reading(header, tuple(spans), offset, chain, Verdict.WHOLE if offset == size else Verdict.TORN)
+    return Reading(header, spans, offset, chain, Verdict.WHOLE if offset == size else Verdict.TORN)
 
 
 class _Found(NamedTuple):
@@ -220,7 +245,7 @@ def _record_crc(header: Header, head: bytes, data: bytes) -> int:
     return zlib.crc32(data, crc)
 
 
-def _check_mark(mark: Mark, spans: list[Span]) -> None:
+def _check_mark(mark: Mark, spans: Spans) -> None:
     """Refuse a journal that does not hold all that was synced, just as it was."""
     if mark.length in (0, HEADER_BYTES):
         return

@@ -9,13 +9,14 @@ import fcntl
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Genesis
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import Conflict, FailedPrecondition, NotFound
-from consilium.kernel.signing import Ed25519Verifier, Verifier
+from consilium.kernel.signing import Ed25519Verifier
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX
 from consilium.ledger.store import BlockStore, JournalBlockStore
@@ -73,10 +74,14 @@ def audit(folder: Path) -> Iterator[str]:
     """
     genesis, verifier = kept_genesis(folder), Ed25519Verifier()
     chains: dict[str, Chain] = {}
-    for name, path in block_folders(folder, genesis).items():
-        chains[name] = _replayed(path, genesis, verifier)
-        yield f"{name}: {_summary(chains[name])}"
-    yield compare(chains)
+    with ExitStack() as stack:
+        for name, path in block_folders(folder, genesis).items():
+            store = JournalBlockStore.open(ReadOnlyDisk(), path)
+            stack.callback(store.close)
+            chains[name] = Chain(genesis, verifier, store)
+            replay(store, chains[name])
+            yield f"{name}: {_summary(chains[name])}"
+        yield compare(chains)
 
 
 def kept_genesis(folder: Path) -> Genesis:
@@ -116,15 +121,6 @@ def compare(chains: dict[str, Chain]) -> str:
     return f"all {len(chains)} members hold one chain, {longest.chain_id.hex()[:32]}..."
 
 
-def _replayed(path: Path, genesis: Genesis, verifier: Verifier) -> Chain:
-    chain, store = Chain(genesis, verifier), JournalBlockStore.open(ReadOnlyDisk(), path)
-    try:
-        replay(store, chain)
-    finally:
-        store.close()
-    return chain
-
-
 def replay(store: BlockStore, chain: Chain) -> None:
     """Append every stored block and certificate to a chain that stands at genesis; raises what `Chain` raises."""
     for height in range(1, store.height + 1):
@@ -137,7 +133,7 @@ def replay(store: BlockStore, chain: Chain) -> None:
 
 
 def _summary(chain: Chain) -> str:
-    codes = Counter(code.name for height in range(1, chain.height + 1) for code in chain.outcome(height).codes)
+    codes = Counter(code.name for height in range(1, chain.height + 1) for code in chain.codes(height))
     told = ", ".join(f"{count} {name}" for name, count in sorted(codes.items()))
     return (
         f"{chain.height} blocks replayed, {chain.certified_height} certified, epochs 0 to {chain.tip.outlook.epoch};"

@@ -4,7 +4,7 @@ Blocks are appended in the order of their heights, each verified (`acceptance`) 
 certificate makes a height final. When a quorum certifies another result than this ledger computed, something here is damaged
 or wrong: the chain says so and must not be used any further.
 
-Left out: keeping blocks on disk (the store), and getting them from peers (`sync`).
+Left out: keeping blocks on disk (the store, from which old blocks are read again), and getting them from peers (`sync`).
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from consilium.kernel.recovery_reports import SignedReport, check_not_silent, co
 from consilium.kernel.signing import Verifier
 from consilium.kernel.state_values import AllianceState, GrantState, MemberState, ProposalState
 from consilium.ledger.core.acceptance import Tip, VerifiedBlock, genesis_tip, verify_block
-from consilium.ledger.core.archive import Archive, Link
+from consilium.ledger.core.archive import Archive, Link, SealedState, StoredBlocks
 from consilium.ledger.core.elections import cross_recovery
 from consilium.ledger.core.execution import BlockOutcome, execute_block
 from consilium.ledger.core.proofs import epoch_hop, state_proof, transaction_proofs
@@ -36,10 +36,12 @@ from consilium.ledger.core.terms import draw_recovery
 class Chain:
     """The chain from genesis to this member's tip."""
 
-    def __init__(self, genesis: Genesis, verifier: Verifier) -> None:
+    def __init__(self, genesis: Genesis, verifier: Verifier, stored: StoredBlocks | None = None) -> None:
         """Begin at genesis.
 
-        Raises InvalidArgument for a genesis that contradicts itself, FailedPrecondition below four founders.
+        `stored` has every block and certificate that was handed in here, at the latest before the next block, and stays
+        open; without it all blocks stay in memory. Raises InvalidArgument for a genesis that contradicts itself,
+        FailedPrecondition below four founders.
         """
         verify_genesis(genesis)
         self.genesis = genesis
@@ -48,7 +50,7 @@ class Chain:
         self._verifier = verifier
         self._state = LedgerState(genesis)
         self._log = MerkleLog()
-        self._archive = Archive()
+        self._archive = Archive(self._log, self.chain_id, stored)
         self._tip = genesis_tip(genesis)
         self._hops: dict[int, Hop] = {}
         self._recoveries: dict[int, RecoveryCertificate] = {}
@@ -83,7 +85,8 @@ class Chain:
         if opened.block.recovery is not None:
             self._recover(opened.block.recovery, header.height)
         outcome = execute_block(self._state, self._log, opened, self._verifier)
-        self._archive.add(Link(opened.block, header, outcome, self._state.map, self._state.tables_root), opened.batches)
+        state = SealedState(self._state.map, self._state.tables_root)
+        self._archive.add(Link(opened.block, header, outcome, state), opened.batches)
         if header.height == self._tip.outlook.term_end:
             self._term_ends[header.epoch] = header.height
         if outcome.outlook.epoch != header.epoch:
@@ -117,9 +120,8 @@ class Chain:
             raise DataLoss("DIVERGED", f"A quorum certified another result for height {result.height} than ours.", "L3")
         if link.ends_epoch:
             self._keep_hop(replace(link, certificate=certificate))
-        link.certificate = certificate
+        self._archive.certify(certificate)
         self.certified_height = max(self.certified_height, result.height)
-        self._archive.let_go(result.height)
 
     def _may_certify(self, epoch: int, link: Link) -> bool:
         """Whether this epoch's committee may: its own results, and those that a lost quorum before it left open (C10)."""
@@ -141,17 +143,25 @@ class Chain:
 
     def outcome(self, height: int) -> BlockOutcome:
         """What executing a height gave. Raises NotFound: NO_SUCH_HEIGHT."""
-        return self._archive.link(height).outcome
+        return self._archive.outcome(height)
+
+    def codes(self, height: int) -> tuple[Code, ...]:
+        """The codes of a block's transactions, in order. Raises NotFound: NO_SUCH_HEIGHT."""
+        return self._archive.codes(height)
+
+    def is_recent(self, height: int) -> bool:
+        """Whether a block is in memory; an older one is read from the store. Raises NotFound: NO_SUCH_HEIGHT."""
+        return self._archive.is_recent(height)
 
     def result_certificate(self, height: int) -> ResultCertificate | None:
         """The certificate of a height, or None while it is not here. Raises NotFound: NO_SUCH_HEIGHT."""
-        return self._archive.link(height).certificate
+        return self._archive.certificate(height)
 
     def finality_of(self, height: int) -> Finality | None:
         """How final a height is here; None while no certificate of it is. Raises NotFound: NO_SUCH_HEIGHT."""
         if height <= self.alliance_height:
             return Finality.ALLIANCE
-        return None if self._archive.link(height).certificate is None else Finality.COMMITTEE
+        return None if self._archive.certificate(height) is None else Finality.COMMITTEE
 
     def committee_of(self, epoch: int) -> Committee:
         """The committee of an epoch. Raises NotFound: UNKNOWN_EPOCH."""
@@ -167,7 +177,7 @@ class Chain:
     def code_of(self, transaction_hash: bytes) -> tuple[int, Code]:
         """The height of a transaction and its code. Raises NotFound: NO_SUCH_TRANSACTION."""
         height, place = self._archive.place_of(transaction_hash)
-        return height, self._archive.link(height).outcome.codes[place]
+        return height, self._archive.codes(height)[place]
 
     def member(self, member_id: str) -> MemberState | None:
         """A member at the tip, or None."""
@@ -262,8 +272,7 @@ class Chain:
 
         Raises NotFound (NO_SUCH_HEIGHT), InvalidArgument (NO_SUCH_SIZE) when the heights are the wrong way round.
         """
-        old, new = self.outcome(old_height).result, self.outcome(new_height).result
-        return self._log.consistency_proof(old.log_size, new.log_size)
+        return self._log.consistency_proof(self._archive.log_size(old_height), self._archive.log_size(new_height))
 
     def draw_recovery(self, lost: Sequence[str]) -> tuple[Committee, bytes]:
         """Who follows a recovery without these members, and the mix (C10); raises as `terms.draw_recovery`."""

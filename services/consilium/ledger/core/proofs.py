@@ -54,7 +54,8 @@ def state_proof(link: Link, key: bytes) -> StateProof:
     certificate = certificate_of(link)
     if link.state is None:
         raise FailedPrecondition("STATE_GONE", f"The state of height {link.header.height} is kept no longer.", "L4")
-    return StateProof(link.state.root, link.tables_root, key, link.state.get(key), link.state.prove(key), certificate)
+    state, tables_root = link.state
+    return StateProof(state.root, tables_root, key, state.get(key), state.prove(key), certificate)
 
 
 def epoch_hop(term_end: Link, boundary: Link, chain_id: bytes) -> EpochHop:

@@ -14,7 +14,7 @@ def apply_record(state: LedgerState, transaction: OpenedTransaction, body: Recor
     if holder is None or not holder.is_active or transaction.payload.author != holder.profile.member_key:
         return Code.AUTHOR_NOT_HOLDER
     records = state.records
-    if records.get(body.record_id) is not None:
+    if records.has(body.record_id):
         return Code.RECORD_EXISTS
     if records.has_capsule(body.capsule_digest):
         return Code.CAPSULE_EXISTS

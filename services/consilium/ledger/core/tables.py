@@ -1,18 +1,22 @@
 """The ledger's tables outside the authenticated map: request ids, records, disclosures (rules L4, L6, S3).
 
 Each table is committed by hash chains over its entries in the order of the chain; a block's entries are folded in together
-when it is sealed, so an entry costs no hash of its own. Records and disclosures only grow. Request ids lie in buckets by
-their expiry height; a bucket is dropped whole once all its heights have passed.
+when it is sealed, so an entry costs no hash of its own. Records and disclosures only grow; records, which are many, lie in
+rows of bytes. Request ids lie in buckets by their expiry height; a bucket is dropped whole once all its heights have passed.
 """
 
+import struct
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from consilium.kernel.hashing import ZERO_DIGEST, domain_hash, sha256
+from consilium.kernel.hashing import DIGEST_BYTES, ZERO_DIGEST, domain_hash, sha256
 from consilium.kernel.transactions import RecordBody
+from consilium.ledger.core.compact_index import CompactIndex
 
 BUCKET_BLOCKS = 100
 """How many expiry heights share a bucket of request ids."""
+_ROW = struct.Struct(">16s32s32s32s32sQQI")
+_ID_BYTES = 16
 
 
 class RequestIds:
@@ -67,31 +71,57 @@ class RecordEntry(NamedTuple):
 class Records:
     """The registered records, and the capsules they name: one record a capsule (S3)."""
 
-    __slots__ = ("_by_capsule", "_by_id", "_chain", "_fresh")
+    __slots__ = ("_by_capsule", "_by_id", "_chain", "_fresh", "_holders", "_rows")
 
     def __init__(self) -> None:
-        self._by_id: dict[bytes, RecordEntry] = {}
-        self._by_capsule: dict[bytes, bytes] = {}
+        self._rows = bytearray()
+        self._holders: dict[str, int] = {}
+        self._by_id, self._by_capsule = CompactIndex(self._id_at), CompactIndex(self._capsule_at)
         self._fresh: list[bytes] = []
         self._chain = ZERO_DIGEST
 
     def get(self, record_id: bytes) -> RecordEntry | None:
         """The record with this id, or None."""
-        return self._by_id.get(record_id)
+        number = self._by_id.get(record_id)
+        return None if number is None else self._entry(number, list(self._holders))
 
     def all(self) -> list[RecordEntry]:
         """All of them, in the order of the chain."""
-        return list(self._by_id.values())
+        holders = list(self._holders)
+        return [self._entry(number, holders) for number in range(len(self._rows) // _ROW.size)]
+
+    def has(self, record_id: bytes) -> bool:
+        """Whether there is a record with this id."""
+        return self._by_id.get(record_id) is not None
 
     def has_capsule(self, capsule_digest: bytes) -> bool:
         """Whether a record already names this capsule."""
-        return capsule_digest in self._by_capsule
+        return self._by_capsule.get(capsule_digest) is not None
 
     def add(self, entry: RecordEntry) -> None:
         """Register a record whose id and capsule are new."""
-        self._by_id[entry.body.record_id] = entry
-        self._by_capsule[entry.body.capsule_digest] = entry.body.record_id
+        body, number = entry.body, len(self._rows) // _ROW.size
+        holder = self._holders.setdefault(body.holder, len(self._holders))
+        names = body.record_id, body.capsule_digest, body.owner_commitment, body.ciphertext_root
+        self._rows += _ROW.pack(*names, entry.transaction_hash, entry.height, body.size_class, holder)
+        self._by_id.add(body.record_id, number)
+        self._by_capsule.add(body.capsule_digest, number)
         self._fresh.append(entry.transaction_hash)
+
+    def _entry(self, number: int, holders: list[str]) -> RecordEntry:
+        names = _ROW.unpack_from(self._rows, number * _ROW.size)
+        record_id, capsule, owner, root, transaction_hash, height, size_class, holder = names
+        return RecordEntry(
+            RecordBody(record_id, holders[holder], owner, root, capsule, size_class), transaction_hash, height
+        )
+
+    def _id_at(self, number: int) -> bytes:
+        start = number * _ROW.size
+        return bytes(self._rows[start : start + _ID_BYTES])
+
+    def _capsule_at(self, number: int) -> bytes:
+        start = number * _ROW.size + _ID_BYTES
+        return bytes(self._rows[start : start + DIGEST_BYTES])
 
     def seal(self) -> bytes:
         """Fold in the new records; the table's chain. A transaction's hash binds everything it registered."""
