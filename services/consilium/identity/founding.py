@@ -26,7 +26,7 @@ from consilium.identity.store import DatabaseRows, IdentityStore
 from consilium.identity.tls_folders import TlsFolders, is_due
 from consilium.identity.trust import TrustedAuthorities
 from consilium.kernel.chain import Genesis
-from consilium.kernel.errors import Conflict, DataLoss, InvalidArgument
+from consilium.kernel.errors import Conflict, InvalidArgument
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.runtime.clock import wall_ms
 from consilium.runtime.genesis_file import read_genesis
@@ -86,9 +86,6 @@ def administer(settings: IdentitySettings) -> None:
 @contextmanager
 def opened(settings: IdentitySettings) -> Iterator[IdentityStore]:
     """The member's store. Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED."""
-    if not (settings.state_directory / STORE).exists():
-        told = "put your copy of this folder back, or begin anew by `python -m consilium.identity found`"
-        raise DataLoss("STORE_MISSING", f"{settings.state_directory / STORE} is not there: {told}.")
     store = IdentityStore(DatabaseRows.open(settings.state_directory / STORE), read_genesis(settings.genesis).chain_id)
     try:
         yield store

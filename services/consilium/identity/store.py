@@ -114,7 +114,7 @@ class DatabaseRows:
     @classmethod
     def open(cls, path: Path) -> Self:
         """The rows at `path`. Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED."""
-        return cls(Database.open(path))
+        return cls(Database.open(path, "or begin anew by `python -m consilium.identity found`"))
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Keep rows. Raises DataLoss: STORE_DAMAGED; ResourceExhausted: DISK_FULL or STORE_FULL."""

@@ -50,13 +50,13 @@ class Database:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: Path) -> "Database":
-        """The database at `path`, held alone.
+    def open(cls, path: Path, anew: str = "a new member creates it") -> "Database":
+        """The database at `path`, held alone; `anew` says to people how one begins that never was.
 
         Raises DataLoss: STORE_MISSING or STORE_DAMAGED; FailedPrecondition: LOCKED.
         """
         if not path.exists():
-            raise DataLoss("STORE_MISSING", f"{path} is not there. A new member creates it; else restore or fetch it.")
+            raise DataLoss("STORE_MISSING", f"{path} is not there: put your copy of it back; {anew}.")
         database = cls(path)
         try:
             with database._translated() as connection:
