@@ -13,6 +13,7 @@ import pytest
 from consilium.runtime.interceptors import Gate, Interceptor
 from consilium.runtime.methods import Service, methods_of
 from consilium.runtime.metrics import Metrics
+from consilium.runtime.rates import Rates
 from consilium.runtime.shares import Shares
 from tests.contract.contracts import LIVES_ON, METHODS, UNKNOWN_FIELD, Ending, attempt
 from tests.contract.expected import FIRST_FRAMES, WRITES
@@ -99,7 +100,7 @@ def test_a_call_that_arrives_too_late_is_not_looked_at(name: str) -> None:
     """Neither who calls nor what for: the rule of access and the servicer are never asked."""
     method, context = METHODS[name], Late()
     known = methods_of([Service(method.described.containing_service, never, None, LIVES_ON)])
-    interceptor = Interceptor(Gate(Metrics("unknown"), never, never, Shares("", 1, 1)), known)
+    interceptor = Interceptor(Gate(Metrics("unknown"), never, never, Shares("", 1, 1), Rates("", 1)), known)
     make = getattr(grpc, f"{method.form}_rpc_method_handler")
 
     async def continuation(_: object) -> object:

@@ -28,6 +28,7 @@ from consilium.runtime.logs import Log
 from consilium.runtime.methods import Method
 from consilium.runtime.metrics import MethodMetrics, Metrics, go_name
 from consilium.runtime.names import PeerIdentity, Role
+from consilium.runtime.rates import Rates, TooFast
 from consilium.runtime.shares import Shares
 from consilium.runtime.statuses import DETAILS_KEY, code_of, details_of, sentence_of, to_error
 from consilium.runtime.strict import refuse_unknown_fields
@@ -50,6 +51,7 @@ class Gate:
     identify: Identify
     authorise: Authorise
     shares: Shares
+    rates: Rates
 
 
 @dataclass(slots=True)
@@ -165,6 +167,18 @@ def admission(call: Call) -> Iterator[None]:
 
 
 @contextmanager
+def pace(call: Call) -> Iterator[None]:
+    """Not more calls a second than the caller may make; whose came too fast is counted."""
+    assert call.scope.peer is not None, "paced is a caller that was admitted"
+    try:
+        call.gate.rates.take(call.scope.peer, time.monotonic_ns())
+    except TooFast:
+        call.gate.metrics.too_fast.labels(call.scope.peer.member_id).inc()
+        raise
+    yield
+
+
+@contextmanager
 def place(call: Call) -> Iterator[None]:
     """One of the places of this server, as long as the call lasts."""
     assert call.scope.peer is not None, "a place is taken by a caller that was admitted"
@@ -173,7 +187,7 @@ def place(call: Call) -> Iterator[None]:
 
 
 Layer = Callable[[Call], AbstractContextManager[None]]
-LAYERS: tuple[Layer, ...] = (request_id, counts, access_log, typed_errors, deadline, admission, place)
+LAYERS: tuple[Layer, ...] = (request_id, counts, access_log, typed_errors, deadline, admission, pace, place)
 """The order in which a call passes them, outermost first."""
 
 

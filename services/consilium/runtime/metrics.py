@@ -98,6 +98,9 @@ class Metrics:
             ("grpc_service", "grpc_method", "reason"),
             registry=own,
         )
+        self.too_fast = Counter(
+            "consilium_rpc_too_fast_total", "RPCs refused for the rate of the caller's member.", ["peer"], registry=own
+        )
         self.loop_lag = Histogram(
             "consilium_event_loop_lag_seconds", "How late the event loop is.", registry=own, buckets=LAG_BUCKETS_S
         )

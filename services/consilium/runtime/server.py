@@ -24,6 +24,7 @@ from consilium.runtime.interceptors import Authorise, Gate, Interceptor
 from consilium.runtime.logs import Log
 from consilium.runtime.methods import Service, methods_of
 from consilium.runtime.metrics import Metrics, MetricsPort, TlsExpiry
+from consilium.runtime.rates import Rates
 from consilium.runtime.settings import setting
 from consilium.runtime.shares import Shares
 from consilium.runtime.tls import Tls
@@ -55,6 +56,12 @@ class ServerSettings:
     message_bytes_max: int = setting(4_194_304, "The largest message in bytes.", least=65_536, most=67_108_864)
     metadata_bytes_max: int = setting(16_384, "The largest request metadata in bytes.", least=8_192, most=1_048_576)
     rpcs_max: int = setting(1_024, "The most calls at once; more are refused.", least=1, most=1_000_000)
+    calls_per_s: int = setting(
+        500,
+        "The calls a second of another member's people, of each of its services, or of a patient.",
+        least=1,
+        most=1_000_000,
+    )
     keepalive_s: int = setting(30, "The silence on a connection in seconds before it is probed.", least=1, most=3_600)
     keepalive_timeout_s: int = setting(10, "The seconds a probe may stay unanswered.", least=1, most=3_600)
     ping_interval_s_min: int = setting(20, "The least seconds between a client's own probes.", least=1, most=3_600)
@@ -132,7 +139,11 @@ async def serving(
         metrics_port = _metrics_port(settings, metrics, tls)
         stack.callback(metrics_port.close)
         checks, health_port = await _health_port(settings, stack)
-        gate = Gate(metrics, tls.identify, authorise, Shares(settings.member_id, settings.rpcs_max, MEMBERS))
+        shares, rates = (
+            Shares(settings.member_id, settings.rpcs_max, MEMBERS),
+            Rates(settings.member_id, settings.calls_per_s),
+        )
+        gate = Gate(metrics, tls.identify, authorise, shares, rates)
         server, port = await _main_port(settings, services, gate, tls)
         running = Running(port, health_port, metrics_port.port, metrics, tls, checks)
         stack.push_async_callback(_drain, settings, server, running)

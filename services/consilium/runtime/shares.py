@@ -27,7 +27,7 @@ class Shares:
     @contextmanager
     def place(self, caller: PeerIdentity) -> Iterator[None]:
         """Hold a place until the end. Raises ResourceExhausted: TOO_MANY_CALLS."""
-        name = self._name(caller)
+        name = whose(self._home, caller)
         if not self._has_room(name):
             told = f"{self.open} calls are open here, {self._taken[name]} of them the caller's; end some, or call later."
             raise ResourceExhausted("TOO_MANY_CALLS", told, "C1")
@@ -41,13 +41,14 @@ class Shares:
             if not self._taken[name]:
                 del self._taken[name]
 
-    def _name(self, caller: PeerIdentity) -> str:
-        """Whose share the call is out of; "" for those who work for this member."""
-        if caller.member_id != self._home:
-            return caller.member_id
-        return f"{caller.role}/{caller.name}" if caller.role is Role.PATIENT else ""
-
     def _has_room(self, name: str) -> bool:
         if not name:
             return self.open < self._places
         return self.open < self._free or (self.open < self._others and self._taken[name] < self._share)
+
+
+def whose(home: str, caller: PeerIdentity) -> str:
+    """Whose share a call at this member is out of; "" for those who work for it."""
+    if caller.member_id != home:
+        return caller.member_id
+    return f"{caller.role}/{caller.name}" if caller.role is Role.PATIENT else ""

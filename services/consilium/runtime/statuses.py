@@ -1,8 +1,9 @@
 """The one translator between the error tree and gRPC statuses, both ways (AIP-193).
 
 A refusal leaves as its canonical code, its sentence, and one google.rpc.ErrorInfo: reason, domain, and in the metadata the
-rule that refused and the class in our tree. `to_error` restores the same class on the other side. A status without ErrorInfo
-comes from gRPC itself (a broken connection, a message too large) and becomes the class of its code.
+rule that refused and the class in our tree; of calls that came too fast a google.rpc.RetryInfo besides. `to_error` restores
+the same class on the other side. A status without ErrorInfo comes from gRPC itself (a broken connection, a message too
+large) and becomes the class of its code.
 """
 
 from collections.abc import Iterable
@@ -10,12 +11,13 @@ from typing import Final, Protocol
 
 import grpc
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.protobuf.message import DecodeError, Message
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from consilium.kernel import errors
 from consilium.kernel.errors import ConsiliumError
+from consilium.runtime.rates import TooFast
 
 DOMAIN = "consilium"
 """ErrorInfo.domain of every refusal of ours."""
@@ -74,13 +76,16 @@ def code_of(error: ConsiliumError) -> grpc.StatusCode:
 
 def details_of(error: ConsiliumError) -> bytes:
     """The google.rpc.Status that travels beside the code, serialised for DETAILS_KEY."""
-    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"class": type(error).__name__})
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN, metadata={"class": _class_of(error)})
     if error.rule:
         info.metadata["rule"] = error.rule
-    packed = Any()
-    packed.Pack(info)
+    details = [_packed(info)]
+    if isinstance(error, TooFast):
+        retry = RetryInfo()
+        retry.retry_delay.FromNanoseconds(error.retry_ns)
+        details.append(_packed(retry))
     code: int = code_of(error).value[0]
-    serialised: bytes = Status(code=code, message=sentence_of(error), details=[packed]).SerializeToString()
+    serialised: bytes = Status(code=code, message=sentence_of(error), details=details).SerializeToString()
     return serialised
 
 
@@ -101,6 +106,17 @@ def to_error(failed: Failed) -> ConsiliumError:
         # A name of the other side's choosing never outweighs the code that everything in between acted on.
         kind = FOREIGN.get(code, errors.Internal)
     return kind(info.reason, sentence, info.metadata["rule"])
+
+
+def _class_of(error: ConsiliumError) -> str:
+    """The name of a refusal's class in the tree, or of its nearest base there."""
+    return next(each.__name__ for each in type(error).__mro__ if each.__name__ in _KINDS)
+
+
+def _packed(message: Message) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed
 
 
 def _coded(kind: type[ConsiliumError]) -> type[ConsiliumError]:
