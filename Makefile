@@ -34,6 +34,9 @@ KUBERNETES := $(CACHE)/kubernetes-$(KUBERNETES_VERSION)-coredns-$(call version_o
 KUBERNETES_PARTS := kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet
 CLUSTER_TOOLS := $(addprefix .tools/bin/,$(KUBERNETES_PARTS) coredns pause)
 POLICIES := $(CACHE)/kube-network-policies-$(shell sed -n 's|.*sigs.k8s.io/kube-network-policies v\([0-9.]*\)$$|\1|p' tools/policies/go.mod)
+operator_of = $(shell sed -n 's|^\t[^ ]*/$(1) v\([0-9.]*\)$$|\1|p' tools/operators/go.mod)
+CERT_MANAGER := $(CACHE)/cert-manager-$(call operator_of,cert-manager)
+DEFINITIONS := $(CACHE)/definitions-$(call operator_of,cert-manager)-$(call operator_of,gateway-api)-$(call operator_of,prometheus-operator)
 CLUSTER_PACKAGES := etcd=etcd-server containerd=containerd runc=runc /usr/lib/cni/ptp=containernetworking-plugins \
   iptables=iptables conntrack=conntrack buildah=buildah debootstrap=debootstrap ip=iproute2
 
@@ -133,9 +136,9 @@ cluster: cluster-there ## a Kubernetes of one machine, until Ctrl-C: FOLDER=dir,
 	@$(BIN)/python -m tests.cluster $(if $(FOLDER),--folder $(FOLDER)) $(if $(MEMBERS),--members $(MEMBERS))
 
 cluster-test: cluster-there ## the alliance installed by Helm on a real Kubernetes: main job, bad input, killed pods, another build, a lost namespace
-	$(BIN)/python -m pytest tests/cluster/test_install.py tests/cluster/test_refusals.py tests/cluster/test_life.py --cluster -s --junitxml=build/pytest-cluster.xml
+	$(BIN)/python -m pytest tests/cluster/test_install.py tests/cluster/test_refusals.py tests/cluster/test_life.py tests/cluster/test_custom.py --cluster -s --junitxml=build/pytest-cluster.xml
 
-cluster-long: cluster-there .tools/bin/network-policies ## all that is tried there, a newcomer and a lost control plane too: RESCHEDULES=100 moves a replica by force
+cluster-long: cluster-there .tools/bin/network-policies .tools/bin/cert-manager ## all that is tried there, a newcomer and a lost control plane too: RESCHEDULES=100 moves a replica by force
 	$(BIN)/python -m pytest tests/cluster --cluster -s $(if $(RESCHEDULES),--reschedules $(RESCHEDULES))
 
 cassandra: $(RING) ## fetch Cassandra's jars, which tests and benches start rings from: needs Maven and Java 17
@@ -231,11 +234,40 @@ $(POLICIES):
 .tools/bin/network-policies: $(POLICIES)
 	@mkdir -p $(@D) && ln -sf "$(POLICIES)" $@
 
+# The definitions of others' resources that the charts render, as their modules ship them; go.sum says which bytes those are.
+$(DEFINITIONS):
+	@command -v "$(GO)" >/dev/null || { echo "Go 1.26.7 or newer is missing: a cluster's definitions come by it." >&2; exit 2; }
+	@echo "fetching definitions into $@ (once)"
+	@part="$@.$$$$"; mkdir -p "$$part/older"; trap 'rm -rf "$$part"' EXIT; trap 'exit 2' HUP INT TERM; \
+	  cd tools/operators; take() { to="$$1" module="$$2"; shift 2; "$(GO)" mod download "$$module"; \
+	    (cd "$$("$(GO)" list -m -f '{{.Dir}}' "$$module")" && cp "$$@" "$$to"); }; \
+	  take "$$part" github.com/cert-manager/cert-manager deploy/crds/cert-manager.io_certificaterequests.yaml \
+	    deploy/crds/cert-manager.io_certificates.yaml deploy/crds/cert-manager.io_clusterissuers.yaml deploy/crds/cert-manager.io_issuers.yaml; \
+	  take "$$part" sigs.k8s.io/gateway-api config/crd/standard/gateway.networking.k8s.io_tlsroutes.yaml; \
+	  take "$$part/older" sigs.k8s.io/gateway-api config/crd/experimental/gateway.networking.k8s.io_tlsroutes.yaml; \
+	  take "$$part" github.com/prometheus-operator/prometheus-operator \
+	    example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml \
+	    example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml; \
+	  mv -T "$$part" "$@" 2>/dev/null || [ -d "$@" ]
+
+.tools/bin/definitions: | $(DEFINITIONS)
+	@mkdir -p $(@D) && ln -sfn "$(DEFINITIONS)" $@
+
+# Of Kubernetes' modules it takes those of the version above, so that what they share is compiled once.
+$(CERT_MANAGER):
+	@command -v "$(GO)" >/dev/null || { echo "Go 1.26.7 or newer is missing: cluster-long needs it to build cert-manager." >&2; exit 2; }
+	@echo "building $(notdir $@) into $(dir $@) (once)"
+	@mkdir -p $(dir $@)
+	cd tools/operators && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o "$@" .
+
+.tools/bin/cert-manager: $(CERT_MANAGER)
+	@mkdir -p $(@D) && ln -sf "$(CERT_MANAGER)" $@
+
 $(CLUSTER_TOOLS): | $(KUBERNETES)
 	@mkdir -p $(@D) && ln -sfn "$(KUBERNETES)/$(@F)" $@
 
 .PHONY: cluster-there
-cluster-there: cluster-packages $(DEV) $(STUBS) $(CLUSTER_TOOLS) .tools/bin/helm $(RING)
+cluster-there: cluster-packages $(DEV) $(STUBS) $(CLUSTER_TOOLS) .tools/bin/helm .tools/bin/definitions $(RING)
 
 # Where it cannot be installed, `tools-there` names it among all that is missing.
 .PHONY: prometheus-package

@@ -185,7 +185,7 @@ _MEMBERS = Row(
         graph(
             "Calls failed",
             "The share of calls that failed by a service's fault.",
-            ("max by (component) (namespace_component:grpc_server_handled:error_ratio_5m{@})", "{{component}}"),
+            ("max by (component) (alliance_namespace_component:grpc_server_handled:error_ratio_5m{@})", "{{component}}"),
             unit="percentunit",
         ),
     ),

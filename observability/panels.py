@@ -1,12 +1,12 @@
 """What a dashboard consists of, before Grafana's JSON is made of it: boards of rows of panels, each with its queries.
 
-A query may hold `{@}`, which is the choice of namespaces at the top of the board. The tests ask a real Prometheus for every
-query, and draw every panel, from these same values.
+A query may hold `{@}`, which is the choice of alliance and namespaces at the top of the board. The tests ask a real
+Prometheus for every query, and draw every panel, from these same values.
 """
 
 from dataclasses import dataclass
 
-SELECTED = 'namespace=~"$namespace"'
+SELECTED = 'alliance="$alliance", namespace=~"$namespace"'
 
 
 @dataclass(frozen=True, slots=True)

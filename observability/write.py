@@ -35,6 +35,7 @@ def written(board: Board) -> str:
         .readonly()
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .with_variable(dashboard.DatasourceVariable("datasource").type("prometheus").label("Data source"))
+        .with_variable(_alliances())
         .with_variable(_namespaces())
     )
     for row in board.rows:
@@ -44,18 +45,25 @@ def written(board: Board) -> str:
     return JSONEncoder(sort_keys=True, indent=2).encode(made.build()) + "\n"
 
 
+def _alliances() -> dashboard.QueryVariable:
+    """The choice of one alliance; where nothing has the label it is empty, and means those without it."""
+    return _choice("alliance", "label_values(consilium_build_info, alliance)")
+
+
 def _namespaces() -> dashboard.QueryVariable:
-    """The choice of members by their namespaces; all of them at first."""
+    """The choice of the alliance's members by their namespaces; all of them at first."""
+    made = _choice("namespace", 'label_values(consilium_build_info{alliance="$alliance"}, namespace)')
+    return made.multi(multi=True).include_all(include_all=True).all_value(".+")
+
+
+def _choice(label: str, query: str) -> dashboard.QueryVariable:
     return (
-        dashboard.QueryVariable("namespace")
-        .label("Namespace")
+        dashboard.QueryVariable(label)
+        .label(label.title())
         .datasource(DATA_SOURCE)
-        .query({"query": "label_values(consilium_build_info, namespace)", "refId": "namespaces"})
+        .query({"query": query, "refId": f"{label}s"})
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
-        .multi(multi=True)
-        .include_all(include_all=True)
-        .all_value(".+")
     )
 
 

@@ -1,6 +1,7 @@
 """Certificates from elsewhere say what a service's own would say, and a Secret's mount is followed (design section 8).
 
-cert-manager itself is not to be had here: what its Certificates ask for is issued on the spot, by the member's authority.
+What cert-manager's Certificates ask for is issued on the spot here, by the member's authority; in tests/cluster cert-manager
+issues it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.runtime.authority import DAY, Authority, Issued
 from tests.runtime.loopback import Scripted, services
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 ALLIANCE = "consilium"
@@ -39,13 +41,13 @@ def issue(authority: Authority, service: str) -> Issued:
 
 
 def test_services_reach_one_another_with_what_cert_manager_issues(tmp_path: Path) -> None:
-    assert asyncio.run(callers_of_a_ledger(tmp_path)) == [(Role.SERVICE, each) for each in sorted(ISSUED)]
-
-
-async def callers_of_a_ledger(tmp_path: Path) -> list[tuple[Role, str]]:
-    """A ledger under such a certificate hears these services call, each under its own."""
     home = Authority("1A", ALLIANCE)
     folders = {each: issue(home, each).write(tmp_path / each, home) for each in ISSUED}
+    assert asyncio.run(callers_of_a_ledger(folders)) == [(Role.SERVICE, each) for each in sorted(ISSUED)]
+
+
+async def callers_of_a_ledger(folders: Mapping[str, Path]) -> list[tuple[Role, str]]:
+    """A ledger under such a certificate hears these services call, each under its own."""
     callers = list[PeerIdentity]()
     settings = ServerSettings(alliance=ALLIANCE, member_id="1A", tls_directory=folders["ledger"], drain_s=0, grace_s=1)
     async with serving(settings, services(Scripted()), lambda _, peer: callers.append(peer)) as running:

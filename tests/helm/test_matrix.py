@@ -156,6 +156,8 @@ def test_metrics_are_read_under_the_name_of_each_service() -> None:
     for service, monitor in zip(SERVICES, of_kind(objects, "ServiceMonitor").values(), strict=True):
         [endpoint] = monitor["spec"]["endpoints"]
         assert endpoint["tlsConfig"]["serverName"] == server_name("consilium", "1A", service)
+        [named] = [each["replacement"] for each in endpoint["relabelings"] if each["targetLabel"] == "alliance"]
+        assert named == values["alliance"].get("name", "consilium")
         wanted = monitor["spec"]["selector"]["matchLabels"]
         chosen = [
             name

@@ -88,6 +88,10 @@ BY_SENTENCE: dict[str, tuple[Any, str]] = {
         {"storage": {"objects": "cassandra", "k8ssandra": {"enabled": True}}},
         "storage.cassandra.checkNames is true",
     ),
+    "a database without volumes": (
+        {"storage": {"objects": "cassandra", "cassandra": {"checkNames": False}, "k8ssandra": {"enabled": True}}},
+        "set storage.k8ssandra.spec.cassandra.storageConfig",
+    ),
     "no Cassandra": ({"storage": {"objects": "cassandra"}}, "name its instances in storage.cassandra.hosts"),
     "no password": (
         {"storage": {**CASSANDRA["storage"], "cassandra": {"hosts": ["a"], "tls": {"existingSecret": "a"}}}},

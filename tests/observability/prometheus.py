@@ -102,7 +102,12 @@ def _job(alliance: SandboxAlliance, member_id: str, service: str) -> dict[str, A
         "static_configs": [
             {
                 "targets": [f"{found.host}:{found.metrics_port}"],
-                "labels": {"namespace": namespace_of(member_id), "member": member_id, "component": service},
+                "labels": {
+                    "alliance": ALLIANCE,
+                    "namespace": namespace_of(member_id),
+                    "member": member_id,
+                    "component": service,
+                },
             }
         ],
     }

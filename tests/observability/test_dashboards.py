@@ -37,13 +37,13 @@ def test_every_panel_says_what_it_tells(board: Board) -> None:
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
 def test_what_grafana_reads_holds_every_query_once(board: Board) -> None:
-    """Under one uid a board, with the choice of data source and namespaces that every query goes by."""
+    """Under one uid a board, with the choice of data source, alliance and namespaces that every query goes by."""
     found: dict[str, Any] = json.loads((DASHBOARDS / f"{board.name}.json").read_text())
     assert found["uid"] == f"consilium-{board.name}"
-    assert [each["name"] for each in found["templating"]["list"]] == ["datasource", "namespace"]
+    assert [each["name"] for each in found["templating"]["list"]] == ["datasource", "alliance", "namespace"]
     shown = [target["expr"] for target in targets(found)]
     assert shown == [query.expression for row in board.rows for panel in row.panels for query in panel.queries]
-    assert all('namespace=~"$namespace"' in each for each in shown)
+    assert all('{alliance="$alliance", namespace=~"$namespace"' in each for each in shown)
     assert {target["datasource"]["uid"] for target in targets(found)} == {"${datasource}"}
 
 

@@ -13,6 +13,7 @@ import pytest
 from consilium.kernel.errors import PermissionDenied
 from consilium.kernel.founding import first_committee
 from consilium.kernel.membership import SERVICES
+from consilium.sandbox import founders
 from consilium.sandbox.figures import fetch_pages
 from consilium.sandbox.local import sandbox
 from observability.boards import ALLIANCE, BOARDS
@@ -80,8 +81,8 @@ async def work(alliance: SandboxAlliance, folder: Path) -> None:
 
 
 def asked(expression: str) -> str:
-    """A dashboard's query with Grafana's choices made: all namespaces, a minute for rates."""
-    return expression.replace("$namespace", ".+").replace("$__rate_interval", WINDOW)
+    """A dashboard's query with Grafana's choices made: the alliance, all namespaces, a minute for rates."""
+    return expression.replace("$alliance", founders.ALLIANCE).replace("$namespace", ".+").replace("$__rate_interval", WINDOW)
 
 
 KNOWN = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests.observability.cases import ALLIANCE as OF_THE_ALLIANCE
 from tests.observability.cases import CASES, Case
 from tests.observability.rules import ALERTS, ALL, ALLIANCE_RULES, MEMBER_RULES, NAMESPACE, groups_of, rendered, rules_of
 
@@ -19,9 +20,16 @@ if TYPE_CHECKING:
 
 RATIOS = {
     # A hundred calls a minute, two of which fail; a hundred blocks, five of which come late.
-    "namespace_component:grpc_server_handled:error_ratio": 0.02,
+    "alliance_namespace_component:grpc_server_handled:error_ratio": 0.02,
     "namespace:consilium_consensus_ordering_slow:ratio": 0.05,
 }
+
+APART = [
+    ("ConsiliumMemberFallsBehind", "consilium_ledger_height", "", ""),
+    ("ConsiliumEpochsApart", "consilium_consensus_epoch", "", ""),
+    ("ConsiliumMixedVersions", "consilium_build_info", ',version="1",commit="a"', ',version="2",commit="b"'),
+]
+"""Alerts that compare members with one another: the metric, and more labels in the north and in the south."""
 
 
 def promtool(*arguments: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -110,7 +118,7 @@ def test_recorded_ratios_are_what_they_say(folder: Path) -> None:
     ]
     recorded = [each.name for each in rules_of(MEMBER_RULES) if not each.is_alert]
     labels = {
-        "namespace_component": f'{{component="ledger", namespace="{NAMESPACE}"}}',
+        "alliance_namespace_component": f'{{component="ledger", namespace="{NAMESPACE}"}}',
         "namespace": f'{{namespace="{NAMESPACE}"}}',
     }
     asked = [
@@ -125,34 +133,80 @@ def test_recorded_ratios_are_what_they_say(folder: Path) -> None:
     passes(folder, "ratios", 4_320, [{"interval": "1m", "input_series": series, "promql_expr_test": asked}])
 
 
-def test_recorded_figures_of_the_alliance_are_what_they_say(folder: Path) -> None:
+FIGURES: dict[str, tuple[float, float]] = {
+    "consilium_consensus_height": (12, 11), "consilium_election_quorum_chance": (0.75, 0.5),
+    "consilium_consensus_delegates_heard": (4, 5), "consilium_consensus_quorum": (3, 3),
+    'consilium_consensus_delegate_missing{peer="3B"}': (1, 1), 'consilium_consensus_delegate_missing{peer="3A"}': (0, 0),
+}  # fmt: skip
+"""What two members of an alliance show."""
+NORTH, SOUTH = 'alliance="north"', 'alliance="south"'
+
+
+def shown(figures: dict[str, tuple[float, float]], more: str = "") -> list[dict[str, str]]:
+    """The figures as series of members 1A and 2A, with more labels."""
+    series = []
+    for name, two in figures.items():
+        for member, value in zip(("1A", "2A"), two, strict=True):
+            metric, _, labels = name.partition("{")
+            inside = ",".join(filter(None, (f'member="{member}"', more, labels.removesuffix("}"))))
+            series.append({"series": f"{metric}{{{inside}}}", "values": f"{value}+0x10"})
+    return series
+
+
+@pytest.mark.parametrize("named", ["", NORTH], ids=["unnamed", "named"])
+def test_recorded_figures_of_the_alliance_are_what_they_say(folder: Path, named: str) -> None:
+    """With the label or without it; a second alliance beside it, whose figures are others, changes none of them."""
     expected: dict[str, list[tuple[str, float]]] = {
         "alliance:consilium_consensus_height:max": [("", 12)],
         "alliance:consilium_election_quorum_chance:min": [("", 0.5)],
         "alliance:consilium_consensus_delegates_spare:min": [("", 1)],
-        "peer:consilium_consensus_delegate_missing:count": [('{peer="3A"}', 0), ('{peer="3B"}', 2)],
+        "alliance_peer:consilium_consensus_delegate_missing:count": [('peer="3A"', 0), ('peer="3B"', 2)],
     }
     assert set(expected) == {each.name for each in rules_of(ALLIANCE_RULES) if not each.is_alert}
-    values: dict[str, tuple[float, float]] = {
-        "consilium_consensus_height": (12, 11), "consilium_election_quorum_chance": (0.75, 0.5),
-        "consilium_consensus_delegates_heard": (4, 5), "consilium_consensus_quorum": (3, 3),
-        'consilium_consensus_delegate_missing{peer="3B"}': (1, 1), 'consilium_consensus_delegate_missing{peer="3A"}': (0, 0),
-    }  # fmt: skip
-    series = []
-    for name, two in values.items():
-        for member, value in zip(("1A", "2A"), two, strict=True):
-            metric, _, labels = name.partition("{")
-            inside = f'member="{member}"' + (f",{labels[:-1]}" if labels else "")
-            series.append({"series": f"{metric}{{{inside}}}", "values": f"{value}+0x10"})
+    others = {name: (first * 2, second / 4) for name, (first, second) in FIGURES.items()}
+    series = shown(FIGURES, named) + (shown(others, SOUTH) if named else [])
     asked = [
         {
-            "expr": name,
+            "expr": f"{name}{{{named}}}",
             "eval_time": "5m",
-            "exp_samples": [{"labels": name + labels, "value": value} for labels, value in samples],
+            "exp_samples": [
+                {"labels": f"{name}{{{','.join(filter(None, (named, labels)))}}}", "value": value}
+                for labels, value in samples
+            ],
         }
         for name, samples in expected.items()
     ]
     passes(folder, "figures", 5, [{"interval": "1m", "input_series": series, "promql_expr_test": asked}])
+
+
+def named(case: Case, alliance: str) -> Case:
+    """A case of an alliance that has a name: its series and what rings have the label."""
+    series = tuple((name.replace("{", f'{{alliance="{alliance}",', 1), loud, quiet) for name, loud, quiet in case.series)
+    return replace(case, series=series, labels={**case.labels, "alliance": alliance})
+
+
+@pytest.mark.parametrize("case", OF_THE_ALLIANCE, ids=lambda case: case.alert)
+def test_of_two_alliances_under_one_prometheus_the_right_one_rings(case: Case, folder: Path) -> None:
+    """The north has its story while the south is well: one rings, in its own words; and neither while both are well."""
+    north, south = (named(case, each) for each in ("north", "south"))
+    loud = story(north, rings=True)
+    loud["input_series"] += [{"series": name, "values": quiet} for name, _, quiet in south.series]
+    quiet = story(north, rings=False)
+    quiet["input_series"] += [{"series": name, "values": each} for name, _, each in south.series]
+    passes(folder, f"two-{case.alert}", case.minutes, [loud, quiet])
+
+
+@pytest.mark.parametrize("apart", APART, ids=lambda apart: apart[0])
+def test_alliances_that_differ_ring_nothing(apart: tuple[str, str, str, str], folder: Path) -> None:
+    """One is a thousand blocks, an epoch or a build ahead of the other, and every member of each stands as its own do."""
+    alert, metric, north, south = apart
+    series = [
+        {"series": f'{metric}{{alliance="{name}",namespace="{name}-{member}",member="{member}"{labels}}}', "values": values}
+        for name, labels, values in (("north", north, "1000+0x2000"), ("south", south, "1+0x2000"))
+        for member in ("1A", "2A")
+    ]
+    silent = [{"eval_time": "1500m", "alertname": alert, "exp_alerts": []}]
+    passes(folder, f"apart-{alert}", 1_500, [{"interval": "1m", "input_series": series, "alert_rule_test": silent}])
 
 
 def test_every_rule_has_a_severity_people_know_or_records() -> None:
