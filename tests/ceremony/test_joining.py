@@ -273,6 +273,14 @@ def test_members_outside_the_cluster_are_named_by_host() -> None:
     assert (peer["member"], peer["host"], "namespace" in peer) == ("2A", "consensus.2a.example", False)
 
 
+def test_members_without_ipv4_are_named_as_the_chart_takes_them() -> None:
+    addresses = [ServiceAddress("2A", each, f"[2001:db8::7]:{port}") for port, each in enumerate(SERVICES, 7_443)]
+    peers = joining.peers_of(addresses)
+    run = helm("template", "consilium", str(CHART), values={**LEAST, "alliance": {"peers": peers}})
+    assert run.code == 0, run.error
+    assert [each for each in addresses if f"2A/{each.service}={each.address}" not in run.out] == []
+
+
 def test_what_nobody_signed_is_no_invitation(desk: Desk) -> None:
     good = desk.invitation()
     thief = replace(good.signed.invitation, member_id="fuxin")

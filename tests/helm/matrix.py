@@ -13,6 +13,17 @@ PEERS: Object = {
         ]
     }
 }
+IPV6: Object = {
+    "listenOn": "::",
+    "alliance": {
+        "peers": [
+            {"member": "2A", "namespace": "hospital-2a"},
+            {"member": "3A", "host": "[2001:db8::7]", "cidrs": ["2001:db8::/64"]},
+            {"member": "3B", "host": "gate.3b.example", "addresses": {"ledger": "[2001:db8:1::7]:443"}},
+        ]
+    },
+    "networkPolicy": {"apiServer": {"cidrs": ["fd00:10:96::1/128"]}},
+}
 CASSANDRA: Object = {
     "storage": {
         "objects": "cassandra",
@@ -65,6 +76,7 @@ MATRIX: dict[str, tuple[Object, tuple[str, ...]]] = {
         (),
     ),
     "routes": (least(PEERS, ROUTED), ()),
+    "IPv6": (least(IPV6), ()),
     "existing certificates": (
         least(
             {

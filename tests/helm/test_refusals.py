@@ -21,6 +21,10 @@ BY_SCHEMA: dict[str, tuple[Any, str]] = {
         {"alliance": {"peers": [{"member": "2A", "namespace": "a", "addresses": {"ledger": "nowhere"}}]}},
         "at '/alliance/peers/0/addresses/ledger'",
     ),
+    "IPv6 without its brackets": (
+        {"alliance": {"peers": [{"member": "2A", "host": "2001:db8::7"}]}},
+        "at '/alliance/peers/0/host'",
+    ),
     "a port that is none": (
         {"alliance": {"peers": [{"member": "2A", "namespace": "a", "addresses": {"ledger": "gate.2a.example:65536"}}]}},
         "at '/alliance/peers/0/addresses/ledger'",

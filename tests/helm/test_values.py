@@ -11,10 +11,11 @@ from ruamel.yaml import YAML
 
 from consilium.backup.restoring import Member
 from consilium.client.settings import ClientSettings, services_of
+from consilium.runtime.addresses import peers_of
 from consilium.runtime.settings import load
 from tests.helm.make import CHART, DECIDED, PLACES, README, SCHEMA, SETTINGS, VALUES, readme, schema, values
-from tests.helm.matrix import BACKUP, CASSANDRA, EVERYTHING, ON_A_CLAIM, PEERS
-from tests.helm.rendering import Object, containers, environment, least, of_kind, pods, rendered
+from tests.helm.matrix import BACKUP, CASSANDRA, EVERYTHING, IPV6, ON_A_CLAIM, PEERS
+from tests.helm.rendering import SERVICES, Object, containers, environment, least, of_kind, pods, rendered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +85,14 @@ def test_peers_are_named_at_every_service() -> None:
         "3A=consensus.3a.example:8443",
         "3B=gate.3b.example:443",
     )
+
+
+def test_peers_and_pods_without_ipv4_are_named_and_listen() -> None:
+    objects = rendered(least(IPV6))
+    loaded: Any = load(SETTINGS["ledger"], told(objects, "ledger"))
+    assert peers_of(loaded.peers, "ledger", "1A")["3A"].address == "[2001:db8::7]:8443"
+    assert peers_of(loaded.peers, "ledger", "1A")["3B"].address == "[2001:db8:1::7]:443"
+    assert {told(objects, each)[f"CONSILIUM_{each.upper()}_HOST"] for each in SERVICES} == {"::"}
 
 
 def test_clients_know_all_services_of_all_members() -> None:

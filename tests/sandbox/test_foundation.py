@@ -25,8 +25,8 @@ from consilium.ledger.settings import LedgerSettings
 from consilium.reencryption.settings import ReencryptionSettings
 from consilium.runtime.settings import FILE_VARIABLE, load
 from consilium.sandbox.founders import FIVE, founders_of
-from consilium.sandbox.layout import HOST
 from consilium.sandbox.local import NOTHING, SANDBOX_PARAMETERS, SandboxAlliance, opened
+from consilium.sandbox.ports import loopback
 from consilium.sandbox.processes import SandboxService
 from consilium.storage.settings import StorageSettings
 
@@ -164,7 +164,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, offset: int) -> None:
     """Its calls, health and metrics: nobody else's answers are taken for the service's."""
     with founded(tmp_path) as alliance, socket.socket() as other:
         port = alliance.service("2A", "ledger").port + offset
-        other.bind((HOST, port))
+        other.bind((loopback(), port))
         other.listen()
         with pytest.raises(FailedPrecondition, match=f"Port {port} .*ledger service's of 2A.*PORT_TAKEN"):
             asyncio.run(alliance.start("2A", "ledger"))

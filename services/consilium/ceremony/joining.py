@@ -31,6 +31,7 @@ from consilium.kernel.parameters import PROTOCOL_VERSION
 from consilium.kernel.signed_genesis import same_fingerprint
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Grade
+from consilium.runtime.addresses import split_address
 from consilium.runtime.names import authority_uri
 
 REQUEST, VALUES, MANIFESTS, PEERS = ".request", "values.yaml", "manifests.yaml", "peers.yaml"
@@ -109,10 +110,9 @@ async def unreached(file: InvitationFile) -> tuple[ServiceAddress, ...]:
 
 
 async def _takes(address: str) -> bool:
-    host, _, port = address.rpartition(":")
     try:
         async with asyncio.timeout(CONNECT_S):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            _, writer = await asyncio.open_connection(*split_address(address))
     except OSError:
         return False
     writer.close()

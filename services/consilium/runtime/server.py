@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
+from consilium.runtime.addresses import join_address
 from consilium.runtime.interceptors import Authorise, Gate, Interceptor
 from consilium.runtime.logs import Log
 from consilium.runtime.methods import Service, methods_of
@@ -225,7 +226,7 @@ async def _watch_tls(tls: Tls, metrics_port: MetricsPort) -> None:
 
 def _bound(host: str, port: int, add: "AddPort") -> int:
     try:
-        return add(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        return add(join_address(host, port))
     except RuntimeError as error:
         raise _taken(host, port) from error
 

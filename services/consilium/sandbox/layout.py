@@ -18,8 +18,9 @@ from pathlib import Path
 from consilium.identity.founding import ADMINISTRATOR_FOLDER
 from consilium.kernel.chain import Genesis
 from consilium.kernel.membership import SERVICES
+from consilium.runtime.addresses import join_address
+from consilium.sandbox.ports import loopback
 
-HOST = "127.0.0.1"
 PORTS_EACH = 3
 """A service's ports, in this order: calls, health, metrics."""
 GRACE_S = 1
@@ -66,11 +67,11 @@ class Layout:
 
     def host(self, member_id: str) -> str:  # noqa: ARG002  a network of more machines overrides it
         """Where a member's services listen."""
-        return HOST
+        return loopback()
 
     def address(self, member_id: str, service: str) -> str:
         """Where a service answers."""
-        return f"{self.host(member_id)}:{self.port(member_id, service)}"
+        return join_address(self.host(member_id), self.port(member_id, service))
 
     def settings_path(self, member_id: str) -> Path:
         """The file with the tables of the member's five services."""

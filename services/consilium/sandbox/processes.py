@@ -18,6 +18,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from consilium.kernel.errors import FailedPrecondition
+from consilium.runtime.addresses import join_address
 from consilium.runtime.server import READINESS
 from consilium.sandbox.layout import Layout
 from consilium.sandbox.ports import is_free
@@ -147,7 +148,8 @@ class SandboxService:
 
     async def _until_serving(self) -> None:
         request = health_pb2.HealthCheckRequest(service=READINESS)
-        async with grpc.aio.insecure_channel(f"{self.host}:{self.health_port}", options=_HEALTH_OPTIONS) as channel:
+        place = join_address(self.host, self.health_port)
+        async with grpc.aio.insecure_channel(place, options=_HEALTH_OPTIONS) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             watch = stub.Watch(request, wait_for_ready=True)
             try:

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from consilium.client.doctor.certificates import judge_shown
 from consilium.client.doctor.findings import Finding, well, wrong
+from consilium.runtime.addresses import split_address
 from consilium.runtime.channels import Peer
 from consilium.runtime.tls import CERTIFICATE, KEY
 
@@ -26,11 +27,11 @@ async def reach(
     peers: Sequence[Peer], credential: Path, alliance: str, authorities: Authorities, now_ms: int
 ) -> list[Finding]:
     """What is to be said of every service, in their order: names first, then ports and certificates."""
-    hosts = dict.fromkeys(each.address.rpartition(":")[0].strip("[]") for each in peers)
+    hosts = dict.fromkeys(split_address(each.address)[0] for each in peers)
     resolved = dict(zip(hosts, await asyncio.gather(*(_resolve(host) for host in hosts)), strict=True))
     findings = [each for each in resolved.values() if each is not None]
     context = _context(credential)
-    there = [each for each in peers if resolved[each.address.rpartition(":")[0].strip("[]")] is None]
+    there = [each for each in peers if resolved[split_address(each.address)[0]] is None]
     looked = await asyncio.gather(*(_look(each, context, alliance, authorities, now_ms) for each in there))
     if not findings:
         findings.append(well("dns", f"{len(hosts)} names", "Every configured name has an address."))
@@ -52,10 +53,10 @@ async def _resolve(host: str) -> Finding | None:
 
 async def _look(peer: Peer, context: ssl.SSLContext, alliance: str, authorities: Authorities, now_ms: int) -> list[Finding]:
     """One service: its port, and the certificate it shows."""
-    subject, (host, _, port) = f"{peer.member_id}/{peer.service}", peer.address.rpartition(":")
+    subject = f"{peer.member_id}/{peer.service}"
     try:
         async with asyncio.timeout(REACH_S):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
+            _, writer = await asyncio.open_connection(*split_address(peer.address), ssl=context)
     except TimeoutError:
         advice = "A network policy or a firewall swallows it, or the service stands still: ask that member's operators."
         return [wrong("reach", subject, f"Nothing answers at {peer.address} within {REACH_S:.0f} s.", advice)]
