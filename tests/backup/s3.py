@@ -56,6 +56,7 @@ class S3:
             "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}",
             f"-volume.port={volume}", f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
             f"-s3.config={self.folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
+            "-s3.port.iceberg=0", "-s3.port.lance=0",  # else on ports that another store has
         ]  # fmt: skip
         command = [str(Path(sys.executable).with_name("weed")), *words]
         with (self.folder / "log").open("ab") as log:

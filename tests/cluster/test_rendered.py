@@ -47,4 +47,4 @@ def test_api_server_takes_what_is_rendered(cluster: Cluster, empty: str, name: s
 def test_helms_own_test_passes(cluster: Cluster, alliance: Alliance, member: Member) -> None:
     """Doctor, and a record that goes round: on the embedded store, and on Cassandra."""
     assert member in alliance.members
-    cluster.helm("test", RELEASE, f"--namespace={member.namespace}", "--timeout=5m")
+    cluster.helm("test", RELEASE, f"--namespace={member.namespace}", "--timeout=5m", "--logs")

@@ -21,7 +21,7 @@ from tests.client.terminal import Terminal
 from tests.house.source import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from consilium.sandbox.local import SandboxAlliance
     from tests.client.terminal import Said
@@ -51,7 +51,7 @@ class Operators:
 
     alliance: SandboxAlliance
     folder: Path
-    given: Mapping[str, str]
+    given: dict[str, str]
     """What stands in the page, and what it is here."""
     terminals: dict[str, Terminal] = field(default_factory=dict)
 
@@ -67,7 +67,7 @@ class Operators:
         for each, value in self.given.items():
             line = line.replace(each, value)
         if line.startswith("consilium "):
-            words = shlex.split(line)[1:]
+            words = shlex.split(line, comments=True)[1:]
             said = self.at(member_id).run(*[found for each in words for found in _globbed(each)])
             assert said.code == 0, (line, said)
             return said

@@ -1,4 +1,6 @@
-"""Two pages for bad nights, typed line by line on a running alliance: a member is gone, and a member's keys are stolen.
+"""Pages typed line by line on a running alliance.
+
+A member is gone, begins on empty volumes, changes its keys, has them stolen; and another build is to come.
 
 What the pages leave to whoever runs the services, to stop and start them, is done here as they say it.
 """
@@ -7,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from consilium.kernel.parameters import Parameters
 from consilium.sandbox.local import SandboxAlliance, sandbox
+from tests.backup.s3 import ACCESS, SECRET, s3_server
 from tests.docs.replaying import OPERATIONS, Operators, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 PARAMETERS = Parameters(
@@ -68,6 +71,11 @@ def hears_others(facts: Any) -> bool:
     return missing is not None and set(missing) <= {MEMBER}
 
 
+def has_replica(facts: Any) -> bool:
+    """Its replica says how it stands."""
+    return facts.get("state") not in {None, "WAITING"}
+
+
 def put_and_grant(operators: Operators) -> None:
     """A record at the member, which a recipient at another may open."""
     home, away = operators.at(MEMBER), operators.at(AWAY)
@@ -88,13 +96,28 @@ def opens(operators: Operators, out: str) -> None:
     assert (away.folder / out).read_bytes() == b"scan" * 100_000
 
 
-@pytest.mark.parametrize("has_copy", [True, False], ids=["copy", "from genesis"])
-def test_a_member_that_is_gone_comes_back(operators: Operators, *, has_copy: bool) -> None:
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A place in a store as the page has one, with the store's keys in this terminal."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    with s3_server(tmp_path / "s3") as running:
+        yield f"s3+http://{running.address}/backups/{MEMBER}"
+
+
+@pytest.mark.parametrize("has_copy", [True, False], ids=["copy", "from genesis, from a store"])
+def test_a_member_that_is_gone_comes_back(operators: Operators, request: pytest.FixtureRequest, *, has_copy: bool) -> None:
     """backup.md: everything of the member is removed; what the page has kept apart is all there is, or less."""
     alliance, page = operators.alliance, OPERATIONS / "backup.md"
+    [draw_key, to_folder], [export, to_store] = blocks(page, "Before anything happens")[:2]
+    operators.type(MEMBER, draw_key)
     if has_copy:
         put_and_grant(operators)
-    operators.type_all(MEMBER, blocks(page, "Before anything happens")[0])
+        operators.type(MEMBER, to_folder)
+    else:
+        assert export.split()[1:] == ["AWS_ACCESS_KEY_ID=...", "AWS_SECRET_ACCESS_KEY=..."]
+        operators.given["s3://store.example:9000/bucket/3A"] = request.getfixturevalue("store")
+        operators.type(MEMBER, to_store)
     folder = alliance.member(MEMBER).folder
     sealed = operators.folder / "mnt" / "sealed" / MEMBER
     sealed.mkdir(parents=True)
@@ -105,9 +128,9 @@ def test_a_member_that_is_gone_comes_back(operators: Operators, *, has_copy: boo
     shutil.rmtree(folder)
     (folder / "logs").mkdir(parents=True)
 
-    put_back, anew, restore, heal, look, again = blocks(page, "A member is gone")[:6]
+    put_back, anew, from_folder, from_store, heal, look, again = blocks(page, "A member is gone")[:7]
     operators.type_all(MEMBER, put_back if has_copy else [put_back[0], *anew])
-    [restored] = operators.type_all(MEMBER, restore)
+    [restored] = operators.type_all(MEMBER, from_folder if has_copy else from_store)
     assert "confirmed_by" in restored.out
     start(alliance)
     operators.type_all(MEMBER, heal)
@@ -117,6 +140,48 @@ def test_a_member_that_is_gone_comes_back(operators: Operators, *, has_copy: boo
         operators.until(MEMBER, is_back, "status")
         operators.type_all(MEMBER, again)
         opens(operators, "opened")
+
+
+def test_a_member_begins_on_empty_volumes(operators: Operators) -> None:
+    """member-loss.md: three things are left, and its replica does not vote in a term that it has voted in."""
+    alliance, page = operators.alliance, OPERATIONS / "member-loss.md"
+    folder = alliance.member(MEMBER).folder
+    stop(alliance)
+    for each in [each for each in folder.iterdir() if each.name not in SEALED[:3]]:
+        (shutil.rmtree if each.is_dir() else Path.unlink)(each)
+    (folder / "logs").mkdir()
+    before = (folder / "settings.toml").read_text()
+
+    begin, heal = blocks(page, "With the keys, on empty volumes")[:2]
+    operators.type_all(MEMBER, begin)
+    start(alliance)
+    operators.until(MEMBER, hears_others, "status")
+    assert operators.until(MEMBER, has_replica, "status")["state"] == "SILENT"
+    operators.type_all(MEMBER, heal)
+    assert (folder / "settings.toml").read_text() == before
+    operators.until(MEMBER, is_back, "status")
+
+
+def test_a_member_goes_over_to_new_keys(operators: Operators) -> None:
+    """rotation.md, outside of Kubernetes: drawn, held beside the old ones, decided, in force with a term, put in place."""
+    alliance, page = operators.alliance, OPERATIONS / "rotation.md"
+    before = operators.at(OTHER).run("member", "show", MEMBER, "--json").facts
+    draw, _, decided, in_force, adopt, _ = blocks(page, "A member's keys")
+
+    operators.type_all(MEMBER, draw)
+    for each in ("consensus", "identity"):
+        asyncio.run(alliance.stop(MEMBER, each))
+        asyncio.run(alliance.start(MEMBER, each))
+    operators.decide(AWAY, decided)
+    [shown] = in_force
+    operators.until(MEMBER, lambda facts: facts["next_keys"] is None, *shown.split()[1:])
+    operators.type_all(MEMBER, adopt)
+    stop(alliance)
+    start(alliance)
+    operators.until(MEMBER, lambda facts: facts.get("missing") == [], "status")
+    after = operators.at(OTHER).run("member", "show", MEMBER, "--json").facts
+    assert all(after[name] != before[name] for name in ("member_key", "consensus_key"))
+    assert alliance.member(MEMBER).keys.member.public_key.hex() == after["member_key"]
 
 
 def test_a_member_whose_keys_were_stolen_works_again_under_new_ones(operators: Operators) -> None:
@@ -151,3 +216,17 @@ def test_a_member_whose_keys_were_stolen_works_again_under_new_ones(operators: O
     settings.write_text(text.replace(str(alliance.member(MEMBER).administrator), str(stolen)))
     refused = operators.at(MEMBER).run("status", "--settings", settings, "--json")
     assert refused.code != 0
+
+
+def test_another_build_is_to_come(operators: Operators) -> None:
+    """upgrade.md and kubernetes.md: a member is let go and stays after all; rules are to change at a height.
+
+    The last test here: from then on the doctor says that this build is too old.
+    """
+    let_go, stays = blocks(OPERATIONS / "kubernetes.md", "Leaving: drains and upgrades")[0][:2]
+    operators.type(MEMBER, let_go)
+    operators.type(MEMBER, stays)
+    [decided] = blocks(OPERATIONS / "upgrade.md", "New rules, at a height")
+    operators.decide(AWAY, decided)
+    waiting = operators.at(MEMBER).run("status", "--json").facts["upgrade"]
+    assert (waiting["version"], waiting["height"]) == (2, 120_000)

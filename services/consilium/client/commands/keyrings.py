@@ -52,7 +52,7 @@ def adopt(folder: Folder, *, settings: SettingsFile = None, as_json: AsJson = Fa
 @app.command(
     epilog=examples(
         "consilium keys kubernetes 3A | kubectl apply -n hospital-3a -f -",
-        "consilium keys kubernetes 3A --current | kubectl replace --force -n hospital-3a -f -",
+        "consilium keys kubernetes 3A --current --secret consilium-keys-2 | kubectl apply -n hospital-3a -f -",
     )
 )
 def kubernetes(
