@@ -8,10 +8,9 @@ import secrets
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import RenderableType
 
 from consilium.client.commands.desk import (
     DEFAULT_SCOPE,
@@ -26,17 +25,17 @@ from consilium.client.commands.desk import (
     is_closed,
     open_patient,
 )
+from consilium.client.commands.ending import end_epoch, end_one, note_end, told_end
+from consilium.client.commands.granted import budget_facts, budget_shown, granted_shown, noted, state_facts, terms_facts
 from consilium.client.commands.papers import Reference, fingerprint, read_address, write_reference
-from consilium.client.commands.telling import Told, day, examples, facts_table, short, table, verbs
+from consilium.client.commands.telling import Told, day, examples, short, table, verbs
 from consilium.client.keys import PatientKeys
 from consilium.client.notebook import KeptGrant, KeptRecord
-from consilium.client.patient import ID_BYTES, PatientClient
-from consilium.client.placement import CollusionBudget
-from consilium.client.sharing import Permission, PreparedGrant, Recipient, RecordReference
+from consilium.client.patient import ID_BYTES
+from consilium.client.sharing import Permission, RecordReference
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST
-from consilium.kernel.state_values import GrantState
-from consilium.kernel.transactions import GrantBody, Purpose
+from consilium.kernel.transactions import Purpose
 from consilium.runtime.clock import wall_ms
 
 app = verbs("share", "Grants: who may read what, until when, and whom that trusts.")
@@ -84,7 +83,7 @@ def plan(
     async def work(desk: PersonDesk) -> Told:
         patient = await open_patient(desk, scope)
         _, budget = await patient.plan(member, secrets.token_bytes(ID_BYTES), allow_weaker=allow_weaker)
-        return Told({"recipient": member, **_budget_facts(budget)}, _budget_shown(f"A grant to {member}", budget))
+        return Told({"recipient": member, **budget_facts(budget)}, budget_shown(f"A grant to {member}", budget))
 
     at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
 
@@ -115,12 +114,12 @@ def grant(  # noqa: PLR0913  what a grant says
         now_ms = wall_ms()
         permission = Permission(purpose.purpose, ZERO_DIGEST, now_ms - SKEW_MS, now_ms + days * DAY_MS)
         made = await patient.grant(recipient, permission, allow_weaker=allow_weaker)
-        kept = _noted(made, scope, patient.owner.epoch)
+        kept = noted(made, scope, patient.owner.epoch)
         desk.person.notebook.change(lambda notes: notes.at_epoch(scope, kept.epoch).with_grants((kept,)))
         await patient.deliver(made)
         referred = _refer(desk, kept, (), out)
-        facts = {**_terms_facts(made, kept), "fingerprint": fingerprint(recipient), "reference": referred}
-        return Told(facts, _granted_shown(facts, kept, out))
+        facts = {**terms_facts(made, kept), "fingerprint": fingerprint(recipient), "reference": referred}
+        return Told(facts, granted_shown(facts, kept, out))
 
     at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
 
@@ -160,7 +159,7 @@ def list_grants(
 
     async def work(desk: PersonDesk) -> Told:
         kept = desk.person.notebook.read().grants
-        found = [_state_facts(each, await desk.alliance.session.grant(each.grant_id)) for each in kept]
+        found = [state_facts(each, await desk.alliance.session.grant(each.grant_id)) for each in kept]
         drawn = table(f"Grants of {desk.person.name}", "=grant", "=to", "=for", "=until", "scope", ">epoch", "state")
         for each in found:
             until = day(each["not_after_ms"])
@@ -198,94 +197,20 @@ def revoke(
         kept = desk.person.notebook.read().grant_named(grant_id)
         state = await desk.alliance.session.grant(kept.grant_id)
         if state.revoked_height is not None:  # ended before, though perhaps nobody was told: then it is noted now
-            _note_end(desk, kept, (), same_epoch=same_epoch)
+            note_end(desk, kept, (), same_epoch=same_epoch)
             if close and not await is_closed(desk.alliance.session, state.terms.delegating_pk):
                 raise FailedPrecondition(
                     "NOT_CLOSED", "The grant had ended before, its epoch stands: close it with another grant of it.", "S6"
                 )
-            return _told_end(state, kept, (), same_epoch=same_epoch, is_old=True)
+            return told_end(state, kept, (), same_epoch=same_epoch, is_old=True)
         patient = await open_patient(desk, kept.scope, kept.epoch)
         if close:
-            regrants = await _close(desk, patient, kept, allow_weaker=allow_weaker)
+            regrants = await end_epoch(desk, patient, kept, allow_weaker=allow_weaker)
         else:
-            regrants = await _revoke(desk, patient, kept, same_epoch=same_epoch)
-        return _told_end(await _ended(desk, kept), kept, regrants, same_epoch=same_epoch)
+            regrants = await end_one(desk, patient, kept, same_epoch=same_epoch)
+        return told_end(await desk.alliance.session.grant(kept.grant_id), kept, regrants, same_epoch=same_epoch)
 
     at_persons_desk(Options(settings, as_json, name, passphrase_file), work)
-
-
-# --- ending ---
-
-
-async def _revoke(desk: PersonDesk, patient: PatientClient, kept: KeptGrant, *, same_epoch: bool) -> tuple[KeptGrant, ...]:
-    """End the one grant, and note it; nobody else's access changes."""
-    await patient.revoke(await _restored(desk, kept))
-    _note_end(desk, kept, (), same_epoch=same_epoch)
-    return ()
-
-
-async def _close(desk: PersonDesk, patient: PatientClient, kept: KeptGrant, *, allow_weaker: bool) -> tuple[KeptGrant, ...]:
-    """End the epoch with all its grants; who else could read goes on under the next, for as long as was granted (S6).
-
-    What stands on the ledger is noted, also where it could not be delivered.
-    """
-    others = []
-    for each in desk.person.notebook.read().grants:
-        if each != kept and (each.scope, each.epoch) == (kept.scope, kept.epoch):
-            state = await desk.alliance.session.grant(each.grant_id)
-            if state.revoked_height is None and state.terms.not_after_ms > wall_ms():
-                others.append(_same_permission(state))
-    before = len(patient.grants)
-    try:
-        await patient.close(await _restored(desk, kept), others, allow_weaker=allow_weaker)
-    finally:
-        made = tuple(_noted(each, kept.scope, kept.epoch + 1) for each in patient.grants[before:])
-        if patient.owner.epoch > kept.epoch:
-            _note_end(desk, kept, made, same_epoch=False)
-    return made
-
-
-def _same_permission(state: GrantState) -> tuple[Recipient, Permission]:
-    terms = state.terms
-    permission = Permission(terms.purpose, terms.actor, terms.not_before_ms, terms.not_after_ms)
-    return Recipient(terms.recipient_member, terms.recipient_key, terms.receiving_pk), permission
-
-
-def _note_end(desk: PersonDesk, kept: KeptGrant, regrants: tuple[KeptGrant, ...], *, same_epoch: bool) -> None:
-    following = kept.epoch if same_epoch else kept.epoch + 1
-    desk.person.notebook.change(lambda notes: notes.at_epoch(kept.scope, following).with_grants(regrants))
-
-
-async def _ended(desk: PersonDesk, kept: KeptGrant) -> GrantState:
-    return await desk.alliance.session.grant(kept.grant_id)
-
-
-def _told_end(
-    state: GrantState, kept: KeptGrant, regrants: tuple[KeptGrant, ...], *, same_epoch: bool, is_old: bool = False
-) -> Told:
-    facts = {
-        **_state_facts(kept, state),
-        "next_epoch": kept.epoch if same_epoch else kept.epoch + 1,
-        "regrants": [{"grant": each.grant_id.hex(), "recipient": each.recipient, "epoch": each.epoch} for each in regrants],
-    }
-    deleted = f"{len(state.deleted_by)} of {len(state.terms.holders)} holders have signed that theirs is deleted."
-    lines = [f"Ended at height {state.revoked_height}: nothing is released for it any more. {deleted}"]
-    if is_old:
-        lines.append("It had ended before; this is noted now. Grants that came with its end are found by `consilium audit`.")
-    lines += [
-        f"{each.recipient} goes on with grant {short(each.grant_id.hex())}: hand over a new reference." for each in regrants
-    ]
-    if not same_epoch:
-        lines.append(
-            f"New records of {kept.scope!r} go under epoch {kept.epoch + 1}: who is to read them needs a grant of it."
-        )
-    return Told(facts, tuple(lines))
-
-
-async def _restored(desk: PersonDesk, kept: KeptGrant) -> PreparedGrant:
-    """The grant as it was made, from the ledger; its fragments are with the holders and nowhere else."""
-    terms = (await desk.alliance.session.grant(kept.grant_id)).terms
-    return PreparedGrant(GrantBody(terms, b""), kept.scope, kept.author_epoch, ())
 
 
 # --- references ---
@@ -310,71 +235,3 @@ def _covered(record: KeptRecord, covered: Sequence[KeptRecord]) -> KeptRecord:
             "NOT_COVERED", f"{record.label!r} lies in {record.scope!r}, epoch {record.epoch}: grant that epoch.", "S3"
         )
     return record
-
-
-# --- how grants look ---
-
-
-def _noted(made: PreparedGrant, scope: str, epoch: int) -> KeptGrant:
-    return KeptGrant(made.terms.grant_id, scope, epoch, made.author_epoch, made.terms.recipient_member)
-
-
-def _terms_facts(made: PreparedGrant, kept: KeptGrant) -> dict[str, Any]:
-    terms = made.terms
-    return {
-        "grant": terms.grant_id.hex(),
-        "recipient": terms.recipient_member,
-        "purpose": terms.purpose.name.lower(),
-        "scope": kept.scope,
-        "epoch": kept.epoch,
-        "not_before_ms": terms.not_before_ms,
-        "not_after_ms": terms.not_after_ms,
-        "threshold": terms.threshold,
-        "holders": list(terms.holders),
-        "weaker_budget": terms.weaker_budget,
-    }
-
-
-def _state_facts(kept: KeptGrant, state: GrantState) -> dict[str, Any]:
-    """A grant as the ledger knows it; `state` says what became of it, `expired` by this machine's own clock."""
-    words = "active" if state.terms.not_after_ms > wall_ms() else "expired"
-    if state.revoked_height is not None:
-        words = "revoked" if state.dead_height is None else "dead"
-    return {
-        **_terms_facts(PreparedGrant(GrantBody(state.terms, b""), kept.scope, kept.author_epoch, ()), kept),
-        "state": words,
-        "granted_height": state.granted_height,
-        "revoked_height": state.revoked_height,
-        "deleted_by": list(state.deleted_by),
-        "dead_height": state.dead_height,
-    }
-
-
-def _granted_shown(facts: dict[str, Any], kept: KeptGrant, out: Path | None) -> tuple[RenderableType, ...]:
-    shown = {
-        "grant": facts["grant"],
-        "to": f"{facts['recipient']}, fingerprint {facts['fingerprint']}",
-        "for": facts["purpose"],
-        "until": day(facts["not_after_ms"]),
-        "records of": f"{kept.scope!r}, epoch {kept.epoch}",
-        "opened by": f"any {facts['threshold']} of {', '.join(facts['holders'])}",
-    }
-    step = f"hand {out} to the recipient." if out else f"`consilium share refer {short(facts['grant'])} --out FILE`."
-    return facts_table("Granted and final", shown), f"Next: {step}"
-
-
-def _budget_facts(budget: CollusionBudget) -> dict[str, Any]:
-    return {
-        "threshold": budget.threshold,
-        "holders": list(budget.holders),
-        "weaker_budget": budget.weaker_budget,
-        "coalitions": [{"members": list(each.members), "gains": each.gains} for each in budget.coalitions],
-    }
-
-
-def _budget_shown(title: str, budget: CollusionBudget) -> tuple[RenderableType, ...]:
-    drawn = table("Who would have to collude, the fewest first", "together", "would get")
-    for each in budget.coalitions:
-        drawn.add_row(" + ".join(each.members), each.gains)
-    weaker = " (fewer than rule S4 asks)" if budget.weaker_budget else ""
-    return f"{title} is opened by any {budget.threshold} of {', '.join(budget.holders)}{weaker}.", drawn
