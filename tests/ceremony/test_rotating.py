@@ -18,10 +18,10 @@ from consilium.ceremony.rotating import DRAWN, ROTATED, adopt_next, draw_next
 from consilium.client import cli
 from consilium.consensus.keys import read_keys as read_signing_keys
 from consilium.identity.authority import read_drawn
-from consilium.identity.files import write_atomically
 from consilium.kernel.errors import Conflict, DataLoss
 from consilium.kernel.transactions import Grade
 from consilium.runtime.clock import wall_ms
+from consilium.runtime.whole_files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,7 +26,7 @@ from consilium.client import (
     open_alliance,
     sync,
 )
-from consilium.client.enrolment import SIGNING_KEY, draft, issue, revoke, write_credential
+from consilium.client.enrolment import draft, issue, revoke, write_credential
 from consilium.client.sharing import Permission, Recipient
 from consilium.identity.authority import create_authority
 from consilium.kernel.encoding import encode
@@ -45,6 +45,7 @@ from consilium.kernel.transactions import Purpose
 from consilium.runtime.channels import typed
 from consilium.runtime.methods import Service
 from consilium.runtime.server import ServerSettings, serving
+from consilium.runtime.tls import SIGNING_KEY
 from consilium.sandbox.local import SandboxAlliance, sandbox
 from tests.runtime.loopback import Scripted, allow
 

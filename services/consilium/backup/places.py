@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from consilium.client.private_files import replace_private
 from consilium.kernel.errors import ConsiliumError, DataLoss, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from consilium.runtime.whole_files import write_atomically
 
 if TYPE_CHECKING:
     from minio import Minio
@@ -51,7 +51,7 @@ class Folder:
         """Write, sync, rename."""
         path = self._path / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_private(path, data)
+        write_atomically(path, data)
 
     def get(self, name: str) -> bytes:
         """Read it whole."""

@@ -25,7 +25,6 @@ from consilium.api.ledger.v1 import ledger_pb2
 from consilium.api.ledger.v1.ledger_pb2_grpc import LedgerServiceStub
 from consilium.backup.taking import Show, blocks_of
 from consilium.backup.vault import KeptObject, Snapshot, Vault
-from consilium.client.private_files import replace_private
 from consilium.consensus.settings import ConsensusSettings
 from consilium.consensus.store import FileVoteLog, above_all_starts
 from consilium.kernel.certificates import ResultCertificate
@@ -45,6 +44,7 @@ from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.settings import FILE_VARIABLE, load
 from consilium.runtime.tls import Tls
+from consilium.runtime.whole_files import write_atomically
 from consilium.storage.__main__ import open_stores
 from consilium.storage.driver import Stores, storage_of
 from consilium.storage.holdings import Holding, HoldingState
@@ -154,7 +154,7 @@ def _check_room(member: Member, snapshot: Snapshot, genesis: Genesis) -> None:
         names = ", ".join(map(str, taken))
         raise Conflict("STATE_THERE", f"{names} is there already: stop the member's services and move it away first.", "S10")
     mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    replace_private(mark, snapshot.name.encode())
+    write_atomically(mark, snapshot.name.encode())
 
 
 def _mark(member: Member) -> Path:

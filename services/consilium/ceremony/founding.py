@@ -22,7 +22,6 @@ from consilium.ceremony.keys import (
     profile_of,
     read_keys,
 )
-from consilium.identity.files import write_atomically
 from consilium.identity.generations import authority_file
 from consilium.identity.trust import SUFFIX
 from consilium.kernel.attestations import BoundAuthority
@@ -55,6 +54,7 @@ from consilium.kernel.signing import Ed25519Verifier
 from consilium.runtime.authorities import AUTHORITY_BYTES_MAX, read_authority, verify_bound
 from consilium.runtime.genesis_file import read_signed_genesis
 from consilium.runtime.names import authority_uri
+from consilium.runtime.whole_files import write_atomically
 
 CARD, CONSENT = ".founder", ".consent"
 """How the names of the files end."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from consilium.ceremony import manifests
 from consilium.ceremony.founding import AUTHORITIES, GENESIS, PUBLIC
 from consilium.ceremony.keys import KEYS, Founder, bind_first_authority, card_of, draw_member
-from consilium.identity.files import write_atomically
 from consilium.identity.generations import authority_file
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import (
@@ -33,6 +32,7 @@ from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Grade
 from consilium.runtime.addresses import split_address
 from consilium.runtime.names import authority_uri
+from consilium.runtime.whole_files import write_atomically
 
 REQUEST, VALUES, MANIFESTS, PEERS = ".request", "values.yaml", "manifests.yaml", "peers.yaml"
 CONNECT_S = 3.0

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from consilium.consensus.keys import REVEALS_MAX
 from consilium.identity.authority import draw_authority, private_pem
-from consilium.identity.files import sync_directory
 from consilium.identity.founding import FIRST_CERTIFICATE, FIRST_KEY
 from consilium.kernel.attestations import BoundAuthority, bind_authority
 from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss
@@ -27,14 +26,15 @@ from consilium.kernel.hashing import ZERO_DIGEST, sha256
 from consilium.kernel.signed_genesis import MemberCard, SignedCard, sign_card
 from consilium.kernel.signing import Ed25519Signer
 from consilium.kernel.transactions import Grade, MemberProfile
+from consilium.runtime.clock import DAY_MS
 from consilium.runtime.names import member_of_authority
+from consilium.runtime.whole_files import sync_directory
 
 KEYS = "keys"
 SECRETS = ("member", "consensus", "reveals", "sealing")
 """The files of 32 random bytes each in a member's keys folder."""
 FILES = (*SECRETS, FIRST_CERTIFICATE, FIRST_KEY)
 """All files of that folder."""
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)

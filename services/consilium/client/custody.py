@@ -18,10 +18,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from consilium.client.private_files import read_private, replace_private
+from consilium.client.private_files import read_private
 from consilium.kernel.encoding import AtMost, Exactly, decode, encode
 from consilium.kernel.errors import Conflict, DataLoss, NotFound, PermissionDenied
 from consilium.kernel.hashing import DIGEST_BYTES, ZERO_DIGEST, sha256
+from consilium.runtime.whole_files import write_atomically
 
 MAGIC = b"CNSLKEY\x01"
 """What the file begins with; the last byte is the version, which also fixes the stretching parameters."""
@@ -71,7 +72,7 @@ def create_keystore(path: Path, passphrase: str, custody: Custody) -> None:
 def replace_keystore(path: Path, passphrase: str, custody: Custody) -> None:
     """Put these seeds in the file's place in one step: after a crash there is the old file or the new one, whole."""
     sealed = seal_custody(custody, passphrase, secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES))
-    replace_private(path, sealed)
+    write_atomically(path, sealed)
 
 
 def open_keystore(path: Path, passphrase: str) -> Custody:

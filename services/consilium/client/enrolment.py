@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from consilium.api.chain.v1 import chain_pb2
 from consilium.api.identity.v1 import identity_pb2 as pb
-from consilium.client.private_files import replace_private
 from consilium.kernel.attestations import BoundAuthority, KeyPossession
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import Conflict
@@ -25,13 +24,12 @@ from consilium.kernel.hashing import sha256
 from consilium.kernel.signing import SEED_BYTES, Ed25519Signer
 from consilium.runtime.authorities import AUTHORITY_BYTES_MAX
 from consilium.runtime.channels import typed
-from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
+from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY, SIGNING_KEY
+from consilium.runtime.whole_files import write_atomically
 
 if TYPE_CHECKING:
     from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceAsyncStub
 
-SIGNING_KEY = "signing.key"
-"""The file of a person's Ed25519 key, 32 bytes, beside the TLS files."""
 REQUEST_ID_BYTES = 16
 
 
@@ -106,11 +104,11 @@ def write_credential(folder: Path, drafted: Draft, issued: Issued, chain_id: byt
     refuse_taken(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     bound = [decode(BoundAuthority, each, chain_id, AUTHORITY_BYTES_MAX) for each in issued.authorities]
-    replace_private(folder / CERTIFICATE, _pem(issued.credential.certificate_chain))
-    replace_private(folder / AUTHORITIES, _pem([each.certificate for each in bound]))
+    write_atomically(folder / CERTIFICATE, _pem(issued.credential.certificate_chain))
+    write_atomically(folder / AUTHORITIES, _pem([each.certificate for each in bound]))
     if drafted.signer is not None:
-        replace_private(folder / SIGNING_KEY, drafted.signer.to_secret_bytes())
-    replace_private(folder / KEY, drafted.tls_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        write_atomically(folder / SIGNING_KEY, drafted.signer.to_secret_bytes())
+    write_atomically(folder / KEY, drafted.tls_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def refuse_taken(folder: Path) -> None:

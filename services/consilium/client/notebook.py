@@ -20,10 +20,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from consilium.client.keys import notebook_key, notebook_name
-from consilium.client.private_files import read_private, replace_private, turn
+from consilium.client.private_files import read_private, turn
 from consilium.kernel.encoding import ENCODED_BYTES_MAX, AtMost, Identifier, MemberId, decode, encode
 from consilium.kernel.errors import DataLoss, InvalidArgument, Malformed, NotFound
 from consilium.kernel.hashing import DIGEST_BYTES, sha256
+from consilium.runtime.whole_files import write_atomically
 
 MAGIC = b"CNSLNTB\x01"
 """What the file begins with; the last byte is the version."""
@@ -135,7 +136,7 @@ class NotebookFile:
         """
         with turn(self.path):
             changed = how(self.read())
-            replace_private(self.path, self._sealed(changed))
+            write_atomically(self.path, self._sealed(changed))
         return changed
 
     def check(self, how: Callable[[Notebook], Notebook]) -> None:

@@ -1,45 +1,20 @@
-"""Files for one user's eyes: mode 0600, replaced in one step, refused when others could read them.
+"""Files for one user's eyes, written by `runtime.whole_files`: refused here when others could read them.
 
-After a crash at any moment there is the old file or the new one, whole. What is sealed inside is each caller's own. Who
-writes what it has read before takes a turn, so that two commands at once lose nothing.
+What is sealed inside is each caller's own. Who writes what it has read before takes a turn, so that two commands at once
+lose nothing.
 """
 
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from consilium.kernel.errors import FailedPrecondition
 
 FOR_OTHERS = 0o077
 """The permission bits of everybody but the owner."""
-
-
-def replace_private(path: Path, data: bytes) -> None:
-    """Put a file in place, durable on return. May raise OSError."""
-    with private_in_progress(path) as file:
-        file.write(data)
-
-
-@contextmanager
-def private_in_progress(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes its place, durable, when the block ends well, and is gone when it does not."""
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
 
 
 def read_private(path: Path, bytes_max: int) -> bytes:
@@ -66,12 +41,3 @@ def _is_mounted_secret(found: os.stat_result) -> bool:
     """Whether root lays the file before one of this process's groups to read, and nobody else: so Kubernetes mounts them."""
     shown = found.st_mode & (FOR_OTHERS | stat.S_IWUSR)
     return found.st_uid == 0 != os.geteuid() and shown == stat.S_IRGRP and found.st_gid in (os.getegid(), *os.getgroups())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

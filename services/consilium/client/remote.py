@@ -13,7 +13,6 @@ from cryptography import x509
 
 from consilium.api.identity.v1 import identity_pb2
 from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
-from consilium.client.enrolment import SIGNING_KEY
 from consilium.client.keys import PatientKeys, RecipientKeys
 from consilium.client.patient import PatientClient
 from consilium.client.private_files import read_private
@@ -30,7 +29,7 @@ from consilium.runtime.authorities import AUTHORITY_BYTES_MAX, verify_bound
 from consilium.runtime.channels import Channel, Limits, Peer, typed
 from consilium.runtime.clock import wall_ms
 from consilium.runtime.genesis_file import read_genesis
-from consilium.runtime.tls import Tls
+from consilium.runtime.tls import SIGNING_KEY, Tls
 
 if TYPE_CHECKING:
     from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceAsyncStub

@@ -32,11 +32,11 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from consilium.identity.core.credentials import SKEW_MS, CredentialKind, CredentialTerms
-from consilium.identity.files import write_atomically
 from consilium.kernel.attestations import CERTIFICATE_BYTES_MAX, BoundAuthority, bind_authority
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import BadSignature, DataLoss, Malformed
 from consilium.runtime.names import Role, authority_uri, peer_uri, server_name
+from consilium.runtime.whole_files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

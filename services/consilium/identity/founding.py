@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from consilium.identity.authority import private_pem, read_certification_request, to_pem
 from consilium.identity.core.credentials import ADMINISTRATOR, CredentialKind, CredentialRequest
 from consilium.identity.enrolment import Enrolment
-from consilium.identity.files import read_member_key, write_atomically
+from consilium.identity.files import read_member_key
 from consilium.identity.generations import Generations
 from consilium.identity.keeping import FileKeeper
 from consilium.identity.settings import IdentitySettings, policy_of
@@ -28,19 +28,17 @@ from consilium.identity.trust import TrustedAuthorities
 from consilium.kernel.chain import Genesis
 from consilium.kernel.errors import Conflict, InvalidArgument
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
-from consilium.runtime.clock import wall_ms
+from consilium.runtime.clock import DAY_MS, wall_ms
 from consilium.runtime.genesis_file import read_genesis
-from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
+from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY, SIGNING_KEY
+from consilium.runtime.whole_files import write_atomically
 
 STORE, AUTHORITY = "identity.db", "authority"
 ADMINISTRATOR_FOLDER = "administrator"
-SIGNING_KEY = "signing.key"
-"""The file of a person's Ed25519 key, 32 bytes, beside the TLS files."""
 NEXT = "next"
 """The folder beside the member key that holds the one it goes over to."""
 FIRST_KEY, FIRST_CERTIFICATE = "authority.key", "authority.crt"
 """The files, beside the member key, of a first authority that was drawn with it (ADR 22)."""
-DAY_MS = 86_400_000
 
 
 def found(settings: IdentitySettings) -> None:

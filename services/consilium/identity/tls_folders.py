@@ -15,12 +15,13 @@ from cryptography import x509
 from consilium.identity.authority import to_pem
 from consilium.identity.core.credentials import needs_renewal
 from consilium.identity.enrolment import Enrolment
-from consilium.identity.files import write_atomically, write_changed
+from consilium.identity.files import write_changed
 from consilium.identity.trust import with_own
 from consilium.kernel.membership import revocation_list
 from consilium.runtime.authorities import is_issued_by
 from consilium.runtime.revocations import REVOKED
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
+from consilium.runtime.whole_files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ It may be wrong and may go back; what is waited for goes by the event loop's clo
 
 import time
 
+DAY_MS = 86_400_000
+
 
 def wall_ms() -> int:
     """Milliseconds since 1970 (UTC)."""

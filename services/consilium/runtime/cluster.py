@@ -28,6 +28,8 @@ LIMIT_S = (2.0, 5.0)
 OURS = {"app.kubernetes.io/managed-by": "consilium-identity"}
 """The label of everything that is made here."""
 FORBIDDEN, GONE, CONFLICT = (401, 403), 404, 409
+PODS = "app.kubernetes.io/name=consilium"
+"""The label of all the member's pods, as the chart gives it."""
 Found = TypeVar("Found")
 NOTE_MAX = 1_024
 """The longest note of an event, in characters."""

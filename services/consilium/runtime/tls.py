@@ -26,6 +26,8 @@ from consilium.runtime.logs import Log
 from consilium.runtime.names import PeerIdentity, member_of_authority, parse_peer_uri
 
 CERTIFICATE, KEY, AUTHORITIES = "tls.crt", "tls.key", "authorities.pem"
+SIGNING_KEY = "signing.key"
+"""The file of a person's Ed25519 key, 32 bytes, beside the TLS files."""
 _log = Log("consilium.runtime.tls")
 
 

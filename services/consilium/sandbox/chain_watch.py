@@ -19,10 +19,8 @@ from consilium.kernel.errors import FailedPrecondition, NotFound
 from consilium.kernel.light_client import Hop, TrustedHistory
 from consilium.kernel.opening import open_block
 from consilium.kernel.signing import Ed25519Verifier
+from consilium.ledger.core.sync import BLOCK_BYTES_MAX
 from consilium.runtime.channels import Channel, typed
-
-BLOCK_BYTES_MAX = 64 * 1024 * 1024
-"""A block travels whole."""
 
 Answer = TypeVar("Answer")
 

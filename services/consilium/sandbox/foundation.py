@@ -13,7 +13,6 @@ from consilium.ceremony.keys import Founder
 from consilium.consensus.settings import ConsensusSettings
 from consilium.consensus.store import FileVoteLog
 from consilium.identity import founding
-from consilium.identity.files import write_atomically
 from consilium.identity.settings import IdentitySettings
 from consilium.kernel.errors import Conflict, FailedPrecondition
 from consilium.kernel.membership import SERVICES
@@ -22,6 +21,7 @@ from consilium.runtime.clock import wall_ms
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.settings import FILE_VARIABLE, load
+from consilium.runtime.whole_files import write_atomically
 from consilium.sandbox.founders import found
 from consilium.sandbox.layout import Layout, Tables, ports_for, to_toml
 from consilium.sandbox.ports import free_ports

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from consilium.client.planning.scenario import GRADES, MEMBERS_MAX, SCENARIO_BYTES_MAX, parse_scenario, read_scenario
+from consilium.client.planning.scenario import GRADES, SCENARIO_BYTES_MAX, parse_scenario, read_scenario
+from consilium.kernel.certificates import MEMBERS_MAX
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.transactions import Grade
 

@@ -8,16 +8,15 @@ import typer
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_desk, finish
 from consilium.client.commands.telling import Told, day, examples, facts_table, verbs
 from consilium.client.inviting import invite
-from consilium.client.private_files import replace_private
 from consilium.kernel.encoding import encode
 from consilium.kernel.invitations import ON_NO_CHAIN
-from consilium.runtime.clock import wall_ms
+from consilium.runtime.clock import DAY_MS, wall_ms
+from consilium.runtime.whole_files import write_atomically
 
 if TYPE_CHECKING:
     from consilium.kernel.invitations import InvitationFile
 
 app = verbs("invite", "Invite a coming member: one signed file that expires.")
-DAY_MS = 86_400_000
 
 
 @app.command(epilog=examples("consilium invite create 4A --owner university-west -o 4A.invitation"))
@@ -38,7 +37,7 @@ def create(
 
     async def work(desk: Desk) -> Told:
         file = await invite(desk.alliance, member, owner, days * DAY_MS)
-        replace_private(output, encode(file, ON_NO_CHAIN))
+        write_atomically(output, encode(file, ON_NO_CHAIN))
         return told_invitation(file, {"invitation": str(output)})
 
     at_desk(Options(settings, as_json), work)

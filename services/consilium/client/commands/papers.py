@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from consilium.client.notebook import begins
-from consilium.client.private_files import replace_private
 from consilium.client.sharing import Recipient, RecordReference
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, Malformed, NotFound
 from consilium.kernel.hashing import domain_hash
+from consilium.runtime.whole_files import write_atomically
 
 ADDRESS, REFERENCE = "consilium recipient address 1", "consilium record reference 1"
 """What a paper says it is; the number is the version."""
@@ -90,7 +90,7 @@ def write_paper(path: Path, facts: Mapping[str, Any]) -> None:
     """Write a file for others to read, readable by its owner alone. Raises FailedPrecondition: FILE_EXISTS."""
     if path.exists():
         raise FailedPrecondition("FILE_EXISTS", f"{path} exists; name another file, or move it away.")
-    replace_private(path, json.dumps(facts, ensure_ascii=False, indent=2).encode() + b"\n")
+    write_atomically(path, json.dumps(facts, ensure_ascii=False, indent=2).encode() + b"\n")
 
 
 def _record(path: Path, each: object) -> tuple[str, RecordReference]:

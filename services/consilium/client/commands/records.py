@@ -37,12 +37,12 @@ from consilium.client.keys import RecipientKeys
 from consilium.client.notebook import KeptRecord
 from consilium.client.numbers import whole_number
 from consilium.client.outgoing import length_of
-from consilium.client.private_files import private_in_progress
 from consilium.client.recipient import OpenedRecord
 from consilium.client.retention import ErasedRecord
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, NotFound
 from consilium.kernel.hashing import sha256
 from consilium.kernel.sealing import padded_bytes
+from consilium.runtime.whole_files import replacing
 
 app = verbs("record", "Records: stored encrypted at home, opened where granted.")
 
@@ -140,7 +140,7 @@ def get(  # noqa: PLR0913  all of this is said to it
         if out.exists():
             raise FailedPrecondition("FILE_EXISTS", f"{out} exists; name another file, or move it away.")
         client = desk.alliance.recipient(RecipientKeys(desk.person.seed))
-        with private_in_progress(out) as file:  # before anybody is asked: a request stands on the ledger for good
+        with replacing(out) as file:  # before anybody is asked: a request stands on the ledger for good
             opened = await client.open(paper.grant_id, chosen, reason)
             pieces = client.read(opened) if wanted is None else client.read_range(opened, *wanted)
             facts = {"label": label, **_request_facts(paper, opened), **await _fetched(desk, pieces, opened, file, out)}

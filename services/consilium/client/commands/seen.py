@@ -6,8 +6,9 @@ file tells nothing that is not public. Where no keystore lies, as for the acts o
 
 from pathlib import Path
 
-from consilium.client.private_files import read_private, replace_private, turn
+from consilium.client.private_files import read_private, turn
 from consilium.kernel.errors import DataLoss
+from consilium.runtime.whole_files import write_atomically
 
 DIGITS_MAX = 20
 
@@ -33,4 +34,4 @@ class HeightFile:
         if not self._keystore.exists() or height <= self.read():
             return
         with turn(self.path):
-            replace_private(self.path, b"%d\n" % max(height, self.read()))
+            write_atomically(self.path, b"%d\n" % max(height, self.read()))

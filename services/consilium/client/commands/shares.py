@@ -36,11 +36,10 @@ from consilium.client.sharing import Permission, RecordReference
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.kernel.hashing import ZERO_DIGEST
 from consilium.kernel.transactions import Purpose
-from consilium.runtime.clock import wall_ms
+from consilium.runtime.clock import DAY_MS, wall_ms
 
 app = verbs("share", "Grants: who may read what, until when, and whom that trusts.")
 
-DAY_MS = 86_400_000
 SKEW_MS = 300_000
 """How far before now a grant begins, as the clocks of primaries may be behind ours (L7)."""
 

@@ -10,11 +10,10 @@ from consilium.client.doctor.findings import Finding, State, odd, well, wrong
 from consilium.client.doctor.volumes import Read, judge_volumes
 from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.membership import SERVICES
-from consilium.runtime.cluster import Cluster, Lease, Pod
+from consilium.runtime.cluster import PODS, Cluster, Lease, Pod
 
 CHECK = "kubernetes"
 RESTARTS_MANY = 5
-PODS = "app.kubernetes.io/name=consilium"
 _WANTED = {"InCommittee": ("True", "False"), "UpgradeNeeded": ("False",)}
 """The statuses of a condition that are well, where they are not True alone."""
 

@@ -14,14 +14,13 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from consilium.kernel.apportionment import STRATA
+from consilium.kernel.certificates import MEMBERS_MAX
 from consilium.kernel.election import COMMITTEE_MIN, Candidate, stratum_of
 from consilium.kernel.errors import InvalidArgument
 from consilium.kernel.hashing import sha256
 from consilium.kernel.transactions import Grade
 
 SCENARIO_BYTES_MAX = 4 * 1024 * 1024
-MEMBERS_MAX = 512
-"""As many as a genesis can name."""
 TEXT_MAX = 200
 COUNT_MAX = 10**12
 SHARE_MAX = 1_000_000

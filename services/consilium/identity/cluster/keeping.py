@@ -20,12 +20,10 @@ from consilium.identity.driver import Driver
 from consilium.identity.settings import IdentitySettings
 from consilium.kernel.errors import ConsiliumError
 from consilium.runtime.clock import wall_ms
-from consilium.runtime.cluster import Cluster
+from consilium.runtime.cluster import PODS, Cluster
 from consilium.runtime.logs import Log
 from consilium.runtime.threads import run_to_end
 
-PODS = "app.kubernetes.io/name=consilium"
-"""The labels of all the member's pods."""
 Answer = TypeVar("Answer")
 _log = Log("consilium.identity.cluster")
 

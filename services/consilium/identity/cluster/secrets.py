@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from consilium.identity.authority import Authority
-from consilium.identity.founding import ADMINISTRATOR_FOLDER, SIGNING_KEY
+from consilium.identity.founding import ADMINISTRATOR_FOLDER
 from consilium.identity.settings import IdentitySettings
 from consilium.runtime.cluster import Cluster
 from consilium.runtime.revocations import REVOKED
-from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
+from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY, SIGNING_KEY
 
 WHOLE = (CERTIFICATE, KEY, AUTHORITIES)
 """Without one of these no service starts: a folder that lacks one is not handed out yet."""
