@@ -19,9 +19,9 @@ from consilium.kernel.opening import open_block
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import EvidenceBody, GrantBody, ReceiptBody, ReceiptKind, RevokeBody
 from consilium.ledger.core.chain import Chain
+from consilium.ledger.core.replay import replay_all
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.disk import OsDisk
-from consilium.sandbox.audit import replay
 from tests.nemesis.book import Place
 from tests.nemesis.linearizable import Standing, check_linearizable
 from tests.simulation.checkers import (
@@ -101,7 +101,7 @@ def replayed(path: Path, genesis: Genesis, verifier: Verifier) -> Chain:
     """A member's chain, verified and executed from genesis on; raises what `Chain` raises."""
     chain, store = Chain(genesis, verifier), JournalBlockStore.open(OsDisk(), path)
     try:
-        replay(store, chain)
+        replay_all(chain, store, store.height)
     finally:
         store.close()
     return chain

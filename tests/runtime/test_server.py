@@ -22,7 +22,7 @@ from consilium.kernel.errors import FailedPrecondition, InvalidArgument
 from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.names import Role
-from consilium.runtime.server import LIVENESS, READINESS, serving
+from consilium.runtime.server import LIVENESS, READINESS, doors, serving
 from consilium.runtime.tls import Tls
 from tests.runtime.authority import ALLIANCE
 from tests.runtime.loopback import Loopback, Scripted, allow, call, services
@@ -82,6 +82,24 @@ def test_a_server_is_not_ready_before_it_says_so(tmp_path: Path) -> None:
         loopback = Loopback(tmp_path)
         async with serving(loopback.settings(), services(Scripted()), allow) as running:
             assert await health(running.health_port, READINESS) == NOT_SERVING
+
+    play(scene)
+
+
+def test_a_long_start_is_alive_and_not_ready(tmp_path: Path) -> None:
+    """Probes and metrics before there is anything to call, on the ports that the server then has."""
+
+    async def scene() -> None:
+        settings = Loopback(tmp_path).settings()
+        async with doors(settings) as opened:
+            expected = [NOT_SERVING, NOT_SERVING, SERVING]
+            assert [await health(opened.health_port, each) for each in ("", READINESS, LIVENESS)] == expected
+            async with serving(settings, services(Scripted()), allow, opened) as running:
+                assert (running.health_port, running.metrics_port) == (opened.health_port, opened.metrics_port)
+                assert running.metrics is opened.metrics
+                await running.set_ready(ready=True)
+                assert await health(opened.health_port, READINESS) == SERVING
+            assert [await health(opened.health_port, each) for each in ("", READINESS, LIVENESS)] == expected
 
     play(scene)
 

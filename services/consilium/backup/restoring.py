@@ -15,7 +15,7 @@ Shred secrets and key fragments are in no backup: the sealed secrets come back b
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ from consilium.kernel.manifest import Manifest, verify_chunk, verify_manifest
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.state_values import RetentionState, is_erased, retention_entry
 from consilium.ledger.core.chain import Chain
+from consilium.ledger.core.replay import replay_all
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX
 from consilium.ledger.settings import LedgerSettings
 from consilium.ledger.store import JournalBlockStore
@@ -117,7 +118,8 @@ async def restore(vault: Vault, name: str, member: Member, show: Show, *, alone:
         blocks = await asyncio.to_thread(_blocks, member.ledger.blocks)
         stack.callback(blocks.close)
         chain = Chain(genesis, Ed25519Verifier(), blocks)
-        await asyncio.to_thread(_replay_kept, blocks, chain)
+        # What a restore that broke off has left is verified and executed like the rest.
+        await asyncio.to_thread(replay_all, chain, blocks, blocks.height)
         await asyncio.to_thread(_replay, vault, snapshot, chain, blocks, show)
         confirmed, fetched = await _catch_up(member.ledger, chain, blocks, show)
         blocks.sync()
@@ -169,15 +171,6 @@ def _blocks(path: Path) -> JournalBlockStore:
     return (JournalBlockStore.open if path.exists() else JournalBlockStore.create)(OsDisk(), path)
 
 
-def _replay_kept(blocks: JournalBlockStore, chain: Chain) -> None:
-    """What a restore that broke off has left is verified and executed like the rest."""
-    for encoded in blocks.blocks():
-        chain.append_block(decode(CertifiedBlock, encoded, chain.chain_id, BLOCK_BYTES_MAX))
-        with suppress(NotFound):  # not every block has one
-            certificate = blocks.read_certificate(chain.height)
-            chain.add_result_certificate(decode(ResultCertificate, certificate, chain.chain_id))
-
-
 def _replay(vault: Vault, snapshot: Snapshot, chain: Chain, blocks: JournalBlockStore, show: Show) -> None:
     """The backup's blocks, verified and executed; the state root they make has to be the one that was certified."""
     for segment in snapshot.segments:
@@ -196,9 +189,10 @@ def _replay(vault: Vault, snapshot: Snapshot, chain: Chain, blocks: JournalBlock
 
 
 def _append(chain: Chain, blocks: JournalBlockStore, encoded: bytes, certificate: bytes) -> None:
-    chain.append_block(decode(CertifiedBlock, encoded, chain.chain_id, BLOCK_BYTES_MAX))
+    outcome = chain.append_block(decode(CertifiedBlock, encoded, chain.chain_id, BLOCK_BYTES_MAX))
     blocks.append_block(chain.height, encoded)
-    if certificate:
+    # The committee after a recovery is known with a later block only; the ledger will ask for its certificate again (C10).
+    if certificate and decode(ResultCertificate, certificate, chain.chain_id).result.epoch == outcome.result.epoch:
         _certify(chain, blocks, chain.height, certificate)
 
 

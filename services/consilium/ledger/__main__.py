@@ -17,6 +17,7 @@ from consilium.ledger.keeper import Keeper
 from consilium.ledger.peers import OtherLedgers
 from consilium.ledger.servicer import LedgerServicer
 from consilium.ledger.settings import LedgerSettings, checkpoint_of
+from consilium.ledger.starting import Starting
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.addresses import peers_of
 from consilium.runtime.background import background, until_stopped
@@ -27,7 +28,7 @@ from consilium.runtime.methods import Service
 from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.process import run
 from consilium.runtime.revocations import Revocations
-from consilium.runtime.server import Running, serving
+from consilium.runtime.server import Running, doors, serving
 from consilium.runtime.threads import run_to_end
 from consilium.runtime.tls import Tls
 
@@ -62,17 +63,19 @@ async def service(settings: LedgerSettings, stack: contextlib.AsyncExitStack) ->
     tls = Tls(settings.tls_directory, settings.alliance)
     store = open_store(settings)
     stack.callback(_close, store)
-    keeper = await run_to_end(Keeper, genesis, store, verifier, checkpoint_of(settings.checkpoint))
+    opened, starting = await stack.enter_async_context(doors(settings, tls)), Starting()
+    for each in (starting, VolumeRoom(settings.blocks)):
+        opened.metrics.registry.register(each)
+    keeper = await run_to_end(Keeper, genesis, store, verifier, checkpoint_of(settings.checkpoint), starting.note)
     limits = Limits(unary_s=settings.fetch_s, stream_s=None, message_bytes_max=settings.message_bytes_max)
     others = OtherLedgers(settings.member_id, keeper, peers, tls, limits, verifier, settings.patience_ms / 1_000)
     authorities = Authorities(keeper.chain, settings.alliance, verifier)
     ended = await stack.enter_async_context(background(keeper.broken(), others.run(), others.exchange(authorities)))
     access = Access(settings.member_id, keeper, Revocations(settings.tls_directory))
     servicer = LedgerServicer(keeper, authorities, verifier, settings)
-    running = await stack.enter_async_context(serving(settings, [described(servicer)], access.authorise, tls))
+    running = await stack.enter_async_context(serving(settings, [described(servicer)], access.authorise, opened))
     running.metrics.registry.register(LedgerCounters(keeper, others, store))
     running.metrics.registry.register(ElectionFigures(keeper))
-    running.metrics.registry.register(VolumeRoom(settings.blocks))
     return RunningService(keeper, others, store, running), ended
 
 

@@ -30,7 +30,8 @@ from consilium.kernel.transactions import UpgradeAct
 from consilium.ledger.block_index import BlockIndex
 from consilium.ledger.core.acceptance import Tip, VerifiedBlock, verify_block
 from consilium.ledger.core.chain import Chain
-from consilium.ledger.core.sync import BLOCK_BYTES_MAX, SentBlock
+from consilium.ledger.core.replay import Replay
+from consilium.ledger.core.sync import SentBlock
 from consilium.ledger.revoking import Revoking
 from consilium.ledger.settings import Checkpoint
 from consilium.ledger.store import BlockStore
@@ -52,9 +53,14 @@ class Keeper:
     """A chain that grows, and everybody who waits for it. For one event loop."""
 
     def __init__(
-        self, genesis: Genesis, store: BlockStore, verifier: Verifier, checkpoint: Checkpoint | None = None
+        self,
+        genesis: Genesis,
+        store: BlockStore,
+        verifier: Verifier,
+        checkpoint: Checkpoint | None = None,
+        show: Callable[[int, int], None] = lambda _, __: None,
     ) -> None:
-        """Replay what the store holds; raises what `Chain.append_block` raises when it is not our chain.
+        """Replay what the store holds, and show each height and the last; raises what `Replay` raises for another chain.
 
         DataLoss: OTHER_CHECKPOINT when it does not pass the checkpoint.
         """
@@ -76,19 +82,17 @@ class Keeper:
         self._broken = asyncio.Event()
         self._failure: Exception | None = None
         self._certified_at = float("-inf")
-        self._replay()
+        self._replay(show)
 
-    def _replay(self) -> None:
-        chain = self.chain
-        for height in range(1, self._store.height + 1):
-            block = decode(CertifiedBlock, self._store.read_block(height), chain.chain_id, BLOCK_BYTES_MAX)
-            self._execute(verify_block(block, chain.tip, chain.chain_id, self._verifier), is_replay=True)
-            try:
-                certificate = self._store.read_certificate(height)
-            except NotFound:
-                continue
-            chain.add_result_certificate(decode(ResultCertificate, certificate, chain.chain_id))
-            self.unproven.pop(height, None)
+    def _replay(self, show: Callable[[int, int], None]) -> None:
+        replay, last = Replay(self.chain, self._store, self._verifier), self._store.height
+        for height in range(1, last + 1):
+            self._execute(replay.read(height), is_replay=True)
+            for certified in replay.executed(height):
+                del self.unproven[certified]
+            show(height, last)
+        for certified in replay.finish():
+            del self.unproven[certified]
 
     # --- growing ---
 

@@ -1,8 +1,8 @@
 """One server for all five services: calls over mutual TLS, health in plaintext on its own port, metrics on a third.
 
-Design section 8. It starts NOT_SERVING for `readiness` until the service says it is ready. On SIGTERM or SIGINT readiness
-falls, calls are still taken for `drain_s` so that whoever routes to it can notice, then no new ones are, and running ones
-get `grace_s` to end.
+Design section 8. It starts NOT_SERVING for `readiness` until the service says it is ready; health and metrics may be there
+before there is anything to call (`doors`). On SIGTERM or SIGINT readiness falls, calls are still taken for `drain_s` so that
+whoever routes to it can notice, then no new ones are, and running ones get `grace_s` to end.
 """
 
 import asyncio
@@ -90,9 +90,7 @@ class Running:
 
     async def set_ready(self, *, ready: bool) -> None:
         """Set what the health service answers for "" and `readiness`."""
-        states = health_pb2.HealthCheckResponse
-        for name in ("", READINESS):
-            await self._health.set(name, states.SERVING if ready else states.NOT_SERVING)
+        await _set_ready(self._health, ready=ready)
 
     async def ready_after(self, *awaited: Awaitable[object]) -> None:
         """Say ready once all of these are through, and stay so; for ever, as other background work."""
@@ -100,6 +98,17 @@ class Running:
             await each
         await self.set_ready(ready=True)
         await asyncio.Event().wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The ports for health and metrics, open."""
+
+    metrics: Metrics
+    metrics_port: int
+    health_port: int
+    tls: Tls
+    health: "HealthServicer"
 
 
 class HealthServicer(Protocol):
@@ -126,10 +135,8 @@ async def stop_signal() -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    settings: ServerSettings, services: Sequence[Service], authorise: Authorise, tls: Tls | None = None
-) -> AsyncIterator[Running]:
-    """A server within, not ready until told so, drained and stopped at the end.
+async def doors(settings: ServerSettings, tls: Tls | None = None) -> AsyncIterator[Doors]:
+    """Health and metrics within: alive, and not ready; for a service that takes long until it can be called.
 
     Raises InvalidArgument: BAD_TLS_FILES or BAD_SETTING; FailedPrecondition: PORT_TAKEN.
     """
@@ -140,21 +147,38 @@ async def serving(
         metrics_port = _metrics_port(settings, metrics, tls)
         stack.callback(metrics_port.close)
         checks, health_port = await _health_port(settings, stack)
-        shares, rates = (
-            Shares(settings.member_id, settings.rpcs_max, MEMBERS),
-            Rates(settings.member_id, settings.calls_per_s),
-        )
-        gate = Gate(metrics, tls.identify, authorise, shares, rates)
-        server, port = await _main_port(settings, services, gate, tls)
-        running = Running(port, health_port, metrics_port.port, metrics, tls, checks)
-        stack.push_async_callback(_drain, settings, server, running)
         for watch in (metrics.watch_loop(), _watch_tls(tls, metrics_port)):
             stack.callback(asyncio.get_running_loop().create_task(watch).cancel)
-        await running.set_ready(ready=False)
+        await _set_ready(checks, ready=False)
+        yield Doors(metrics, metrics_port.port, health_port, tls, checks)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    settings: ServerSettings, services: Sequence[Service], authorise: Authorise, tls: Tls | Doors | None = None
+) -> AsyncIterator[Running]:
+    """A server within, not ready until told so, drained and stopped at the end; with doors of its own unless some are open.
+
+    Raises as `doors`.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        opened = tls if isinstance(tls, Doors) else await stack.enter_async_context(doors(settings, tls))
+        shares = Shares(settings.member_id, settings.rpcs_max, MEMBERS)
+        rates = Rates(settings.member_id, settings.calls_per_s)
+        gate = Gate(opened.metrics, opened.tls.identify, authorise, shares, rates)
+        server, port = await _main_port(settings, services, gate, opened.tls)
+        running = Running(port, opened.health_port, opened.metrics_port, opened.metrics, opened.tls, opened.health)
+        stack.push_async_callback(_drain, settings, server, running)
         # Everything imported stays for good: the collector need not walk it again (performance.md, rule 9).
         gc.freeze()
         _log.write(logging.INFO, "serving", port=port)
         yield running
+
+
+async def _set_ready(health: HealthServicer, *, ready: bool) -> None:
+    states = health_pb2.HealthCheckResponse
+    for name in ("", READINESS):
+        await health.set(name, states.SERVING if ready else states.NOT_SERVING)
 
 
 def _refuse_foreign_certificate(settings: ServerSettings, tls: Tls) -> None:

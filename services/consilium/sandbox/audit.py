@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Genesis
 from consilium.kernel.encoding import decode
 from consilium.kernel.errors import Conflict, FailedPrecondition, NotFound
 from consilium.kernel.signing import Ed25519Verifier
 from consilium.ledger.core.chain import Chain
+from consilium.ledger.core.replay import replay_all
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX
-from consilium.ledger.store import BlockStore, JournalBlockStore
+from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.disk import File, Lock, OsDisk, OsFile
 from consilium.runtime.genesis_file import read_genesis
 
@@ -79,7 +79,7 @@ def audit(folder: Path) -> Iterator[str]:
             store = JournalBlockStore.open(ReadOnlyDisk(), path)
             stack.callback(store.close)
             chains[name] = Chain(genesis, verifier, store)
-            replay(store, chains[name])
+            replay_all(chains[name], store, store.height)
             yield f"{name}: {_summary(chains[name])}"
         yield compare(chains)
 
@@ -119,17 +119,6 @@ def compare(chains: dict[str, Chain]) -> str:
             if chain.outcome(height).result != longest.outcome(height).result:
                 raise Conflict("TWO_CHAINS", f"{name} holds another block or result at height {height}.", "L3")
     return f"all {len(chains)} members hold one chain, {longest.chain_id.hex()[:32]}..."
-
-
-def replay(store: BlockStore, chain: Chain) -> None:
-    """Append every stored block and certificate to a chain that stands at genesis; raises what `Chain` raises."""
-    for height in range(1, store.height + 1):
-        chain.append_block(decode(CertifiedBlock, store.read_block(height), chain.chain_id, BLOCK_BYTES_MAX))
-        try:
-            certificate = store.read_certificate(height)
-        except NotFound:  # consensus may go on to the next height before this one's results are all in
-            continue
-        chain.add_result_certificate(decode(ResultCertificate, certificate, chain.chain_id))
 
 
 def _summary(chain: Chain) -> str:

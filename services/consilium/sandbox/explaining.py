@@ -77,7 +77,7 @@ def find_draw(genesis: Genesis, blocks: Iterable[CertifiedBlock], epoch: int, ve
 
     Raises NotFound: NOT_DRAWN; what `Chain` raises.
     """
-    chain = Chain(genesis, verifier)
+    chain = Chain(genesis, verifier, NothingStored())
     start = _snapshot(chain)
     if epoch == 0:
         return Draw(0, start, FIRST_MIX, (), None)
@@ -118,6 +118,18 @@ def _appended(chain: Chain, block: CertifiedBlock) -> Sequence[Code]:
         return chain.append_block(block).codes
     except Conflict as error:
         raise Conflict(error.reason, f"Block {chain.height + 1}: {error.sentence}", error.rule) from error
+
+
+class NothingStored:
+    """In place of a block store: a draw is made from the state, and no block is asked for again; so none is kept."""
+
+    def read_block(self, height: int) -> bytes:
+        """Raises NotFound: NO_SUCH_HEIGHT."""
+        raise NotFound("NO_SUCH_HEIGHT", f"Block {height} was executed and is not kept.")
+
+    def read_certificate(self, height: int) -> bytes:
+        """Raises NotFound: NO_CERTIFICATE."""
+        raise NotFound("NO_CERTIFICATE", f"No certificate of block {height} is kept.")
 
 
 def _snapshot(chain: Chain) -> Snapshot:

@@ -4,7 +4,7 @@ A header must take the next place and carry exactly what the state says about ep
 sitting committee must have committed it; its batches must be the ones it orders, and every signature in them good. All that
 is judged before anything is executed, by delegates and followers alike (L8), and by block sync before it trusts a peer.
 Where an epoch ended by a recovery (C10), its certificate stands for the commits of the blocks it names, and opens the next
-epoch with the block that follows them.
+epoch with the block that follows them. At a start, signatures are verified by another measure (`replay`).
 """
 
 from dataclasses import dataclass, replace
@@ -32,10 +32,16 @@ class Tip:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedBlock:
-    """A block that may follow the tip it was judged against, and its epoch's committee. Only `verify_block` makes one."""
+    """A block that may follow the tip it was judged against, and its epoch's committee. Only `fitting_block` makes one."""
 
     opened: OpenedBlock
     committee: Committee
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a recovery stands for its commit (C10)."""
+        recovery, header = self.opened.block.recovery, self.opened.header
+        return recovery is not None and recovery.statement.names(header.height, self.opened.block_hash)
 
 
 def genesis_tip(genesis: Genesis) -> Tip:
@@ -47,9 +53,18 @@ def genesis_tip(genesis: Genesis) -> Tip:
 def verify_block(block: CertifiedBlock, tip: Tip, chain_id: bytes, verifier: Verifier) -> VerifiedBlock:
     """The block, fit to be executed on this tip.
 
+    Raises as `fitting_block`, and BadSignature as `verify_signatures`.
+    """
+    fitting = fitting_block(block, tip, chain_id, verifier)
+    verify_signatures(fitting, chain_id, verifier)
+    return fitting
+
+
+def fitting_block(block: CertifiedBlock, tip: Tip, chain_id: bytes, verifier: Verifier) -> VerifiedBlock:
+    """The block as it follows this tip, but for the signatures that `verify_signatures` looks at.
+
     Raises FailedPrecondition (UPGRADE_NEEDED) where this build does not know the rules, Malformed for content that is not in
-    form or not the header's, Conflict for a header that does not follow the tip, BadSignature for a certificate, batch or
-    transaction whose signatures do not hold.
+    form or not the header's, Conflict for a header that does not follow the tip, BadSignature for a recovery certificate.
     """
     refuse_unknown_rules(tip)
     opened = open_block(block, chain_id)
@@ -62,11 +77,15 @@ def verify_block(block: CertifiedBlock, tip: Tip, chain_id: bytes, verifier: Ver
     verify_header(opened.header, tip, chain_id)
     if (commit.height, commit.digest) != (opened.header.height, opened.block_hash):
         raise Conflict("OTHER_COMMIT", "The commit certificate is for another block.", "L3")
-    if not is_named:
-        verify_commit_certificate(tip.outlook.committee, commit, chain_id, verifier)
-    for batch in opened.batches:
-        verify_copy(batch, verifier)
     return VerifiedBlock(opened, tip.outlook.committee)
+
+
+def verify_signatures(fitting: VerifiedBlock, chain_id: bytes, verifier: Verifier) -> None:
+    """Raise BadSignature unless a quorum committed the block and every batch and transaction in it is signed (L2, L3)."""
+    if not fitting.is_named:
+        verify_commit_certificate(fitting.committee, fitting.opened.block.commit, chain_id, verifier)
+    for batch in fitting.opened.batches:
+        verify_copy(batch, verifier)
 
 
 def _across(tip: Tip, recovery: RecoveryCertificate) -> Tip:

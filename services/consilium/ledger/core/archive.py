@@ -122,10 +122,12 @@ class Archive:
         transactions = [each for batch in batches for each in batch.transactions]
         for index, transaction in enumerate(transactions, link.log_start):
             leaf, body = transaction.leaf, transaction.payload.body
-            if not self._indexes.add(leaf, index):
+            if self._indexes.get(leaf) is None:
+                self._indexes.put(leaf, index)
+            elif codes[index - link.log_start] in NOT_JUDGED:
+                continue
+            else:
                 # The same bytes may be ordered twice; the place that counts is where they were judged on their merits (L6).
-                if codes[index - link.log_start] in NOT_JUDGED:
-                    continue
                 self._indexes.move(leaf, index)
             if type(body) is not RecordBody:
                 self._note_grants(index, body)

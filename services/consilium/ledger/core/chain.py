@@ -10,7 +10,7 @@ Left out: keeping blocks on disk (the store, from which old blocks are read agai
 from collections.abc import Sequence
 from dataclasses import replace
 
-from consilium.kernel.certificates import Committee, ResultCertificate, verify_result_certificate
+from consilium.kernel.certificates import Committee, Result, ResultCertificate, verify_result_certificate
 from consilium.kernel.chain import CertifiedBlock, Genesis
 from consilium.kernel.codes import Code
 from consilium.kernel.election import Candidate
@@ -108,14 +108,27 @@ class Chain:
         Raises FailedPrecondition (NOT_EXECUTED) above the tip, BadSignature for a certificate that does not hold, DataLoss
         (DIVERGED) when it holds and its result is not this ledger's.
         """
-        result = certificate.result
+        link = self._certifiable(certificate.result)
+        committee = self.committee_of(certificate.result.epoch)
+        verify_result_certificate(committee, certificate, self.chain_id, self._verifier)
+        self._certify(link, certificate)
+
+    def add_kept_certificate(self, certificate: ResultCertificate) -> None:
+        """The same without a look at its signatures, where a later certificate is going to vouch for it (`replay`)."""
+        self._certify(self._certifiable(certificate.result), certificate)
+
+    def _certifiable(self, result: Result) -> Link:
+        """The block that a result may be of; raises as `add_result_certificate` before a look at signatures."""
         if result.height > self.height:
             raise FailedPrecondition("NOT_EXECUTED", f"Height {result.height} has not been executed here.", "L3")
         link = self._archive.link(result.height)
         if not self._may_certify(result.epoch, link):
             raise BadSignature("WRONG_EPOCH", "The certificate names another epoch than its height's.", "L3")
-        verify_result_certificate(self.committee_of(result.epoch), certificate, self.chain_id, self._verifier)
-        own = link.outcome.result
+        return link
+
+    def _certify(self, link: Link, certificate: ResultCertificate) -> None:
+        """A height is final with a certificate that holds; raises DataLoss: DIVERGED."""
+        result, own = certificate.result, link.outcome.result
         if result != own and replace(result, epoch=link.header.epoch) != own:
             raise DataLoss("DIVERGED", f"A quorum certified another result for height {result.height} than ours.", "L3")
         if link.ends_epoch:

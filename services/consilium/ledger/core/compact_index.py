@@ -27,39 +27,35 @@ class CompactIndex:
     def get(self, key: bytes) -> int | None:
         """The number of a key, or None."""
         hashed = hash(key)
-        slots = self._parts[hashed >> _MARK_BITS & _PART_MASK]
-        slot = slots[self._find(slots, hashed & _MARK_MASK, key)]
-        return (slot & _NUMBER_MASK) - 1 if slot else None
-
-    def add(self, key: bytes, number: int) -> bool:
-        """Take a key in; False, and nothing changed, for one that is there."""
-        hashed = hash(key)
-        mark, part = hashed & _MARK_MASK, hashed >> _MARK_BITS & _PART_MASK
-        if 2 * self._counts[part] >= len(self._parts[part]):
-            self._parts[part] = _grown(self._parts[part])
-        slots = self._parts[part]
-        place = self._find(slots, mark, key)
-        if slots[place]:
-            return False
-        slots[place] = mark << _NUMBER_BITS | (number + 1)
-        self._counts[part] += 1
-        return True
-
-    def move(self, key: bytes, number: int) -> None:
-        """Give a key that is there another number."""
-        hashed = hash(key)
-        slots = self._parts[hashed >> _MARK_BITS & _PART_MASK]
-        slots[self._find(slots, hashed & _MARK_MASK, key)] = (hashed & _MARK_MASK) << _NUMBER_BITS | (number + 1)
-
-    def _find(self, slots: "array[int]", mark: int, key: bytes) -> int:
-        """The place of a key's slot, or of the free one where it would stand."""
+        mark, slots = hashed & _MARK_MASK, self._parts[hashed >> _MARK_BITS & _PART_MASK]
         last = len(slots) - 1
         place = mark & last
         while slot := slots[place]:
             if slot >> _NUMBER_BITS == mark and self._key_at((slot & _NUMBER_MASK) - 1) == key:
-                break
+                return (slot & _NUMBER_MASK) - 1
             place = (place + 1) & last
-        return place
+        return None
+
+    def put(self, key: bytes, number: int) -> None:
+        """Take in a key that is not there."""
+        hashed = hash(key)
+        part = hashed >> _MARK_BITS & _PART_MASK
+        slots, count = self._parts[part], self._counts[part]
+        if 2 * count >= len(slots):
+            slots = self._parts[part] = _grown(slots)
+        self._counts[part] = count + 1
+        mark, last = hashed & _MARK_MASK, len(slots) - 1
+        place = mark & last
+        while slots[place]:
+            place = (place + 1) & last
+        slots[place] = mark << _NUMBER_BITS | (number + 1)
+
+    def move(self, key: bytes, number: int) -> None:
+        """Give a key that is there another number."""
+        hashed, before = hash(key), self.get(key)
+        assert before is not None, "only what is there moves"
+        mark, slots = hashed & _MARK_MASK, self._parts[hashed >> _MARK_BITS & _PART_MASK]
+        slots[slots.index(mark << _NUMBER_BITS | (before + 1))] = mark << _NUMBER_BITS | (number + 1)
 
 
 def _grown(slots: "array[int]") -> "array[int]":

@@ -5,7 +5,6 @@ from consilium.kernel.opening import OpenedTransaction
 from consilium.kernel.transactions import RecordBody
 from consilium.ledger.core.block_scope import BlockScope
 from consilium.ledger.core.state import LedgerState
-from consilium.ledger.core.tables import RecordEntry
 
 
 def apply_record(state: LedgerState, transaction: OpenedTransaction, body: RecordBody, scope: BlockScope) -> Code:
@@ -18,5 +17,5 @@ def apply_record(state: LedgerState, transaction: OpenedTransaction, body: Recor
         return Code.RECORD_EXISTS
     if records.has_capsule(body.capsule_digest):
         return Code.CAPSULE_EXISTS
-    records.add(RecordEntry(body, transaction.leaf, scope.height))
+    records.add(body, transaction.leaf, scope.height)
     return Code.APPLIED

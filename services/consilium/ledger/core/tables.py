@@ -98,15 +98,15 @@ class Records:
         """Whether a record already names this capsule."""
         return self._by_capsule.get(capsule_digest) is not None
 
-    def add(self, entry: RecordEntry) -> None:
+    def add(self, body: RecordBody, transaction_hash: bytes, height: int) -> None:
         """Register a record whose id and capsule are new."""
-        body, number = entry.body, len(self._rows) // _ROW.size
+        record_id, capsule, number = body.record_id, body.capsule_digest, len(self._rows) // _ROW.size
         holder = self._holders.setdefault(body.holder, len(self._holders))
-        names = body.record_id, body.capsule_digest, body.owner_commitment, body.ciphertext_root
-        self._rows += _ROW.pack(*names, entry.transaction_hash, entry.height, body.size_class, holder)
-        self._by_id.add(body.record_id, number)
-        self._by_capsule.add(body.capsule_digest, number)
-        self._fresh.append(entry.transaction_hash)
+        names = body.owner_commitment, body.ciphertext_root, transaction_hash
+        self._rows += _ROW.pack(record_id, capsule, *names, height, body.size_class, holder)
+        self._by_id.put(record_id, number)
+        self._by_capsule.put(capsule, number)
+        self._fresh.append(transaction_hash)
 
     def _entry(self, number: int, holders: list[str]) -> RecordEntry:
         names = _ROW.unpack_from(self._rows, number * _ROW.size)

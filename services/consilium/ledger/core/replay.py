@@ -1,0 +1,101 @@
+"""Executing at a start what the store holds: every block by the rules, few of their signatures again (rules L3, L8, C10).
+
+All of it was verified when it came. A result certificate is signed over its block's hash, which binds all blocks before it,
+and over the state they made; so the newest one of an epoch vouches for all blocks of that epoch up to it, once a quorum of
+the epoch's committee is found under it, and for the committee that follows. What lies behind it is verified signature by
+signature, and so is a recovery. A store that somebody changed is found out as before; only a certificate or a batch's
+signature in the middle may be bad unnoticed, and whoever is handed it refuses it. Audits and restores verify all of them.
+"""
+
+from consilium.kernel.certificates import ResultCertificate, verify_result_certificate
+from consilium.kernel.chain import CertifiedBlock
+from consilium.kernel.encoding import decode
+from consilium.kernel.errors import NotFound
+from consilium.kernel.opening import open_block
+from consilium.kernel.signing import Verifier
+from consilium.ledger.core.acceptance import VerifiedBlock, fitting_block, verify_signatures
+from consilium.ledger.core.archive import StoredBlocks
+from consilium.ledger.core.chain import Chain
+from consilium.ledger.core.sync import BLOCK_BYTES_MAX
+
+
+class Replay:
+    """One start: `read` each block, execute it, say so (`executed`), and in the end `finish`."""
+
+    def __init__(self, chain: Chain, stored: StoredBlocks, verifier: Verifier) -> None:
+        """For a chain at genesis, made with the same verifier; `stored` is never written meanwhile."""
+        self._chain, self._stored, self._verifier = chain, stored, verifier
+        self._vouched = chain.height
+        self._newest: ResultCertificate | None = None
+        self._later: list[ResultCertificate] = []
+
+    def read(self, height: int) -> VerifiedBlock:
+        """The next block, fit to be executed; raises as `acceptance.verify_block`."""
+        block = self._block(height)
+        if block.recovery is not None:
+            self._settle()
+        return fitting_block(block, self._chain.tip, self._chain.chain_id, self._verifier)
+
+    def executed(self, height: int) -> list[int]:
+        """Take in the certificate of the block that was just executed; the heights that are certified with it.
+
+        Raises as `Chain.add_result_certificate`; BadSignature where nothing vouches for the blocks of an epoch that ended.
+        """
+        certificate, epoch = _certificate(self._chain, self._stored, height), self._chain.outcome(height).result.epoch
+        if certificate is not None and certificate.result.epoch == epoch:
+            self._chain.add_kept_certificate(certificate)
+            self._newest = certificate
+        elif certificate is not None:
+            # The committee that follows a recovery has certified it; a later block tells who that is (C10).
+            self._later.append(certificate)
+        if self._chain.tip.outlook.epoch != epoch:
+            self._settle()
+        return [] if certificate is None or self._later[-1:] == [certificate] else [height]
+
+    def finish(self) -> list[int]:
+        """Verify what is left to verify; the heights that are certified only now. Raises as `executed`."""
+        self._settle()
+        for each in self._later:
+            self._chain.add_result_certificate(each)
+        return [each.result.height for each in self._later]
+
+    def _settle(self) -> None:
+        """Find a quorum under the newest certificate since the last time, and under everything behind it."""
+        newest, chain = self._newest, self._chain
+        if newest is not None:
+            committee = chain.committee_of(newest.result.epoch)
+            verify_result_certificate(committee, newest, chain.chain_id, self._verifier)
+            self._vouched, self._newest = newest.result.height, None
+        while self._vouched < chain.height:
+            opened = open_block(self._block(self._vouched + 1), chain.chain_id)
+            block = VerifiedBlock(opened, chain.committee_of(opened.header.epoch))
+            verify_signatures(block, chain.chain_id, self._verifier)
+            self._vouched += 1
+
+    def _block(self, height: int) -> CertifiedBlock:
+        return _block(self._chain, self._stored, height)
+
+
+def replay_all(chain: Chain, stored: StoredBlocks, last: int) -> None:
+    """Execute the blocks up to a height on a chain at genesis, every signature verified; raises what `Chain` raises."""
+    later = list[ResultCertificate]()
+    for height in range(1, last + 1):
+        outcome, certificate = chain.append_block(_block(chain, stored, height)), _certificate(chain, stored, height)
+        if certificate is not None and certificate.result.epoch > outcome.result.epoch:
+            later.append(certificate)
+        elif certificate is not None:
+            chain.add_result_certificate(certificate)
+    for each in later:
+        chain.add_result_certificate(each)
+
+
+def _block(chain: Chain, stored: StoredBlocks, height: int) -> CertifiedBlock:
+    return decode(CertifiedBlock, stored.read_block(height), chain.chain_id, BLOCK_BYTES_MAX)
+
+
+def _certificate(chain: Chain, stored: StoredBlocks, height: int) -> ResultCertificate | None:
+    """None where consensus has gone on to the next height before this one's results were all in."""
+    try:
+        return decode(ResultCertificate, stored.read_certificate(height), chain.chain_id)
+    except NotFound:
+        return None
