@@ -121,6 +121,7 @@ class Alliance:
             "alliance": {"peers": others},
             "genesis": {"existingConfigMap": GENESIS},
             "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+            "listenOn": self.cluster.places.family.everywhere,
             "desk": {"enabled": True},
             **(databases.values() if member.has_cassandra else {}),
             **self.settings.get(member.member_id, {}),

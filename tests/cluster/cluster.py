@@ -16,14 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consilium.runtime.addresses import join_address
 from tests.cluster.components import commands, write_configuration
 from tests.cluster.credentials import CLIENTS, Credentials
 from tests.cluster.enclosure import Enclosure, children
-from tests.cluster.places import MACHINE, ROOT, TOOLS, Places
+from tests.cluster.places import IPV4, MACHINE, ROOT, TOOLS, Places
 from tests.cluster.volumes import Volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.cluster.places import Family
 
 READY_S = 120
 STOP_S = 10
@@ -42,9 +45,9 @@ class Cluster:
     volumes: Volumes | None = None
 
     @staticmethod
-    def start(folder: Path, images: list[Path]) -> Cluster:
+    def start(folder: Path, images: list[Path], family: Family = IPV4) -> Cluster:
         """Bring a cluster up in a folder that is new or empty, and give it these images. Fails with the component's log."""
-        places = Places(folder.resolve())
+        places = Places(folder.resolve(), family)
         places.make()
         enclosure = Enclosure.create(places)
         made = Cluster(places, enclosure, commands(places, enclosure.inside))
@@ -169,8 +172,8 @@ class Cluster:
     def _configure(self) -> None:
         write_configuration(self.places)
         credentials = Credentials.create(self.places / "credentials")
-        credentials.issue_all(self.enclosure.inside)
-        server = f"https://{self.enclosure.inside}:6443"
+        credentials.issue_all(self.enclosure.inside, self.places.family.first_service)
+        server = f"https://{join_address(self.enclosure.inside, 6_443)}"
         for each in CLIENTS:
             credentials.write_kubeconfig(self.places / "credentials" / f"{each}.kubeconfig", each, server)
         credentials.write_kubeconfig(self.places.kubeconfig, "admin", server)
@@ -182,7 +185,7 @@ class Cluster:
 
     def _add_ons(self) -> None:
         for each in sorted(MANIFESTS.glob("*.yaml")):
-            self.kubectl("apply", f"--filename={each}")
+            self.kubectl("apply", "--filename=-", text=each.read_text().replace(IPV4.dns, self.places.family.dns))
         self.volumes = Volumes.start(self.places.kubeconfig, self.places / "volumes", MACHINE)
         self.kubectl("wait", "--namespace=kube-system", "--for=condition=Available", "deployment/coredns", "--timeout=120s")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.cluster.places import DNS, DOMAIN, MACHINE, PODS, SERVICES, TOOLS
+from tests.cluster.places import DOMAIN, MACHINE, TOOLS
 
 if TYPE_CHECKING:
     from tests.cluster.places import Places
@@ -43,9 +43,9 @@ def write_configuration(places: Places) -> None:
         "type": "ptp",
         "ipam": {
             "type": "host-local",
-            "subnet": PODS,
+            "subnet": places.family.pods,
             "dataDir": f"{places / 'run'}/addresses",
-            "routes": [{"dst": "0.0.0.0/0"}],
+            "routes": [{"dst": f"{places.family.everywhere}/0"}],
         },
     }
     plugins = {"cniVersion": "0.4.0", "name": "pods", "plugins": [network]}
@@ -75,7 +75,8 @@ def _kubelet(places: Places) -> dict[str, object]:
         "authorization": {"mode": "Webhook"},
         "tlsCertFile": f"{credentials}/kubelet-server.crt",
         "tlsPrivateKeyFile": f"{credentials}/kubelet-server.key",
-        "clusterDNS": [DNS],
+        "address": places.family.everywhere,
+        "clusterDNS": [places.family.dns],
         "clusterDomain": DOMAIN,
         "resolvConf": str(places / "config" / "resolv.conf"),
         "containerRuntimeEndpoint": f"unix://{places.containerd}",
@@ -88,7 +89,8 @@ def _kubelet(places: Places) -> dict[str, object]:
 def commands(places: Places, address: str) -> dict[str, list[str]]:
     """The command lines by component, in the order they are started in."""
     given = {"credentials": f"{places / 'credentials'}", "config": f"{places / 'config'}", "folder": f"{places.folder}"}
-    given |= {"address": address, "pods": PODS, "services": SERVICES, "machine": MACHINE}
+    given |= {"address": address, "machine": MACHINE, "everywhere": places.family.everywhere}
+    given |= {"pods": places.family.pods, "services": places.family.services}
     return {name: [word.format(**given) for word in line] for name, line in LINES.items()}
 
 
@@ -105,7 +107,7 @@ LINES = {
     "containerd": ["containerd", "--config={config}/containerd.toml"],
     "kube-apiserver": [
         _tool("kube-apiserver"), "--etcd-servers=http://127.0.0.1:2379", "--advertise-address={address}",
-        "--bind-address=0.0.0.0", "--secure-port=6443", "--service-cluster-ip-range={services}",
+        "--bind-address={everywhere}", "--secure-port=6443", "--service-cluster-ip-range={services}",
         "--tls-cert-file={credentials}/apiserver.crt", "--tls-private-key-file={credentials}/apiserver.key",
         "--client-ca-file={credentials}/ca.crt", "--kubelet-certificate-authority={credentials}/ca.crt",
         "--kubelet-client-certificate={credentials}/apiserver-kubelet.crt",

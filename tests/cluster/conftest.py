@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,12 @@ import pytest
 from tests.cluster.alliance import Alliance
 from tests.cluster.cluster import Cluster
 from tests.cluster.images import all_images
+from tests.cluster.places import IPV4
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from tests.cluster.places import Family
 
 
 TEST_S, MOVE_S = 900, 30
@@ -31,10 +35,23 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def images() -> list[Path]:
+    """The archives of all images, built once."""
+    return all_images()
+
+
+@pytest.fixture(scope="session")
+def cluster(images: list[Path]) -> Iterator[Cluster]:
+    """The cluster of all tests but those of another family of addresses."""
+    with running(images, IPV4) as made:
+        yield made
+
+
+@contextmanager
+def running(images: list[Path], family: Family) -> Iterator[Cluster]:
     """A cluster; its folder is removed with it, but for the logs."""
     folder = Path(tempfile.mkdtemp(prefix="cluster-", dir="/tmp"))
-    made = Cluster.start(folder, all_images())
+    made = Cluster.start(folder, images, family)
     yield made
     made.stop()
     shutil.copytree(folder / "logs", "build/cluster-logs", dirs_exist_ok=True)
@@ -43,8 +60,13 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def alliance(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Alliance:
-    """The four members, installed, with a first final block at each; how long that took is printed and bounded."""
-    made = Alliance(cluster, tmp_path_factory.mktemp("alliance"))
+    """The four members, installed."""
+    return installed(cluster, tmp_path_factory.mktemp("alliance"))
+
+
+def installed(cluster: Cluster, folder: Path) -> Alliance:
+    """The four members with a first final block at each; how long that took is printed and bounded."""
+    made = Alliance(cluster, folder)
     with cluster.timed("founding by files"):
         made.found()
     with cluster.timed("namespaces, Secrets, databases"):

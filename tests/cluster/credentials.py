@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.cluster.places import DOMAIN, FIRST_SERVICE, MACHINE
+from tests.cluster.places import DOMAIN, MACHINE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,8 +55,8 @@ class Credentials:
         (folder / "ca.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
         return Credentials(folder, key, certificate)
 
-    def issue_all(self, address: str) -> None:
-        """Everybody's certificates, the servers' for the address that the cluster is reached at."""
+    def issue_all(self, address: str, first_service: str) -> None:
+        """Everybody's certificates, the servers' for the address that the cluster is reached at, and by its own Service."""
         for each, (name, group) in CLIENTS.items():
             self._issue(each, name, group, [])
         inside = [
@@ -66,7 +66,7 @@ class Credentials:
             f"kubernetes.default.svc.{DOMAIN}",
             "localhost",
         ]
-        self._issue("apiserver", "kube-apiserver", "", _names(inside, address, FIRST_SERVICE, "127.0.0.1"))
+        self._issue("apiserver", "kube-apiserver", "", _names(inside, address, first_service, "127.0.0.1"))
         self._issue("kubelet-server", MACHINE, "", _names([MACHINE], address, "127.0.0.1"))
         self._service_accounts()
 

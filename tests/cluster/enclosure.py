@@ -2,7 +2,7 @@
 
 Nothing of a cluster can then outlive it or meet another one's: rules of iptables, devices, mounts, sockets and containers
 are in there, and all of it is gone with the first process of the enclosure, which ends with whoever made it. One pair of
-network devices leads in, with the first four addresses of 10.213.0.0/16 that no other device of this machine has.
+network devices leads in, with the first number, and addresses by it, that no other on this machine has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tests.cluster.places import TOOLS
 
 if TYPE_CHECKING:
-    from tests.cluster.places import Places
+    from tests.cluster.places import Family, Places
 
 COVERED = {"kubelet": "/var/lib/kubelet", "logs": "/var/log/containers", "cni": "/var/lib/cni", "nri": "/var/run/nri"}
 """Places that Kubernetes has no setting for, covered by folders of the cluster's own."""
@@ -24,13 +24,14 @@ SETUP = """
 set -eu
 mount --make-rshared /
 ip link set lo up
-ip address add {inside}/30 dev uplink
+ip address add {inside}/{bits} dev uplink {options}
 ip link set uplink up
 ip route add default via {outside}
 echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
 """
 COVER = 'mkdir -p "{over}"; mount --bind "{folder}" "{over}"; mount --make-rshared "{over}"\n'
-NETWORKS = 250
+DEVICE, NETWORKS = "consilium", 250
 WAIT_S = 10
 
 
@@ -39,6 +40,7 @@ class Enclosure:
     """Namespaces that are there for as long as `keeper` runs."""
 
     keeper: subprocess.Popen[bytes]
+    family: Family
     number: int
     first: int = field(default=0)
     """The number, as this machine counts, of the process that is the first in there."""
@@ -50,7 +52,7 @@ class Enclosure:
         keeper = subprocess.Popen(
             [*command, "--mount-proc", "--propagation", "private", str(TOOLS / "pause")], start_new_session=True
         )
-        made = Enclosure(keeper, _free_number())
+        made = Enclosure(keeper, places.family, _free_number())
         made.first = made._first_child()
         made._connect(places)
         return made
@@ -58,12 +60,12 @@ class Enclosure:
     @property
     def outside(self) -> str:
         """This machine's address towards the cluster."""
-        return f"10.213.{self.number}.1"
+        return self.family.link.format(cluster=self.number, end=1)
 
     @property
     def inside(self) -> str:
         """The cluster's address."""
-        return f"10.213.{self.number}.2"
+        return self.family.link.format(cluster=self.number, end=2)
 
     def entering(self) -> list[str]:
         """What is put before a command so that it runs in there."""
@@ -90,13 +92,16 @@ class Enclosure:
         raise AssertionError("unshare made no namespaces: a cluster needs root.")
 
     def _connect(self, places: Places) -> None:
-        host = f"consilium{self.number}"
+        host = f"{DEVICE}{self.number}"
         peer = ["peer", "name", "uplink", "netns", str(self.first)]
         _ip("link", "add", host, "type", "veth", *peer)
-        _ip("address", "add", f"{self.outside}/30", "dev", host)
+        # An IPv6 address may be used at once: nobody else is on this link to have it too.
+        options = ["nodad"] if ":" in self.outside else []
+        _ip("address", "add", f"{self.outside}/{self.family.link_bits}", "dev", host, *options)
         _ip("link", "set", host, "up")
         covers = [COVER.format(over=over, folder=places / name) for name, over in COVERED.items()]
-        self.run(["sh"], "".join([SETUP.format(inside=self.inside, outside=self.outside), *covers]))
+        setup = SETUP.format(inside=self.inside, outside=self.outside, bits=self.family.link_bits, options=" ".join(options))
+        self.run(["sh"], "".join([setup, *covers]))
 
 
 def children(pid: int) -> list[int]:
@@ -114,5 +119,5 @@ def _ip(*arguments: str) -> str:
 
 
 def _free_number() -> int:
-    taken = _ip("-oneline", "address", "show")
-    return next(number for number in range(NETWORKS) if f"10.213.{number}.1/" not in taken)
+    taken = _ip("-oneline", "link", "show")
+    return next(number for number in range(NETWORKS) if f" {DEVICE}{number}@" not in taken)

@@ -15,8 +15,6 @@ TOOLS = ROOT / ".tools" / "bin"
 """Links to what is built once for all checkouts."""
 PATH_MAX = 60
 """How long the folder's path may be, in characters."""
-PODS, SERVICES, DNS, FIRST_SERVICE = "10.244.0.0/16", "10.96.0.0/16", "10.96.0.10", "10.96.0.1"
-"""Addresses within the cluster's own network namespace, the same in every cluster."""
 DOMAIN = "cluster.local"
 MACHINE = "machine"
 """The name of the one machine there is."""
@@ -24,10 +22,34 @@ STATE = ("kubelet", "etcd", "containerd", "run", "logs", "volumes", "credentials
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """The addresses of a cluster: those within its own network namespace are the same in all.
+
+    `link` is the way in, of one cluster and one of its ends; `everywhere` any address, to listen on and to route to.
+    """
+
+    pods: str
+    services: str
+    first_service: str
+    dns: str
+    link: str
+    link_bits: int
+    everywhere: str
+
+
+IPV4 = Family("10.244.0.0/16", "10.96.0.0/16", "10.96.0.1", "10.96.0.10", "10.213.{cluster}.{end}", 30, "0.0.0.0")  # noqa: S104
+IPV6 = Family(
+    "fd00:10:244::/64", "fd00:10:96::/112", "fd00:10:96::1", "fd00:10:96::a", "fd00:213:a{cluster}::{end}", 64, "::"
+)
+"""Pods then have no other address; the machine keeps 127.0.0.1 for what its own components say to one another."""
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
-    """The folder of one cluster."""
+    """The folder of one cluster, and the addresses within."""
 
     folder: Path
+    family: Family = IPV4
 
     def make(self) -> None:
         """Make the folder, which must be new or empty, and those in it."""

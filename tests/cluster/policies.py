@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from tests.cluster.places import MACHINE, PODS, TOOLS
+from tests.cluster.places import IPV4, MACHINE, TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,8 @@ RULES = f"""
 iptables --table mangle --new-chain POLICIES
 iptables --table mangle --append POLICIES --match conntrack --ctstate ESTABLISHED,RELATED --jump RETURN
 iptables --table mangle --append POLICIES --match owner --uid-owner 0 --jump RETURN
-iptables --table mangle --append POLICIES --source {PODS} --jump NFQUEUE --queue-num {QUEUE}
-iptables --table mangle --append POLICIES --destination {PODS} --jump NFQUEUE --queue-num {QUEUE}
+iptables --table mangle --append POLICIES --source {IPV4.pods} --jump NFQUEUE --queue-num {QUEUE}
+iptables --table mangle --append POLICIES --destination {IPV4.pods} --jump NFQUEUE --queue-num {QUEUE}
 iptables --table mangle --append POSTROUTING --jump POLICIES
 """
 NO_RULES = """
