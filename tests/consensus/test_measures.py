@@ -59,6 +59,7 @@ def test_a_dead_primary_is_left_by_time_out_and_by_joining() -> None:
 def test_a_slow_primary_is_told_from_a_silent_one() -> None:
     """R3: a primary left by complaints counts as slow, and nothing as a time-out."""
     cluster = Cluster()
+    cluster.order(1, THIRD, first=99)
     for number in range(1, BLOCKS + 1):
         cluster.arrives = lambda _sender, _to, message: not isinstance(message, PrePrepare)
         cluster.submit(THIRD, make_record(THIRD, number))

@@ -1,6 +1,7 @@
 """What our replica adds to the paper: pipelining, ageing requests, heartbeats, laggards (rules C1, C2, C3, L3, L7)."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.consensus.by_hand import (
     GENESIS,
     certify,
     child_of,
+    make_batch,
     make_call,
     make_header_bytes,
     make_new_view,
@@ -168,7 +170,7 @@ def test_two_dead_primaries_in_a_row_are_passed_over() -> None:
 
 
 def test_a_primary_that_censors_one_batch_is_replaced() -> None:
-    """R9, C2: request ageing: blocks go on, but one batch that may be ordered has waited for the whole time-out."""
+    """R9, C2: request ageing: blocks go on, but one batch has waited for a time-out since one as old was ordered."""
     cluster = Cluster()
     censored = make_record(THIRD, 77)
 
@@ -177,7 +179,7 @@ def test_a_primary_that_censors_one_batch_is_replaced() -> None:
 
     cluster.arrives = arrives
     cluster.submit(THIRD, censored)
-    for number in range(1, 6):
+    for number in range(1, 7):
         cluster.submit(SECOND, make_record(SECOND, number))
         assert cluster.seats[BACKUP].state.view == 0
         cluster.let_pass(PARAMETERS.view_timeout_ms // 5 + 1)
@@ -233,6 +235,23 @@ def test_a_new_primary_is_not_blamed_for_a_backlog_it_has_still_to_hear_of() -> 
     assert cluster.seats[THIRD].state.pool.eligible_since() is None
 
 
+def test_a_batch_waits_its_turn_behind_older_ones_but_not_for_ever() -> None:
+    """C2: while blocks order what has waited for longest, their primary works off a backlog; four time-outs are the end."""
+    cluster, timeout_ms = Cluster(), PARAMETERS.view_timeout_ms
+    cluster.arrives = lambda _sender, to, message: not (to == PRIMARY and isinstance(message, BatchOffer))
+    backlog = [BatchOffer(make_batch(SECOND, number).data) for number in range(1, 20)]
+    for offer, name in product(backlog, (BACKUP, SECOND, THIRD)):
+        cluster.deliver_message(PRIMARY, name, offer)
+    came_at, left_after_ms = cluster.now_ms, 0
+    for offer in backlog:
+        cluster.deliver_message(SECOND, PRIMARY, offer)
+        cluster.let_pass(timeout_ms // 2)
+        if cluster.seats[BACKUP].state.view:
+            left_after_ms = cluster.now_ms - came_at
+            break
+    assert left_after_ms == 4 * timeout_ms
+
+
 # --- L7: time and heartbeats ---
 
 
@@ -243,6 +262,32 @@ def test_an_idle_chain_beats_once_an_interval() -> None:
     assert cluster.heights == [12, 12, 12, 12]
     assert all(block.batches == () for block in cluster.seats[BACKUP].blocks)
     assert [cluster.seats[name].state.view for name in cluster.names] == [0, 0, 0, 0]
+
+
+def test_a_heartbeat_may_take_a_whole_time_out_though_the_last_block_is_older() -> None:
+    """C2, L7: heartbeats are further apart than a time-out; nobody leaves the view for what has only just been proposed."""
+    assert PARAMETERS.heartbeat_ms > PARAMETERS.view_timeout_ms
+    cluster = Cluster()
+    cluster.arrives = lambda _sender, _to, message: not isinstance(message, Commit)
+    cluster.let_pass(PARAMETERS.heartbeat_ms)
+    came_at = cluster.now_ms
+    assert [seat.state.log.top(0) for seat in cluster.seats.values()] == [1, 1, 1, 1]
+    cluster.let_pass(PARAMETERS.view_timeout_ms - 1)
+    assert [seat.state.view for seat in cluster.seats.values()] == [0, 0, 0, 0]
+    assert {seat.state.deadline for seat in cluster.seats.values()} == {came_at + PARAMETERS.view_timeout_ms}
+
+
+def test_a_proposal_puts_off_nothing_that_is_overdue() -> None:
+    """C2: a primary that is late with its heartbeat gains no time by a proposal that comes to nothing."""
+    cluster = Cluster()
+    cluster.arrives = lambda _sender, _to, message: not isinstance(message, Commit)
+    cluster.stop(PRIMARY)
+    cluster.let_pass(PARAMETERS.heartbeat_ms + PARAMETERS.view_timeout_ms - 100)
+    due = cluster.seats[BACKUP].state.deadline
+    cluster.seats[PRIMARY].up = True
+    cluster.ring(PRIMARY, Timer.HEARTBEAT)
+    assert cluster.seats[BACKUP].state.log.top(0) == 1
+    assert cluster.seats[BACKUP].state.deadline == due
 
 
 def test_a_busy_chain_makes_no_empty_blocks() -> None:

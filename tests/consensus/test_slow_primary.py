@@ -20,6 +20,13 @@ def slowly(cluster: Cluster, number: int, lost: type[Message] | tuple[()] = ()) 
     cluster.let_pass(TIMEOUT_MS // 4)
 
 
+def begun() -> Cluster:
+    """A committee whose epoch has its first block: that one speaks against no primary (C2)."""
+    cluster = Cluster()
+    cluster.order(1, THIRD, first=99)
+    return cluster
+
+
 def views(cluster: Cluster) -> list[int]:
     """The members' views."""
     return [seat.state.view for seat in cluster.seats.values()]
@@ -27,16 +34,24 @@ def views(cluster: Cluster) -> list[int]:
 
 def test_a_primary_that_stays_below_the_time_out_is_replaced() -> None:
     """R3: late with every proposal, never late enough to be suspected; after as many blocks as are compared it is left."""
-    cluster = Cluster()
+    cluster = begun()
     for number in range(1, BLOCKS):
         slowly(cluster, number)
         assert views(cluster) == [0, 0, 0, 0], "no view is left by the time-out"
     slowly(cluster, BLOCKS)
     assert views(cluster) == [1, 1, 1, 1]
-    begun = cluster.now_ms
+    since = cluster.now_ms
     cluster.order(BLOCKS, THIRD, first=100)
-    assert cluster.now_ms - begun < TIMEOUT_MS, "and its successor is as fast as one can be"
+    assert cluster.now_ms - since < TIMEOUT_MS, "and its successor is as fast as one can be"
     assert views(cluster) == [1, 1, 1, 1]
+
+
+def test_the_first_block_of_an_epoch_speaks_against_no_primary() -> None:
+    """C2: whoever has no vote in an epoch learns last that it ended, and may be the first primary of the next."""
+    cluster = Cluster()
+    for number in range(1, BLOCKS + 1):
+        slowly(cluster, number)
+    assert views(cluster) == [0, 0, 0, 0], "one block less than are compared"
 
 
 def test_slow_links_are_nobodys_fault() -> None:
@@ -102,7 +117,7 @@ def test_it_happens_2f_plus_1_times_an_epoch_at_most() -> None:
 
 def test_a_complaint_is_said_again_while_the_view_stands() -> None:
     """C2: it may have been lost."""
-    cluster = Cluster()
+    cluster = begun()
     for number in range(1, BLOCKS + 1):
         slowly(cluster, number, lost=Complaint)
     assert views(cluster) == [0, 0, 0, 0]

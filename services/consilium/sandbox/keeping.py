@@ -6,8 +6,6 @@ played. What there is to know for calling it stands in one table, with a command
 """
 
 import asyncio
-import shutil
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -126,11 +124,6 @@ def _table(alliance: SandboxAlliance) -> Table:
     return table
 
 
-def _command() -> str:
-    """How the command is called here: by its name where the shell finds it, else by its path."""
-    return "consilium" if shutil.which("consilium") else str(Path(sys.executable).with_name("consilium"))
-
-
 def _words(alliance: SandboxAlliance) -> str:
     folder, first = alliance.folder, next(iter(alliance.members.values()))
     return (
@@ -138,6 +131,6 @@ def _words(alliance: SandboxAlliance) -> str:
         f"Genesis: {alliance.layout.genesis_path}\n"
         f"Each member: {folder}/MEMBER with settings.toml, client.toml, keys, logs, and its administrator's credential in "
         "identity/administrator.\n\n"
-        f"Try: [bold]CONSILIUM_SETTINGS={first.client_settings} {_command()} status[/]\n"
+        f"Try: [bold]CONSILIUM_SETTINGS={first.client_settings} consilium status[/]\n"
         "End it with Ctrl-C."
     )

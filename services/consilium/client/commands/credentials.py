@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from consilium.api.identity.v1 import identity_pb2 as pb
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home
@@ -78,8 +77,7 @@ def issue(
         issued = await ask_for(desk.alliance.identity, asked)
         write_credential(folder, asked, issued, chain_id)
         facts = {"folder": str(folder), **_facts(issued.credential)}
-        step = f"Next: bring {folder} to its holder; `consilium recipient renew` gives it keys drawn there."
-        return Told(facts, (_shown("Issued", facts), step))
+        return Told(facts, (facts_table("Issued", {name: str(value) for name, value in facts.items()}),))
 
     at_home(Options(settings, as_json), work)
 
@@ -118,7 +116,7 @@ def revoke(
         chosen = _chosen(credential, known)
         facts = _facts(await end(desk.alliance.identity, chosen.credential_id, reason.value_in_proto))
         facts["administrators_left"] = len(_administrators(known, chosen))
-        return Told(facts, (_shown("Revoked", facts),))
+        return Told(facts, (facts_table("Revoked", {name: str(value) for name, value in facts.items()}),))
 
     at_home(Options(settings, as_json), work)
 
@@ -141,11 +139,6 @@ def _chosen(beginning: str, known: list[pb.Credential]) -> pb.Credential:
     if len(found) > 1 or len(beginning) < PREFIX_MIN:
         raise InvalidArgument("AMBIGUOUS", f"{beginning!r} does not name one credential; give more of its digits.")
     return found[0]
-
-
-def _shown(title: str, facts: dict[str, Any]) -> Table:
-    words = {name: str(value) for name, value in facts.items() if value is not None and name != "not_after_ms"}
-    return facts_table(title, {**words, "valid until": day(facts["not_after_ms"])})
 
 
 def _administrators(known: list[pb.Credential], ended: pb.Credential) -> set[str]:

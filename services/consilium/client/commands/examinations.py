@@ -1,6 +1,5 @@
 """`consilium doctor`: everything that may be wrong with a member, looked at in one go, each finding with what to do next."""
 
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +8,8 @@ import typer
 from consilium.client.commands.desk import AsJson, Desk, Options, SettingsFile, at_home
 from consilium.client.commands.telling import DONE, UNTRUE, Told, styled, table
 from consilium.client.doctor.examining import Examination
-from consilium.client.doctor.findings import Finding, State, count, well
+from consilium.client.doctor.findings import Finding, State, count
 
-ALIKE_MAX = 3
-"""More findings that are well, of one check, are shown to people as one; --json has all."""
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red"}
 
 
@@ -42,21 +39,6 @@ def doctor(
     at_home(Options(settings, as_json), work)
 
 
-def together(found: list[Finding]) -> list[Finding]:
-    """What people are shown: where many of a kind are well one row for all, so that the rest is seen."""
-    shown = [each for each in found if each.state is not State.OK]
-    for check, several in groupby(sorted((each for each in found if each.state is State.OK), key=_check), key=_check):
-        alike = list(several)
-        is_long = len(alike) > ALIKE_MAX
-        first = min(each.sentence for each in alike)  # of certificates the one that ends first
-        shown += [well(check, f"{len(alike)} looked at", f"All are well. The first: {first}")] if is_long else alike
-    return shown
-
-
-def _check(finding: Finding) -> str:
-    return finding.check
-
-
 def _told(member_id: str, found: list[Finding]) -> Told:
     failed, warnings = count(found, State.FAILED), count(found, State.WARNING)
     listed = [
@@ -66,7 +48,7 @@ def _told(member_id: str, found: list[Finding]) -> Told:
     ]
     facts = {"member": member_id, "failed": failed, "warnings": warnings, "findings": listed}
     shown = table(f"Seen from {member_id}", "", "=check", "of", "finding")
-    for each in sorted(together(found), key=lambda one: list(_STYLES).index(one.state), reverse=True):
+    for each in sorted(found, key=lambda one: list(_STYLES).index(one.state), reverse=True):
         words = f"{each.sentence} {each.advice}".strip()
         shown.add_row(styled(each.state.value, _STYLES[each.state]), each.check, each.subject, words)
     summary = f"{failed} wrong, {warnings} to look after, {len(found) - failed - warnings} well."

@@ -261,9 +261,6 @@ def _shown(motion: Motion) -> tuple[RenderableType, ...]:
 
 
 def _told_all(found: list[Motion], height: int) -> Told:
-    if not found:
-        none = f"None at height {height}; with --closed also those that ended lately are shown."
-        return Told({"height": height, "proposals": []}, (none,))
     drawn = table(f"Proposals at height {height}", "=id", "by", "says", "state", ">yes", ">no", ">needed", ">decide by")
     for each in found:
         state = each.state

@@ -34,7 +34,7 @@ async def reach(
     there = [each for each in peers if resolved[split_address(each.address)[0]] is None]
     looked = await asyncio.gather(*(_look(each, context, alliance, authorities, now_ms) for each in there))
     if not findings:
-        findings.append(well("dns", f"{len(hosts)} name{'s' * (len(hosts) != 1)}", "Every configured name has an address."))
+        findings.append(well("dns", f"{len(hosts)} names", "Every configured name has an address."))
     return findings + [finding for several in looked for finding in several]
 
 

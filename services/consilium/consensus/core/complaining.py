@@ -15,14 +15,16 @@ from consilium.kernel.errors import FailedPrecondition
 
 def watch_pace(state: State, event: Executed) -> None:
     """Measure a block of this view that was waited for, before the state takes note of it; complain if it is enough."""
-    header = event.header
-    slot, since = state.log.slot(header.height, state.view), state.pool.waits_since(header.batch_digests)
-    if slot is None or since is None or not slot.heard_at or not _may_complain(state):
+    height = event.header.height
+    # What came before the view, or the first block of the epoch, its primary may have had still to be told of (C2).
+    since = state.pool.waits_since(event.header.batch_digests, state.view_entered_at)
+    slot = state.log.slot(height, state.view)
+    if slot is None or since is None or not slot.heard_at or not _may_complain(state) or height == state.outlook.epoch_start:
         return
     # The blocks below are executed: since the last of them the primary could have proposed.
     could_propose_at = max(since, state.progress_at, state.view_entered_at)
     state.pace.note(slot.heard_at - could_propose_at, state.now_ms - slot.heard_at)
-    if state.pace.is_slow(state.parameters.view_timeout_ms // 4):
+    if state.pace.is_slow(state.parameters.view_timeout_ms // 2):
         _complain(state)
 
 

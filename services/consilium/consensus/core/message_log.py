@@ -19,7 +19,7 @@ from consilium.kernel.chain import Header
 
 @dataclass(slots=True)
 class Slot:
-    """A proposal of one view at one height, when it was heard (milliseconds, 0 for before the start), and how far it is."""
+    """A proposal of one view at one height, when it was heard or made (0 for one proposed again), and how far it is."""
 
     view: int
     header: Header

@@ -271,7 +271,7 @@ def _pre_prepare(state: State, parent: Parent, entries: Sequence[Entry]) -> None
     signed = state.sign_vote(Phase.PRE_PREPARE, header.height, digest)
     slot = Slot(state.view, header, header_bytes, digest, signed.signature, proposed_again=False, accepted=True)
     slot.has_handover = any(batch.has_handover for batch in opened)
-    slot.stepped_at = state.now_ms
+    slot.heard_at = slot.stepped_at = state.now_ms
     state.log.slots[header.height] = slot
     state.persist(ProposalRecord(header.epoch, state.view, header_bytes, signed.signature))
     state.broadcast(pre_prepare_of(state, slot))

@@ -61,6 +61,7 @@ class Pool:
         """Go by the numbers of another epoch; what waits already stays."""
         self._inline_max = parameters.inline_bytes_max
         self._quota = parameters.ingress_batches_max
+        self._apart_ms = parameters.view_timeout_ms // 4
 
     def add(self, opened: OpenedBatch, now_ms: int, *, ingress: bool, limited: bool = True) -> bool:
         """Take a batch in; False when it was known or ordered already. Raises ResourceExhausted over the quota (C4)."""
@@ -176,13 +177,17 @@ class Pool:
         if entry.ages_since is None and entry.eligible_since is not None:
             entry.ages_since, self._is_stale = now_ms, True
 
-    def waits_since(self, digests: Sequence[bytes]) -> int | None:
-        """Since when the first of these that may be ordered and are not has waited, in milliseconds."""
-        entries = [self._waiting[each] for each in digests if each in self._waiting]
-        return min((each.eligible_since for each in entries if each.eligible_since is not None), default=None)
+    def waits_since(self, digests: Sequence[bytes], came_from_ms: int = 0) -> int | None:
+        """Since when the first of these waits that may be ordered and came at a time or later, in milliseconds."""
+        entries = [self._waiting[each].eligible_since for each in digests if each in self._waiting]
+        return min((each for each in entries if each is not None and each >= came_from_ms), default=None)
 
-    def mark_ordered(self, digests: Sequence[bytes], height: int) -> None:
-        """These batches stand in the executed block at this height; from here on only their bytes are asked for."""
+    def mark_ordered(self, digests: Sequence[bytes], height: int) -> bool:
+        """These batches stand in the executed block at this height; from here on only their bytes are asked for.
+
+        Whether one of them had waited for longest, give or take what a lost message costs.
+        """
+        oldest, first = self.eligible_since(), self.waits_since(digests)
         self._is_stale = True
         for digest in digests:
             self._ordered[digest] = height
@@ -190,6 +195,7 @@ class Pool:
             if entry is not None:
                 self._load[entry.opened.batch.member_id] -= 1
                 entry.opened = entry.opened.closed()
+        return first is not None and oldest is not None and first - oldest <= self._apart_ms
 
     def keep_only(self, members: Collection[str]) -> None:
         """Let go of what waits from others than these members: no delegate takes their batches any more (L2)."""

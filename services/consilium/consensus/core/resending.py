@@ -12,7 +12,7 @@ from consilium.consensus.core.events import SetTimer, Timer
 from consilium.consensus.core.messages import Commit, Prepare, ResultProof, StatusRequest
 from consilium.consensus.core.normal_case import missing_batches, pre_prepare_of
 from consilium.consensus.core.state import State
-from consilium.consensus.core.view_changing import consider_calls, own_call
+from consilium.consensus.core.view_changing import PATIENCE, consider_calls, own_call
 from consilium.kernel.certificates import Phase
 
 REPEATED_MAX = 4
@@ -93,7 +93,8 @@ def _repeat_slot(state: State, height: int) -> None:
 def arm_progress(state: State) -> None:
     """Set the alarm by which something must have moved, or this view is left (C2).
 
-    The longest-waiting batch counts from when it could be ordered, so a primary that orders all but one is replaced too.
+    A proposal counts from when it came, a heartbeat from when it is due: they may be further apart than a time-out. The
+    longest-waiting batch counts from when it could be ordered, so a primary that orders all but one is replaced too.
     """
     deadline = _deadline(state) if state.votes else None
     if deadline is not None and deadline != state.deadline:
@@ -105,9 +106,18 @@ def _deadline(state: State) -> int | None:
     timeout = state.timeout_ms()
     if not state.entered:
         return None if state.calls_complete_at is None else state.calls_complete_at + timeout
-    waiting_since, ages_since = state.pool.eligible_since(), state.pool.ages_since()
-    has_work = waiting_since is not None or state.log.top(state.view) > state.tip.height
-    idle = 0 if has_work else state.parameters.heartbeat_ms
-    moved_at = max(state.progress_at, state.view_entered_at, waiting_since or 0)
-    lies_since = moved_at + idle if ages_since is None else min(moved_at, max(ages_since, state.view_entered_at))
-    return lies_since + timeout
+    moved_at, ages_since = max(state.progress_at, state.view_entered_at), state.pool.ages_since()
+    begins_at = (moved_at + state.parameters.heartbeat_ms, state.pool.eligible_since(), _proposed_at(state))
+    waits_since = max(moved_at, min(each for each in begins_at if each is not None))
+    if ages_since is None:
+        return waits_since + timeout
+    told_at = max(ages_since, state.view_entered_at)
+    # While blocks order what came before it, it waits its turn; but no batch lies for ever because others are older.
+    lies_since = max(told_at, min(state.caught_up_at, told_at + (PATIENCE - 1) * timeout))
+    return min(waits_since, lies_since) + timeout
+
+
+def _proposed_at(state: State) -> int | None:
+    """When the first of this view's proposals that are not executed came, 0 for one of an earlier view; None without any."""
+    waiting = [slot for height, slot in state.log.slots.items() if height > state.tip.height and slot.view == state.view]
+    return min((slot.heard_at for slot in waiting), default=None)

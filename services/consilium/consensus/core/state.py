@@ -79,6 +79,8 @@ class State:
     view_entered_at: int = 0
     """Since when this view's primary may be blamed: it was entered, this replica caught up, or its epoch began (C2)."""
     progress_at: int = 0
+    caught_up_at: int = 0
+    """When a block last ordered what had waited for longest: its primary works off a backlog (C2)."""
     fetched_at: int | None = None
     """When the ledger last executed a block that this replica had not delivered."""
     heartbeat_due: bool = False

@@ -26,7 +26,7 @@ from consilium.kernel.hashing import sha256
 from consilium.kernel.transactions import LeftViewBody
 
 PATIENCE = 4
-"""For how many time-outs a batch may lie at most that one who lags knows of, before it calls for a view all the same."""
+"""For how many time-outs a batch may lie at most, behind older ones or known to one who lags, before its view is left."""
 
 
 def call_for_view(state: State, view: int, why: Leaving) -> None:
