@@ -20,18 +20,16 @@ from consilium.client.commands.backups import told_restore
 from consilium.client.commands.telling import DONE, UNTRUE
 from consilium.consensus.settings import ConsensusSettings
 from consilium.consensus.store import FileVoteLog
-from consilium.kernel.chain import Header
-from consilium.kernel.encoding import decode, encode
+from consilium.kernel.encoding import encode
 from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, FailedPrecondition, NotFound, Unavailable
 from consilium.kernel.hashing import ZERO_DIGEST
-from consilium.kernel.transactions import Grade
 from consilium.ledger.core.chain import Chain
 from consilium.ledger.settings import LedgerSettings
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.disk import OsDisk
 from consilium.storage.__main__ import open_stores
 from consilium.storage.settings import StorageSettings
-from tests.alliance import GRADES, Alliance, Scribe
+from tests.alliance import Alliance, Scribe
 from tests.backup.s3 import ACCESS, SECRET, s3_server
 from tests.client.local_member import LocalAlliance
 from tests.runtime.authority import ALLIANCE, Authority
@@ -261,7 +259,6 @@ class OtherLedger:
     def __init__(self, certificate: ResultCertificate, blocks: Sequence[CertifiedBlock], chain_id: bytes) -> None:
         self._final, self._blocks, self._chain_id = encode(certificate, chain_id), blocks, chain_id
         self.error: ConsiliumError | None = None
-        self.certificates: dict[int, ResultCertificate] = {}
 
     async def GetTip(self, _: ledger_pb2.GetTipRequest) -> ledger_pb2.GetTipResponse:
         """As the service."""
@@ -274,10 +271,7 @@ class OtherLedger:
     ) -> AsyncGenerator[ledger_pb2.StreamBlocksResponse, None]:
         """As the service."""
         for each in self._blocks[request.first_height - 1 : request.last_height]:
-            found = self.certificates.get(decode(Header, each.header, self._chain_id).height)
             encoded = chain_pb2.CertifiedBlock(encoded=encode(each, self._chain_id))
-            if found is not None:
-                encoded.result_certificate = encode(found, self._chain_id)
             yield ledger_pb2.StreamBlocksResponse(certified_block=encoded)
 
 
@@ -331,17 +325,3 @@ def test_s10_a_quorum_that_certified_another_state_ends_a_restore(scribe: Scribe
     other = scribe.alliance.certify(committee, replace(result, state_root=bytes(32)))
     with pytest.raises(DataLoss, match="DIVERGED"):
         asked(tmp_path, scribe, OtherLedger(other, scribe.blocks, scribe.alliance.chain_id))
-
-
-def test_s10_a_certificate_by_the_committee_after_a_recovery_stops_no_restore(tmp_path: Path) -> None:
-    """C10: it is left out, for the block that names its committee comes later; the ledger asks for it again."""
-    scribe = Scribe(Alliance.founded({**GRADES, "jinzhou": Grade.A3, "yingkou": Grade.B2}))
-    scribe.write_until(3)
-    recovery = scribe.recover()
-    scribe.write()
-    result = replace(scribe.chain.outcome(3).result, epoch=1)
-    final = scribe.chain.result_certificate(5)
-    assert final is not None
-    other = OtherLedger(final, scribe.blocks, scribe.alliance.chain_id)
-    other.certificates = {3: scribe.alliance.certify(recovery.statement.next_committee, result), 5: final}
-    assert asked(tmp_path, scribe, other) == (True, 5)

@@ -16,12 +16,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from consilium.api.consensus.v1 import consensus_pb2
 from consilium.api.ledger.v1 import ledger_pb2
-from consilium.client.commands.examinations import together
 from consilium.client.doctor.asking import judge_clock, judge_headers, judge_heights, judge_quorum, judge_versions
 from consilium.client.doctor.certificates import judge_certificate, judge_shown
 from consilium.client.doctor.cluster import examine_release, judge_conditions
 from consilium.client.doctor.examining import Examination
-from consilium.client.doctor.findings import Finding, State, odd, well
+from consilium.client.doctor.findings import Finding, State
 from consilium.client.doctor.local import MIB, judge_free, judge_room
 from consilium.client.doctor.volumes import FREE, SIZE, MetricsPages, judge_volumes
 from consilium.client.remote import Alliance
@@ -440,14 +439,3 @@ def test_the_home_members_own_services_are_down(alliance: SandboxAlliance) -> No
             asyncio.run(alliance.start(home, each))
     assert found["authorities", home].state is State.WARNING
     assert found["reach", f"{home}/ledger"].state is found["reach", f"{home}/identity"].state is State.FAILED
-
-
-def test_people_see_many_that_are_well_as_one_and_every_fault() -> None:
-    """Twenty-five good certificates would hide the one line that matters; the first to end is named."""
-    good = [well("certificate", f"{number}A/ledger", f"Right; valid until 2026-12-0{number}.") for number in range(1, 7)]
-    odd_one, clock = odd("certificate", "7A/ledger", "Ends today.", "Renew it."), well("clock", "this machine", "Agrees.")
-    shown = together([*good, odd_one, clock])
-    assert (odd_one in shown, clock in shown, len(shown)) == (True, True, 3)
-    [whole] = [each for each in shown if each.subject == "6 looked at"]
-    assert whole.sentence.endswith("valid until 2026-12-01.")
-    assert together([*good[:3], clock]) == [*good[:3], clock]

@@ -18,6 +18,7 @@ from consilium.kernel.transactions import RecordBody
 from consilium.ledger.core.terms import LEFT_VIEWS_MAX
 from tests.simulation.checkers import Checker
 from tests.simulation.observed import Violation
+from tests.simulation.twin import member_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,7 @@ class Liveness(Checker):
         self._waiting: dict[bytes, str] = {}
         self._calm_at: int | None = None
         self._restarted_at: int | None = None
+        self._begins: dict[int, int] = {}
         self._steady: list[int] = []
         self._called: dict[int, int] = {}
         self._views: dict[int, dict[int, None]] = {}
@@ -90,14 +92,19 @@ class Liveness(Checker):
                 self._waiting.pop(body.record_id, None)
         if execution.height % LOOK_EVERY == 0:
             self.measure()
-        if self._calm_at is not None and execution.outlook.epoch_start == execution.height + 1:
-            self._begin(execution)
 
-    def _begin(self, execution: Execution) -> None:
-        """An epoch that begins with everybody at hand needs no view change; a primary that lags may need one."""
+    def executed(self, execution: Execution) -> None:
+        """An epoch that begins with everybody at hand, its first primary in good time, needs no view change (L3)."""
+        outlook, now_ms = execution.outlook, self._world.clock.now_ms
+        if self._calm_at is None or outlook.epoch_start != execution.height + 1:
+            return
+        begun_at = self._begins.setdefault(outlook.epoch, now_ms)
+        if outlook.committee.primary(0) != member_of(execution.endpoint):
+            return
         heights = [each.ledger.chain.height for each in self._members.values() if each.honest]
-        if min(heights) >= execution.height - 1:
-            self._steady.append(execution.outlook.epoch)
+        in_time = now_ms - begun_at <= outlook.parameters.view_timeout_ms // 2
+        if in_time and min(heights) >= execution.height - 1:
+            self._steady.append(outlook.epoch)
 
     def overdue(self) -> None:
         """L1: raise Violation when a request that was handed in after the faults still waits."""

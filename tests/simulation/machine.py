@@ -87,6 +87,11 @@ class Machine:
         self._held_until = max(self._held_until, self._world.clock.now_ms + span_ms)
         self._world.clock.after(span_ms, partial(self._go_on, self.life))
 
+    def wake(self) -> None:
+        """Go on at once, however long this machine was to stand still."""
+        self._held_until = self.slow_until = 0
+        self._world.clock.after(0, partial(self._go_on, self.life))
+
     def _enter(self, action: Action) -> None:
         """Do something now, or when this machine comes to it."""
         if self._waiting or self._world.clock.now_ms < self._held_until:
@@ -123,6 +128,11 @@ class Machine:
     def set_clock(self, offset_ms: int) -> None:
         """Let the wall clock be so far from the true time, from now on."""
         self._offset_ms, self._clock_set_at = offset_ms, self._world.clock.now_ms
+
+    def keep_time(self) -> None:
+        """Let the wall clock be right, and go right, from now on."""
+        self._drift = 0
+        self.set_clock(0)
 
     def wall_ms(self) -> int:
         """The wall clock here, milliseconds since 1970."""

@@ -78,13 +78,14 @@ class Nemesis:
         self._world.network.quieten()
         self._world.views.join()
         for member in list(self._members.values()):
-            member.fuse, member.slow_until = None, 0
+            member.fuse = None
+            member.wake()
             member.log.disk.cut_at = None
             member.log.disk.full = member.log.disk.sync_fails = False
             self._begin_again(member)
-            member.set_clock(0)
             if not member.up:
                 member.start()
+            member.keep_time()
 
     def _befall(self, fault: Fault) -> None:
         if not self._over and self._acts[fault.kind](fault):

@@ -43,7 +43,7 @@ from tests.simulation.observed import Violation
 from tests.simulation.proxies import Proxies
 from tests.simulation.pruning import Pruning
 from tests.simulation.reads import LinearReads, Readers
-from tests.simulation.schedule import SAFETY_BLOCKS, stream
+from tests.simulation.schedule import CALM_PAUSES, SAFETY_BLOCKS, stream
 from tests.simulation.signing import KeyedHashVerifier
 from tests.simulation.summary import FAULTS
 from tests.simulation.twin import Dropper, TwinViews
@@ -234,7 +234,8 @@ class Simulation:
         """Clients act again and again."""
         if self._working:
             self.workload.act()
-        self.world.clock.after(self._arrivals.randrange(1, 2 * self.options.submit_gap), self._work)
+        gap = self.options.submit_gap * (CALM_PAUSES if self.world.calm else 1)
+        self.world.clock.after(self._arrivals.randrange(1, 2 * gap), self._work)
 
     def _submit(self, member_id: str, transactions: tuple[bytes, ...]) -> None:
         self.members[member_id].submit(transactions)

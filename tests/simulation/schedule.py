@@ -10,10 +10,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, fields
 
-SAFETY_MS = 20_000
+SAFETY_MS = 12_000
 """How long faults last at most, in simulated milliseconds."""
 SAFETY_BLOCKS = 80
 """The height at which the faults end when it comes first."""
+CALM_PAUSES = 4
+"""How many times as long clients pause once the faults are over: most of a chain's life is idle, and must be quiet then."""
 LIVENESS_MS = 300_000
 """How long a healed alliance may take to converge, in simulated milliseconds."""
 BLOCKS_LEAST = 100
@@ -122,7 +124,7 @@ def draw_options(seed: int) -> Options:
         drift=_on(chance, chance.randrange(1, 21), 0.3),
         disk_ms=_on(chance, chance.choice((10, 100, 1_000)), 0.3),
         faults=_kinds(chance, seed, byzantine),
-        fault_gap=chance.randrange(300, 2_000),
+        fault_gap=chance.randrange(300, 1_500),
         twins=twins,
         droppers=byzantine - twins,
         habit=chance.choice(HABITS) if byzantine > twins else "silent",

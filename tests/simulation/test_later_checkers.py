@@ -179,16 +179,27 @@ def test_views_without_end() -> None:
 
 
 def test_a_storm() -> None:
-    """L3: an epoch that begins after the faults, all at hand, sees one new view at most, unless somebody is faulty."""
+    """L3: an epoch that begins after the faults, all at hand, sees no new view, unless somebody is faulty."""
     simulation, checker = calm()
     checker.sent(new_view(1, 1))
-    first = block(1)
-    checker.first_executed(replace(first, outlook=replace(OUTLOOK, epoch=1, epoch_start=2)))
+    last = replace(block(1), outlook=replace(OUTLOOK, epoch=1, epoch_start=2))
+    checker.executed(last)
+    checker.executed(replace(last, endpoint=OUTLOOK.committee.primary(0)))
     simulation.world.faulty.append("m1")
     checker.sent(new_view(1, 2))
     simulation.world.faulty.clear()
     with fires("L3"):
         checker.sent(new_view(1, 2))
+
+
+def test_an_epoch_whose_first_primary_comes_late_may_change_its_view() -> None:
+    """L3: it had no vote in the epoch before, and learned last that it had ended."""
+    simulation, checker = calm()
+    last = replace(block(1), outlook=replace(OUTLOOK, epoch=1, epoch_start=2))
+    checker.executed(replace(last, endpoint=OUTLOOK.committee.primary(1)))
+    simulation.world.clock.now_ms += OUTLOOK.parameters.view_timeout_ms // 2 + 1
+    checker.executed(replace(last, endpoint=OUTLOOK.committee.primary(0)))
+    checker.sent(new_view(1, 1))
 
 
 def test_a_slow_chain() -> None:

@@ -45,7 +45,7 @@ def test_the_story_is_told_in_sentences() -> None:
 
 def test_a_real_failure_is_cut_down() -> None:
     """With f + 1 silent delegates the chain stalls, whatever else befalls."""
-    options = Options(seed=3, silent=2, safety_ms=3_000, liveness_ms=4_000, loss=20, faults=("pause",))
+    options = Options(seed=3, silent=2, safety_ms=3_000, liveness_ms=9_000, blocks_least=20, loss=20, faults=("pause",))
     shrunk = Shrinker().shrink(options, Simulation(options).run())
     assert shrunk.faults == ()
     assert [name for name in shrunk.options.differing() if name not in KEPT] == ["silent"]

@@ -44,6 +44,13 @@ def test_a_quiet_alliance_crosses_epochs_and_releases() -> None:
     assert report.view_changes == 0
 
 
+def test_an_idle_alliance_changes_no_view() -> None:
+    """C2, L7: its heartbeats are further apart than a time-out, by the default parameters and here."""
+    report = Simulation(Options(seed=7, heartbeat_ms=5_000, submit_gap=3_000)).run()
+    assert (report.failure, report.view_changes) == ("", 0)
+    assert report.marks["an idle heartbeat"] > 0
+
+
 def traced(seed: int, hash_seed: str) -> str:
     """The trace hash that a fresh interpreter with this hash seed prints."""
     command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed)]
