@@ -17,7 +17,7 @@ from tests.cluster.__main__ import keep
 
 class Kept:
     def __init__(self):
-        self.process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        self.process = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, start_new_session=True)
     def stop(self):
         print("stopping", flush=True)
         sys.stdin.readline()
@@ -33,7 +33,7 @@ def start(folder):
 def use(kept, folder):
     print("in use", flush=True)
     if sys.argv[1] == "in use":
-        subprocess.run(["sleep", "1000"])
+        time.sleep(1000)
 
 keep(None, start, use)
 """
