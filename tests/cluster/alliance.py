@@ -69,6 +69,8 @@ class Alliance:
     """The image by member, where it is not the usual one."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """More values by member."""
+    joined: list[Member] = field(default_factory=list)
+    """Who came later, and is a peer of all from its next installation on."""
 
     # --- founding and installing ---
 
@@ -115,7 +117,8 @@ class Alliance:
     def values(self, member: Member) -> dict[str, Any]:
         """What the release is told."""
         repository, _, tag = self.images.get(member.member_id, PRODUCT).rpartition(":")
-        others = [{"member": each.member_id, "namespace": each.namespace} for each in self.members if each != member]
+        everybody = [*self.members, *self.joined]
+        others = [{"member": each.member_id, "namespace": each.namespace} for each in everybody if each != member]
         return {
             "member": {"id": member.member_id, "keys": {"existingSecret": KEYS}},
             "alliance": {"peers": others},

@@ -20,34 +20,32 @@ from tests.cluster.volumes import CLASS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cluster.alliance import Alliance
+    from tests.cluster.alliance import Alliance, Member
     from tests.cluster.cluster import Cluster
 
 KEPT, AHEAD = FOUR[2], 4
 NAMED, PLACE = "backup", f"--namespace={KEPT.namespace}"
-SEALED = {
-    "backup": {
-        "enabled": True,
-        "place": f"/backup/{KEPT.member_id}",
-        "existingSecret": NAMED,
-        "existingClaim": NAMED,
-        "drill": {"enabled": True, "scratchSize": "1Gi"},
-    }
-}
 
 
-@pytest.fixture(scope="module")
-def folder(cluster: Cluster, alliance: Alliance) -> Path:
-    """Where the backup lies on this machine: a claim and a key made by the operator, and the release told of them."""
-    metadata = {"name": NAMED, "namespace": KEPT.namespace}
+def keep(cluster: Cluster, alliance: Alliance, member: Member) -> Path:
+    """A claim and a key made by a member's operator, and its release told of them; where the backup lies on this machine."""
+    metadata = {"name": NAMED, "namespace": member.namespace}
     spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": CLASS, "resources": {"requests": {"storage": "1Gi"}}}
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
     key = {"backup.key": base64.b64encode(secrets.token_bytes(32)).decode()}
     cluster.apply([claim, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": key}])
-    alliance.settings[KEPT.member_id] = {**alliance.settings.get(KEPT.member_id, {}), **SEALED}
-    alliance.install(KEPT)
-    uid = cluster.get("persistentvolumeclaim", NAMED, PLACE)["metadata"]["uid"]
-    return cluster.places / "volumes" / f"claim-{uid}" / KEPT.member_id
+    place = {"place": f"/backup/{member.member_id}", "existingSecret": NAMED, "existingClaim": NAMED}
+    backup = {"enabled": True, **place, "drill": {"enabled": True, "scratchSize": "1Gi"}}
+    alliance.settings.setdefault(member.member_id, {})["backup"] = backup
+    alliance.install(member)
+    uid = cluster.get("persistentvolumeclaim", NAMED, f"--namespace={member.namespace}")["metadata"]["uid"]
+    return cluster.places / "volumes" / f"claim-{uid}" / member.member_id
+
+
+@pytest.fixture(scope="module")
+def folder(cluster: Cluster, alliance: Alliance) -> Path:
+    """Where the backup of the member lies."""
+    return keep(cluster, alliance, KEPT)
 
 
 def test_s10_a_backup_is_taken_and_a_drill_restores_from_it(cluster: Cluster, alliance: Alliance, folder: Path) -> None:

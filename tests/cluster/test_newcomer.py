@@ -1,15 +1,16 @@
-"""A fifth member joins an installed alliance: one file, one command (rules G2, L5; docs/operations/join.md)."""
+"""A fifth member joins an installed alliance: one file, one command, typed as join.md has them (rules G2, L5)."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
 from typing import TYPE_CHECKING, Any
 
-from tests.cluster.alliance import CHART, CONSILIUM, FIFTH, FOUR, RESTRICTED
-from tests.cluster.places import TOOLS
+from tests.cluster.alliance import FIFTH, FOUR, RESTRICTED
+from tests.cluster.looking import until_attending
+from tests.cluster.test_life import until_rolled_out
+from tests.cluster.typed import typed
+from tests.docs.replaying import OPERATIONS, blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,47 +18,50 @@ if TYPE_CHECKING:
     from tests.cluster.alliance import Alliance, Member
     from tests.cluster.cluster import Cluster
 
-INVITER = FOUR[0]
+INVITER, PAGE = FOUR[0], OPERATIONS / "join.md"
 JOIN = "join of a fifth member: one command, the vote, the others' height"
 JOIN_S_MAX = 120
 INVITATION, REQUEST = "/tmp/fifth.invitation", "/tmp/fifth.request"
+COMPARED = "5f0c-21ab-93de-0c4e-77f1"
+"""The fingerprint that the page has."""
 
 
 def test_fifth_member_joins_within_two_minutes(cluster: Cluster, alliance: Alliance, tmp_path: Path) -> None:
     """The invitation is one file, what the newcomer runs is one command; then the members vote, and it follows the chain."""
     words = ("invite", "create", FIFTH.member_id, "--owner", FIFTH.owner, "--output", INVITATION)
     invited = alliance.ask(INVITER, *words)
-    (tmp_path / "invitation").write_bytes(fetched(alliance, INVITER, INVITATION))
+    (tmp_path / f"{FIFTH.member_id}.invitation").write_bytes(fetched(alliance, INVITER, INVITATION))
     labels = {"name": FIFTH.namespace, "labels": RESTRICTED}
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": labels})
     with cluster.timed(JOIN):
         prepared = joined(alliance, tmp_path, invited["fingerprint"])
-        admit(alliance, (tmp_path / "member" / f"{FIFTH.member_id}.request").read_bytes(), prepared["fingerprint"])
+        request = tmp_path / FIFTH.member_id / f"{FIFTH.member_id}.request"
+        admit(alliance, request.read_bytes(), prepared["fingerprint"])
         alliance.until_height(FIFTH, alliance.height(INVITER))
     assert cluster.seconds[JOIN] < JOIN_S_MAX
     listed = alliance.ask(FIFTH, "member", "list")["members"]
     assert {each["member"]: each["state"] for each in listed}[FIFTH.member_id] == "ACTIVE"
 
 
+def test_the_others_name_its_address(cluster: Cluster, alliance: Alliance) -> None:
+    """One after the other; it may have a seat from the next term on, and nobody is missing then."""
+    alliance.joined.append(FIFTH)
+    [upgrade] = blocks(PAGE, "4. The others name its address")[0]
+    for each in FOUR:
+        values = alliance.folder / f"{each.member_id}.json"
+        values.write_text(json.dumps(alliance.values(each)))
+        typed(alliance, [upgrade], {"hospital-1a": each.namespace, "1a.yaml": values.name})
+        until_rolled_out(cluster, each)
+        until_attending(alliance)
+
+
 def joined(alliance: Alliance, folder: Path, fingerprint: str) -> dict[str, str]:
     """The newcomer's command, which installs too; this machine is not in the members' network, hence --offline."""
-    values = folder / "mine.json"
     told = alliance.values(FIFTH)
-    values.write_text(json.dumps({"image": told["image"], "desk": told["desk"]}))
-    command = [
-        CONSILIUM,
-        "join",
-        "prepare",
-        str(folder / "invitation"),
-        str(folder / "member"),
-        "--fingerprint",
-        fingerprint,
-    ]
-    more = ["--namespace", FIFTH.namespace, "--install", str(CHART), "--values", str(values), "--offline", "--json"]
-    path = {"PATH": f"{TOOLS}:{os.environ['PATH']}", "KUBECONFIG": str(alliance.cluster.places.kubeconfig)}
-    done = subprocess.run([*command, *more], env={**os.environ, **path}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    prepared: dict[str, str] = json.loads(done.stdout)
+    (folder / "mine.yaml").write_text(json.dumps({"image": told["image"], "desk": told["desk"]}))
+    [command] = blocks(PAGE, "2. The coming member prepares: one command")[0]
+    given = {"4A": FIFTH.member_id, "hospital-4a": FIFTH.namespace, COMPARED: fingerprint}
+    prepared: dict[str, str] = json.loads(typed(alliance, [f"{command} --offline --json"], given, folder))
     return prepared
 
 

@@ -138,6 +138,20 @@ def test_the_example_of_the_installation_is_one() -> None:
     assert run.code == 0, run.error
 
 
+def test_a_change_of_keys_ends_with_new_pods_of_every_service_that_holds_them() -> None:
+    """rotation.md: under the old name a kubelet hands what it has of an immutable Secret to new pods as well (G3)."""
+    last = [each for each in commands("helm") if each.page.endswith("rotation.md")][-1]
+    told = dict(each.split("=") for each in given(last.words, "--set"))
+    assert told["member.keys.existingSecret"] not in {KEYS_SECRET, ""}
+    assert told["member.keys.nextSecret"] == ""
+    before, after = (
+        of_kind(rendered(least({"member": {"keys": {"existingSecret": name}}})), "StatefulSet")
+        for name in (KEYS_SECRET, told["member.keys.existingSecret"])
+    )
+    changed = {name for name, each in after.items() if each["spec"]["template"] != before[name]["spec"]["template"]}
+    assert changed == {f"consilium-{each}" for each in ("identity", "consensus", "storage", "reencryption")}
+
+
 @cache
 def schema() -> Any:
     """The schema of the chart's values."""
