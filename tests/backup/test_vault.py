@@ -56,6 +56,18 @@ def test_a_place_keeps_names_and_bytes(place: Place) -> None:
         place.get("another")
 
 
+def test_what_a_put_that_was_broken_off_left_is_no_file(tmp_path: Path) -> None:
+    """Power that fails leaves it; it is no snapshot, so the next backup goes on from the last whole one, or from none."""
+    place = Folder(tmp_path)
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots" / ".x.0123abcd").write_bytes(b"half")
+    assert place.names("") == []
+    vault = Vault(place, KEY)
+    assert vault.snapshots() == []
+    name = vault.put_snapshot(snapshot(900, 7))
+    assert (vault.snapshots(), vault.snapshot().height) == ([name], 7)
+
+
 def test_a_place_is_not_trusted_with_our_memory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consilium.backup.places.FILE_BYTES_MAX", len(DATA))
     place.put("blobs/1/a", DATA)

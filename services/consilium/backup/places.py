@@ -66,9 +66,11 @@ class Folder:
         return (self._path / name).is_file()
 
     def names(self, prefix: str) -> list[str]:
-        """Those below the prefix's folder."""
+        """Those below the prefix's folder, but for what a put that was broken off has left: its name begins with a dot."""
         found = (self._path / prefix).rglob("*")
-        return sorted(str(each.relative_to(self._path)) for each in found if each.is_file() and each.suffix != ".new")
+        return sorted(
+            str(each.relative_to(self._path)) for each in found if each.is_file() and not each.name.startswith(".")
+        )
 
 
 class Bucket:
