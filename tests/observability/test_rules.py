@@ -103,6 +103,21 @@ def test_a_service_without_a_pod_rings_as_one_that_does_not_answer(folder: Path)
     passes(folder, "gone", case.minutes, [story(replace(case, series=series, labels=NO_MEMBER), rings=True)])
 
 
+def too_fast(kind: str, peer: str = "2B") -> str:
+    """The ledger's counter of another member's calls that came too fast."""
+    return f'consilium_rpc_too_fast_total{{namespace="{NAMESPACE}",component="ledger",grpc_type="{kind}",peer="{peer}"}}'
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_member_that_floods_another_pages_nobody_there(folder: Path, told: bool) -> None:  # noqa: FBT001  a parameter
+    """As many refusals for another reason would; of the other ResourceExhausted nobody says that they came too fast."""
+    [case] = [each for each in CASES if each.alert == "ConsiliumAvailabilityBurnFast"]
+    flooded = tuple((name.replace("Unavailable", "ResourceExhausted"), loud, quiet) for name, loud, quiet in case.series)
+    [failing] = [loud for name, loud, _ in flooded if "ResourceExhausted" in name]
+    series = (*flooded, (too_fast("unary" if told else "bidi_stream"), failing, failing))
+    passes(folder, f"flood-{told}", case.minutes, [story(replace(case, series=series), rings=not told)])
+
+
 NO_MEMBER = {"namespace": NAMESPACE, "component": "ledger"}
 
 
@@ -113,6 +128,9 @@ def test_recorded_ratios_are_what_they_say(folder: Path) -> None:
     series = [
         {"series": f'{calls}"OK"}}', "values": "0+98x4400"},
         {"series": f'{calls}"Internal"}}', "values": "0+2x4400"},
+        {"series": f'{calls}"ResourceExhausted"}}', "values": "0+50x4400"},
+        {"series": too_fast("unary"), "values": "0+50x4400"},
+        {"series": too_fast("bidi_stream"), "values": "0+50x4400"},
         {"series": f'{late}_bucket{{namespace="{NAMESPACE}",le="5.0"}}', "values": "0+95x4400"},
         {"series": f'{late}_count{{namespace="{NAMESPACE}"}}', "values": "0+100x4400"},
     ]

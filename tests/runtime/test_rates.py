@@ -110,8 +110,13 @@ def test_one_member_floods_and_another_is_served(tmp_path: Path) -> None:
             assert (await call("unary", other)).executed_height == 7
             assert len(await call("bidi_stream", replica)) == 2, "the link that carries votes"
             assert len(await asyncio.gather(*(call("unary", own) for _ in range(40)))) == 40
-            counted = running.metrics.registry.get_sample_value("consilium_rpc_too_fast_total", {"peer": "2B"})
-            assert counted == len(refused) + 1
+            counted = {
+                peer: running.metrics.registry.get_sample_value(
+                    "consilium_rpc_too_fast_total", {"grpc_type": "unary", "peer": peer}
+                )
+                for peer in ("2B", "3C")
+            }
+            assert counted == {"2B": len(refused) + 1, "3C": 0}, "there from the first call on"
 
     asyncio.run(scene())
 

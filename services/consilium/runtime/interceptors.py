@@ -168,12 +168,16 @@ def admission(call: Call) -> Iterator[None]:
 
 @contextmanager
 def pace(call: Call) -> Iterator[None]:
-    """Not more calls a second than the caller may make; whose came too fast is counted."""
+    """Not more calls a second than the caller may make; whose came too fast is counted, from the caller's first call on.
+
+    A counter that began with the flood would hide its beginning from Prometheus, which sees growth alone.
+    """
     assert call.scope.peer is not None, "paced is a caller that was admitted"
+    too_fast = call.gate.metrics.too_fast.labels(call.method.kind, call.scope.peer.member_id)
     try:
         call.gate.rates.take(call.scope.peer, time.monotonic_ns())
     except TooFast:
-        call.gate.metrics.too_fast.labels(call.scope.peer.member_id).inc()
+        too_fast.inc()
         raise
     yield
 

@@ -99,7 +99,10 @@ class Metrics:
             registry=own,
         )
         self.too_fast = Counter(
-            "consilium_rpc_too_fast_total", "RPCs refused for the rate of the caller's member.", ["peer"], registry=own
+            "consilium_rpc_too_fast_total",
+            "RPCs refused for the rate of the caller's member.",
+            ("grpc_type", "peer"),
+            registry=own,
         )
         self.loop_lag = Histogram(
             "consilium_event_loop_lag_seconds", "How late the event loop is.", registry=own, buckets=LAG_BUCKETS_S

@@ -1,9 +1,9 @@
-"""How often others may call: no member, and no patient, keeps a server busy with calls that end at once (C1).
+"""How often others may call: no member, and no patient, keeps a server busy with calls that it is admitted to (C1).
 
-`runtime.shares` bounds what is open at the same time; here is what begins in a second. Another member's people are one
-caller together, each of its five services is one, and so is each patient of this member: whoever floods is refused, and
-nobody beside it. So what people of a member do never costs its replica the link that carries its votes, a call that lasts.
-Who works for this member is not counted. Pure: whoever asks brings the time.
+`runtime.shares` bounds what is open at the same time; here is what begins in a second. What is refused at admission is not
+paced. Another member's people are one caller together, each of its five services is one, and so is each patient of this
+member: whoever floods is refused, and nobody beside it. So what people of a member do never costs its replica the link that
+carries its votes, a call that lasts. Who works for this member is not counted. Pure: whoever asks brings the time.
 """
 
 from consilium.kernel.errors import ResourceExhausted
