@@ -117,8 +117,8 @@ def test_s10_word_of_a_backup_that_changed_is_not_believed(holdings: Holdings, c
     backup = Backup(1_700_000_000_000, 7, 1_234, 5, 1)
     holdings.note_backup(backup)
     assert holdings.last_backup() == backup
-    for value in (2**62, b"\xff", "x"):
-        edited(holdings, f"UPDATE backups SET {column} = ?", value)  # noqa: S608
+    for value in ("4611686018427387904", "x'ff'", "'x'", "CAST(x'ff' AS TEXT)"):
+        edited(holdings, f"UPDATE backups SET {column} = {value}")  # noqa: S608
         assert holdings.last_backup() is None
         holdings.note_backup(backup)
         assert holdings.last_backup() == backup

@@ -41,6 +41,10 @@ _COLUMNS = (
     f"record_id, {_TEXT.format('home')}, {_TEXT.format('writer')}, size_class, bytes, begun_s, state, root,"
     f" {_TEXT.format('keepers')}, digest"
 )
+_BACKUPS = (
+    "SELECT CAST(taken_ms AS INTEGER), CAST(height AS INTEGER), CAST(bytes_added AS INTEGER), CAST(objects AS INTEGER),"
+    " CAST(damaged AS INTEGER), CAST(digest AS BLOB) FROM backups"
+)
 _SUMS = "SELECT writer, sum(bytes) FROM holdings WHERE state NOT IN (?, ?) GROUP BY writer HAVING sum(bytes) <> 0"
 _SUMS_DIFFER = (
     f"WITH sums AS MATERIALIZED ({_SUMS}) SELECT"  # noqa: S608
@@ -271,7 +275,7 @@ class Holdings:
 
     def last_backup(self) -> Backup | None:
         """The last one that was noted; None also where that is not what was written: then it is time for another."""
-        for *written, digest in self._database.rows("SELECT * FROM backups"):
+        for *written, digest in self._database.rows(_BACKUPS):
             if _check(written) == digest:
                 return Backup(*map(int, written))
         return None
