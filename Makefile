@@ -250,7 +250,7 @@ $(DEFINITIONS):
 	    example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml; \
 	  mv -T "$$part" "$@" 2>/dev/null || [ -d "$@" ]
 
-.tools/bin/definitions: | $(DEFINITIONS)
+.tools/bin/definitions: $(DEFINITIONS)
 	@mkdir -p $(@D) && ln -sfn "$(DEFINITIONS)" $@
 
 # Of Kubernetes' modules it takes those of the version above, so that what they share is compiled once.

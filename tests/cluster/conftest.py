@@ -51,11 +51,15 @@ def cluster(images: list[Path]) -> Iterator[Cluster]:
 def running(images: list[Path], family: Family) -> Iterator[Cluster]:
     """A cluster; its folder is removed with it, but for the logs."""
     folder = Path(tempfile.mkdtemp(prefix="cluster-", dir="/tmp"))
-    made = Cluster.start(folder, images, family)
-    yield made
-    made.stop()
-    shutil.copytree(folder / "logs", "build/cluster-logs", dirs_exist_ok=True)
-    shutil.rmtree(folder)
+    try:
+        made = Cluster.start(folder, images, family)
+        try:
+            yield made
+        finally:
+            made.stop()
+    finally:
+        shutil.copytree(folder / "logs", Path("build/cluster-logs", folder.name), dirs_exist_ok=True)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

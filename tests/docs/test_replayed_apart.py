@@ -19,7 +19,7 @@ from tests.docs.replaying import OPERATIONS, Operators, blocks
 
 pytestmark = pytest.mark.slow
 INSTALL = OPERATIONS / "install.md"
-FOUNDERS, COMPARED = FIVE[:1] + FIVE[1:2] + FIVE[3:], "5f0c-21ab-93de-0c4e-77f1"
+FOUNDERS, COMPARED = FIVE[:2] + FIVE[3:], "5f0c-21ab-93de-0c4e-77f1"
 CONCERNED = ("ledger", "consensus", "identity")
 LEFT_OUT = "--lost 3A --lost 2B"
 

@@ -45,16 +45,26 @@ def test_a_cluster_is_taken_down_whatever_ends_it(step: str, number: signal.Sign
     """A second signal does not break off the taking down."""
     command = [sys.executable, "-c", KEEPER, step]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:  # noqa: S603
-        assert keeper.stdin is not None
-        assert keeper.stdout is not None
-        folder, pid = keeper.stdout.readline().split()
-        assert Path("/proc", pid).exists()
-        assert keeper.stdout.readline() == "in use\n"
-        keeper.send_signal(number)
-        assert keeper.stdout.readline() == "stopping\n"
-        keeper.send_signal(number)
-        keeper.stdin.write("\n")
-        keeper.stdin.flush()
-        assert keeper.wait() == 0
+        try:
+            folder, pid = ended_twice(keeper, number)
+        except BaseException:
+            keeper.kill()  # who waits for it below would wait for ever
+            raise
     assert not Path("/proc", pid).exists()
     assert not Path(folder).exists()
+
+
+def ended_twice(keeper: subprocess.Popen[str], number: signal.Signals) -> tuple[str, str]:
+    """Sends the signal while the cluster is in use and while it stops; its folder, and its process's number."""
+    assert keeper.stdin is not None
+    assert keeper.stdout is not None
+    folder, pid = keeper.stdout.readline().split()
+    assert Path("/proc", pid).exists()
+    assert keeper.stdout.readline() == "in use\n"
+    keeper.send_signal(number)
+    assert keeper.stdout.readline() == "stopping\n"
+    keeper.send_signal(number)
+    keeper.stdin.write("\n")
+    keeper.stdin.flush()
+    assert keeper.wait() == 0
+    return folder, pid

@@ -1,7 +1,8 @@
 // Issues what Certificates ask for: the controllers of cert-manager that a CA Issuer needs, told where the API server is.
 //
 // These are cert-manager's own packages, as its controller starts them; left out are the ways to other authorities, and the
-// webhook, which needs a pod. The CustomResourceDefinitions come from the same module (tests/cluster/definitions.py).
+// webhook, which needs a pod. The CustomResourceDefinitions come from the modules pinned here (Makefile,
+// tests/cluster/operators.py).
 package main
 
 import (
