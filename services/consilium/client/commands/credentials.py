@@ -56,7 +56,7 @@ def issue(
         ),
     ],
     application: Annotated[
-        bool, typer.Option("--application", help="For an application, which calls and signs nothing, instead of a person.")
+        bool, typer.Option("--application", help="For an application, which makes calls but signs nothing.")
     ] = False,
     days: Days = 0,
     settings: SettingsFile = None,
@@ -108,7 +108,8 @@ def revoke(
     """End a credential for good, at once at this member; at others it ends with its certificate.
 
     Repeated it changes nothing, and the first reason stays. Enrol the person anew afterwards; where no administrator is
-    left, `python -m consilium.identity administer` at identity's files does, and in Kubernetes identity by itself.
+    left, `python -m consilium.identity administer` at identity's files does. In Kubernetes identity puts a fresh credential
+    into Secret <release>-administrator when the one there is revoked: who leaves must lose the right to read it too.
     """
 
     async def work(desk: Desk) -> Told:
