@@ -144,8 +144,9 @@ def _kinds(chance: random.Random, seed: int, byzantine: int) -> tuple[str, ...]:
     """The kinds of planned faults that are on: never too few; no amnesia on top of delegates that are faulty already."""
     menu = LINKS + MACHINES + DISKS + CLOCKS + (() if byzantine else AMNESIA)
     drawn = [each for each in menu if chance.random() < LIKELY]
-    rest = [each for each in menu if each not in drawn]
-    lacking = max(0, KINDS_LEAST + 1 - len(drawn))
+    sure = [each for each in drawn if each not in AMNESIA]  # of the others it may be that one alone finds room (C5)
+    rest = [each for each in menu if each not in (*drawn, *AMNESIA)]
+    lacking = max(0, KINDS_LEAST + 1 - len(sure) - (len(sure) < len(drawn)))
     kinds = tuple(drawn + chance.sample(rest, lacking))
     return kinds if byzantine else kinds + _alone(seed, kinds)
 
