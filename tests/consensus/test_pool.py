@@ -151,6 +151,14 @@ def test_the_longest_waiting_batch_counts() -> None:
     assert pool.eligible_since() == 20
 
 
+def test_a_block_orders_what_has_waited_for_longest_give_or_take_a_lost_message() -> None:
+    """C2: a quarter of the time-out, for delegates do not hear of a batch at the same time."""
+    pool, quarter_ms = filled(batch(1), now_ms=10), PARAMETERS.view_timeout_ms // 4
+    pool.add(batch(2), 10 + quarter_ms, ingress=False)
+    pool.add(batch(3), 11 + quarter_ms, ingress=False)
+    assert [pool.has_oldest([batch(number).digest]) for number in (1, 2, 3, 9)] == [True, True, False, False]
+
+
 def test_what_another_primary_left_ages_from_when_this_one_was_told() -> None:
     """C2: what comes in its own time ages at once; what is told twice ages from the first time."""
     pool = filled(batch(1), batch(2), now_ms=10)

@@ -96,10 +96,11 @@ class Liveness(Checker):
     def executed(self, execution: Execution) -> None:
         """An epoch that begins with everybody at hand, its first primary in good time, needs no view change (L3)."""
         outlook, now_ms = execution.outlook, self._world.clock.now_ms
-        if self._calm_at is None or outlook.epoch_start != execution.height + 1:
+        if outlook.epoch_start != execution.height + 1:
             return
         begun_at = self._begins.setdefault(outlook.epoch, now_ms)
-        if outlook.committee.primary(0) != member_of(execution.endpoint):
+        is_calm = self._calm_at is not None and begun_at >= self._calm_at
+        if not is_calm or outlook.committee.primary(0) != member_of(execution.endpoint):
             return
         heights = [each.ledger.chain.height for each in self._members.values() if each.honest]
         in_time = now_ms - begun_at <= outlook.parameters.view_timeout_ms // 2

@@ -223,7 +223,7 @@ class Keeper:
         since_came = int(min(time.monotonic() - self._certified_at, AGE_UNKNOWN_S) * 1_000)
         if not self.chain.certified_height:
             return since_came
-        header = decode(Header, self.chain.block(self.chain.certified_height).header, self.chain.chain_id)
+        header = decode(Header, self.chain.header(self.chain.certified_height), self.chain.chain_id)
         differ_ms = self.chain.tip.outlook.parameters.clock_skew_max_ms
         return max(since_came, wall_ms() - header.time_ms - differ_ms)
 
@@ -249,6 +249,10 @@ class Keeper:
         """What executing a height gave. Raises NotFound: NO_SUCH_HEIGHT."""
         block, outcome = self.chain.block(height), self.chain.outcome(height)
         return Execution(block.header, block.commit, outcome.result, outcome.outlook)
+
+    async def sent_execution(self, height: int) -> Execution:
+        """The same, read in a thread where the block is old. Raises NotFound: NO_SUCH_HEIGHT."""
+        return self.execution(height) if self.chain.is_recent(height) else await run_to_end(self.execution, height)
 
     def standings(self) -> Standings:
         """All members at the tip, and who has revealed in this epoch."""

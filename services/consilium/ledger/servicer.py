@@ -80,7 +80,7 @@ class LedgerServicer(LedgerServiceServicer):
         )
         if chain.certified_height:
             response.finality = self._finality(chain.certified_height)
-            response.header = chain.block(chain.certified_height).header
+            response.header = chain.header(chain.certified_height)
             response.result_certificate = self._certificate(chain, chain.certified_height)
         return response
 
@@ -272,7 +272,7 @@ class LedgerServicer(LedgerServiceServicer):
         while last is None or height <= last:
             await self._until_more(height, certified)
             if index.height >= height:
-                execution = self._keeper.execution(height)
+                execution = await self._keeper.sent_execution(height)
                 yield pb.StreamExecutionsResponse(execution=self._encoded(execution))
                 if index.kinds_at(height) & STANDING_MASK or execution.outlook.epoch != execution.result.epoch:
                     yield self._standings()

@@ -47,8 +47,9 @@ def on_executed(state: State, event: Executed) -> None:
         state.last_commit = event.commit
         waiting = {height: commit for height, commit in state.uncertified.items() if height > state.stable_height}
         state.uncertified = {**waiting, result.height: event.commit}
-    if state.pool.mark_ordered(header.batch_digests, result.height):
+    if state.pool.has_oldest(header.batch_digests):
         state.caught_up_at = state.now_ms
+    state.pool.mark_ordered(header.batch_digests, result.height)
     _note_progress(state, event)
     signs = state.votes and result.height > state.stable_height
     committee = state.committee

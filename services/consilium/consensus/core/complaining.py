@@ -22,7 +22,7 @@ def watch_pace(state: State, event: Executed) -> None:
     if slot is None or since is None or not slot.heard_at or not _may_complain(state) or height == state.outlook.epoch_start:
         return
     # The blocks below are executed: since the last of them the primary could have proposed.
-    could_propose_at = max(since, state.progress_at, state.view_entered_at)
+    could_propose_at = max(since, state.progress_at)
     state.pace.note(slot.heard_at - could_propose_at, state.now_ms - slot.heard_at)
     if state.pace.is_slow(state.parameters.view_timeout_ms // 2):
         _complain(state)

@@ -19,7 +19,10 @@ from consilium.kernel.chain import Header
 
 @dataclass(slots=True)
 class Slot:
-    """A proposal of one view at one height, when it was heard or made (0 for one proposed again), and how far it is."""
+    """A proposal of one view at one height, and how far it is.
+
+    `heard_at`: when it was heard or made, 0 for one proposed again or from before the start, in milliseconds.
+    """
 
     view: int
     header: Header

@@ -182,12 +182,13 @@ class Pool:
         entries = [self._waiting[each].eligible_since for each in digests if each in self._waiting]
         return min((each for each in entries if each is not None and each >= came_from_ms), default=None)
 
-    def mark_ordered(self, digests: Sequence[bytes], height: int) -> bool:
-        """These batches stand in the executed block at this height; from here on only their bytes are asked for.
-
-        Whether one of them had waited for longest, give or take what a lost message costs.
-        """
+    def has_oldest(self, digests: Sequence[bytes]) -> bool:
+        """Whether one of these has waited for longest, give or take what a lost message costs."""
         oldest, first = self.eligible_since(), self.waits_since(digests)
+        return first is not None and oldest is not None and first - oldest <= self._apart_ms
+
+    def mark_ordered(self, digests: Sequence[bytes], height: int) -> None:
+        """These batches stand in the executed block at this height; from here on only their bytes are asked for."""
         self._is_stale = True
         for digest in digests:
             self._ordered[digest] = height
@@ -195,7 +196,6 @@ class Pool:
             if entry is not None:
                 self._load[entry.opened.batch.member_id] -= 1
                 entry.opened = entry.opened.closed()
-        return first is not None and oldest is not None and first - oldest <= self._apart_ms
 
     def keep_only(self, members: Collection[str]) -> None:
         """Let go of what waits from others than these members: no delegate takes their batches any more (L2)."""

@@ -113,11 +113,11 @@ def _deadline(state: State) -> int | None:
         return waits_since + timeout
     told_at = max(ages_since, state.view_entered_at)
     # While blocks order what came before it, it waits its turn; but no batch lies for ever because others are older.
-    lies_since = max(told_at, min(state.caught_up_at, told_at + (PATIENCE - 1) * timeout))
+    lies_since = max(told_at, min(state.caught_up_at, ages_since + (PATIENCE - 1) * timeout))
     return min(waits_since, lies_since) + timeout
 
 
 def _proposed_at(state: State) -> int | None:
-    """When the first of this view's proposals that are not executed came, 0 for one of an earlier view; None without any."""
+    """When the first proposal of this view that is not executed came, in milliseconds, as `Slot` says; None without any."""
     waiting = [slot for height, slot in state.log.slots.items() if height > state.tip.height and slot.view == state.view]
     return min((slot.heard_at for slot in waiting), default=None)

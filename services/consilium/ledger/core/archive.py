@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from consilium.kernel.certificates import Result, ResultCertificate
+from consilium.kernel.certificates import WINDOW_MAX, Result, ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Header, Outlook
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode
@@ -26,9 +26,9 @@ from consilium.ledger.core.compact_index import CompactIndex
 from consilium.ledger.core.execution import NOT_JUDGED, BlockOutcome
 from consilium.ledger.core.sync import BLOCK_BYTES_MAX
 
-BLOCKS_KEPT = 128
-"""How many heights are kept whole, and how far back a state can be proven: no less than the widest window between the
-watermarks."""
+BLOCKS_KEPT = WINDOW_MAX + 1
+"""How many heights are kept whole, and how far back a state can be proven: while nothing is certified the newest certified
+height may lie a whole window below the last one."""
 BATCHES_KEPT_BYTES = 8 * 1024 * 1024
 """How many bytes of batches are kept: where blocks are full, fewer of them."""
 
@@ -188,6 +188,12 @@ class Archive:
         if link is None:
             return self._read(height)
         return link if link.whole else replace(self._read(height), state=link.state, certificate=link.certificate)
+
+    def header(self, height: int) -> bytes:
+        """A block's header as it was ordered, without its batches; raises as `link`."""
+        self._check(height)
+        link = self._links.get(height)
+        return self._read(height).block.header if link is None else link.block.header
 
     def outcome(self, height: int) -> BlockOutcome:
         """What executing a height gave; raises as `link`."""

@@ -150,6 +150,10 @@ class Chain:
 
     # --- reading ---
 
+    def header(self, height: int) -> bytes:
+        """The encoded header of a height. Raises NotFound: NO_SUCH_HEIGHT."""
+        return self._archive.header(height)
+
     def block(self, height: int) -> CertifiedBlock:
         """The block at a height. Raises NotFound: NO_SUCH_HEIGHT."""
         return self._archive.link(height).block

@@ -55,7 +55,10 @@ class CompactIndex:
         hashed, before = hash(key), self.get(key)
         assert before is not None, "only what is there moves"
         mark, slots = hashed & _MARK_MASK, self._parts[hashed >> _MARK_BITS & _PART_MASK]
-        slots[slots.index(mark << _NUMBER_BITS | (before + 1))] = mark << _NUMBER_BITS | (number + 1)
+        place, last, found = mark & len(slots) - 1, len(slots) - 1, mark << _NUMBER_BITS | (before + 1)
+        while slots[place] != found:
+            place = (place + 1) & last
+        slots[place] = mark << _NUMBER_BITS | (number + 1)
 
 
 def _grown(slots: "array[int]") -> "array[int]":

@@ -3,14 +3,15 @@
 All of it was verified when it came. A result certificate is signed over its block's hash, which binds all blocks before it,
 and over the state they made; so the newest one of an epoch vouches for all blocks of that epoch up to it, once a quorum of
 the epoch's committee is found under it, and for the committee that follows. What lies behind it is verified signature by
-signature, and so is a recovery. A store that somebody changed is found out as before; only a certificate or a batch's
-signature in the middle may be bad unnoticed, and whoever is handed it refuses it. Audits and restores verify all of them.
+signature, and so is a recovery. A store that somebody changed is found out as before; only signatures in the middle, of a
+certificate, a commit, a batch or a transaction, may be bad unnoticed, and whoever is handed them refuses them. Audits and
+restores verify all.
 """
 
 from consilium.kernel.certificates import ResultCertificate, verify_result_certificate
 from consilium.kernel.chain import CertifiedBlock
 from consilium.kernel.encoding import decode
-from consilium.kernel.errors import NotFound
+from consilium.kernel.errors import DataLoss, NotFound
 from consilium.kernel.opening import open_block
 from consilium.kernel.signing import Verifier
 from consilium.ledger.core.acceptance import VerifiedBlock, fitting_block, verify_signatures
@@ -96,6 +97,9 @@ def _block(chain: Chain, stored: StoredBlocks, height: int) -> CertifiedBlock:
 def _certificate(chain: Chain, stored: StoredBlocks, height: int) -> ResultCertificate | None:
     """None where consensus has gone on to the next height before this one's results were all in."""
     try:
-        return decode(ResultCertificate, stored.read_certificate(height), chain.chain_id)
+        certificate = decode(ResultCertificate, stored.read_certificate(height), chain.chain_id)
     except NotFound:
         return None
+    if certificate.result.height != height:
+        raise DataLoss("JOURNAL_DAMAGED", f"The certificate kept for height {height} is another height's.", "L3")
+    return certificate
