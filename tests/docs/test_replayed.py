@@ -209,6 +209,8 @@ def test_a_member_whose_keys_were_stolen_works_again_under_new_ones(operators: O
     after = operators.at(OTHER).run("member", "show", MEMBER, "--json").facts
     assert (after["state"], after["next_keys"]) == ("ACTIVE", None)
     assert all(after[name] != before[name] for name in ("member_key", "consensus_key"))
+    epoch = operators.at(MEMBER).run("status", "--json").facts["epoch"]
+    operators.until(MEMBER, lambda facts: (facts.get("epoch") or 0) > epoch, "status")
     put_and_grant(operators)
     opens(operators, "opened")
     settings = operators.folder / "stolen.toml"
