@@ -117,10 +117,7 @@ def misrendered(typed: Typed) -> str:
         return ", ".join(sorted(wrong))
     chart = next((each for each in rest if each.startswith("deploy/")), str(CHART))
     files = [each for each in given(rest, "-f", "--values") if each.startswith("deploy/")]
-    # What is null is taken out of a release's values, which a template has none of: the name is looked at with a number.
-    sets = [
-        f"--set={each.removesuffix('null')}1" if each.endswith("=null") else f"--set={each}" for each in given(rest, "--set")
-    ]
+    sets = [f"--set={each}" for each in given(rest, "--set")]
     named = [f"--values={each}" for each in files]
     values = LEAST if chart.endswith("/consilium") else None
     run = helm("template", "consilium", chart, *named, *sets, values=values)
