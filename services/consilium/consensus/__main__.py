@@ -83,8 +83,7 @@ async def serve(settings: ConsensusSettings) -> None:
     """Serve until told to stop; begins once the own ledger answers. Raises as `service`, and what ended the replica."""
     async with contextlib.AsyncExitStack() as stack:
         found, ended = await service(settings, stack)
-        await found.server.set_ready(ready=True)
-        await until_stopped(ended)
+        await until_stopped(ended, found.server.set_ready(ready=True))
 
 
 async def service(settings: ConsensusSettings, stack: contextlib.AsyncExitStack) -> tuple[RunningService, asyncio.Event]:

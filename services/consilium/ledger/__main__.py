@@ -49,8 +49,7 @@ async def serve(settings: LedgerSettings) -> None:
     """Serve until told to stop. Raises as `service`, and what ended the keeper."""
     async with contextlib.AsyncExitStack() as stack:
         found, ended = await service(settings, stack)
-        await found.server.set_ready(ready=True)
-        await until_stopped(ended)
+        await until_stopped(ended, found.server.set_ready(ready=True))
 
 
 async def service(settings: LedgerSettings, stack: contextlib.AsyncExitStack) -> tuple[RunningService, asyncio.Event]:

@@ -28,9 +28,12 @@ async def background(*coroutines: Coroutine[None, None, object]) -> AsyncIterato
         raise failed[0]
 
 
-async def until_stopped(ended: asyncio.Event) -> None:
-    """Wait for SIGTERM, SIGINT, or the end of a background task."""
-    waiting = [asyncio.create_task(stop_signal()), asyncio.create_task(_wait(ended))]
+async def until_stopped(ended: asyncio.Event, ready: Coroutine[None, None, None] | None = None) -> None:
+    """Wait for SIGTERM, SIGINT, or the end of a background task; `ready` is awaited once signals are heeded."""
+    stopped = stop_signal()
+    if ready is not None:
+        await ready
+    waiting = [asyncio.create_task(_wait(each)) for each in (stopped, ended)]
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -38,8 +41,8 @@ async def until_stopped(ended: asyncio.Event) -> None:
             each.cancel()
 
 
-async def _wait(ended: asyncio.Event) -> None:
-    await ended.wait()
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _failure(task: asyncio.Task[object]) -> BaseException | None:

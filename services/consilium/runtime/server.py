@@ -121,17 +121,18 @@ class HealthServicer(Protocol):
 async def serve(settings: ServerSettings, services: Sequence[Service], authorise: Authorise) -> None:
     """Serve, ready at once, until SIGTERM or SIGINT. Raises what `serving` does."""
     async with serving(settings, services, authorise) as running:
+        stopped = stop_signal()
         await running.set_ready(ready=True)
-        await stop_signal()
+        await stopped.wait()
 
 
-async def stop_signal() -> None:
-    """Wait for SIGTERM or SIGINT."""
+def stop_signal() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT from here on; before anybody hears of readiness, for who hears may send one."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stopped.set)
-    await stopped.wait()
+    return stopped
 
 
 @contextlib.asynccontextmanager
