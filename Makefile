@@ -224,12 +224,15 @@ $(KUBERNETES):
 	    $(addprefix k8s.io/kubernetes/cmd/,$(KUBERNETES_PARTS)) ./coredns ./pause; \
 	  mv -T "$$part" "$@" 2>/dev/null || [ -d "$@" ]
 
-# What enforces NetworkPolicies; of Kubernetes' modules it takes those of the version above.
-$(POLICIES):
-	@command -v "$(GO)" >/dev/null || { echo "Go 1.26.7 or newer is missing: cluster-long needs it to build an agent." >&2; exit 2; }
+# What enforces NetworkPolicies, and what issues certificates; of Kubernetes' modules they take those of the version above, so
+# that what they share is compiled once.
+$(POLICIES): MODULE := policies
+$(CERT_MANAGER): MODULE := operators
+$(POLICIES) $(CERT_MANAGER):
+	@command -v "$(GO)" >/dev/null || { echo "Go 1.26.7 or newer is missing: cluster-long needs it to build $(notdir $@)." >&2; exit 2; }
 	@echo "building $(notdir $@) into $(dir $@) (once)"
 	@mkdir -p $(dir $@)
-	cd tools/policies && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o "$@" .
+	cd tools/$(MODULE) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o "$@" .
 
 .tools/bin/network-policies: $(POLICIES)
 	@mkdir -p $(@D) && ln -sf "$(POLICIES)" $@
@@ -252,13 +255,6 @@ $(DEFINITIONS):
 
 .tools/bin/definitions: $(DEFINITIONS)
 	@mkdir -p $(@D) && ln -sfn "$(DEFINITIONS)" $@
-
-# Of Kubernetes' modules it takes those of the version above, so that what they share is compiled once.
-$(CERT_MANAGER):
-	@command -v "$(GO)" >/dev/null || { echo "Go 1.26.7 or newer is missing: cluster-long needs it to build cert-manager." >&2; exit 2; }
-	@echo "building $(notdir $@) into $(dir $@) (once)"
-	@mkdir -p $(dir $@)
-	cd tools/operators && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o "$@" .
 
 .tools/bin/cert-manager: $(CERT_MANAGER)
 	@mkdir -p $(@D) && ln -sf "$(CERT_MANAGER)" $@

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RATIOS = {
-    # A hundred calls a minute, two of which fail; a hundred blocks, five of which come late.
+    # A hundred calls a minute, two of which fail, and fifty that come too fast; a hundred blocks, five of which come late.
+    "alliance_namespace_component:consilium_rpc_too_fast:rate": 0.8333,
     "alliance_namespace_component:grpc_server_handled:error_ratio": 0.02,
     "namespace:consilium_consensus_ordering_slow:ratio": 0.05,
 }
