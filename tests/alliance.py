@@ -54,7 +54,7 @@ from consilium.kernel.transactions import (
 from consilium.ledger.core.chain import Chain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from consilium.kernel.codes import Code
     from consilium.kernel.signing import Signer, Verifier
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from consilium.kernel.transactions import Act
     from consilium.ledger.core.acceptance import Tip
     from consilium.ledger.core.execution import BlockOutcome
+    from consilium.ledger.store import BlockStore
 
 GRADES = {
     "anshan": Grade.A3,
@@ -211,6 +212,14 @@ class Scribe:
     def __post_init__(self) -> None:
         """Begin at genesis."""
         self.chain = Chain(self.alliance.genesis, self.verifier)
+
+    def keep_in(self, store: BlockStore, last: int | None = None, without: Collection[int] = ()) -> None:
+        """Have a store hold the blocks up to a height, and their certificates but for those of some heights."""
+        for height, block in enumerate(self.blocks[:last], 1):
+            store.append_block(height, encode(block, self.chain.chain_id))
+            certificate = self.chain.result_certificate(height)
+            if certificate is not None and height not in without:
+                store.add_certificate(height, encode(certificate, self.chain.chain_id))
 
     # --- transactions: each with a fresh request id and an expiry well ahead ---
 

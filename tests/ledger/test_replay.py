@@ -57,12 +57,8 @@ def scribe() -> Scribe:
 
 def stored(scribe: Scribe, *, without: tuple[int, ...] = ()) -> MemoryBlockStore:
     """What a ledger has kept of it, but for the certificates of some heights."""
-    store, chain = MemoryBlockStore(), scribe.chain
-    for height, block in enumerate(scribe.blocks, 1):
-        store.append_block(height, encode(block, chain.chain_id))
-        certificate = chain.result_certificate(height)
-        if certificate is not None and height not in without:
-            store.add_certificate(height, encode(certificate, chain.chain_id))
+    store = MemoryBlockStore()
+    scribe.keep_in(store, without=without)
     return store
 
 

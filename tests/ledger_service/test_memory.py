@@ -8,7 +8,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from consilium.kernel.chain import CertifiedBlock, Header
-from consilium.kernel.encoding import encode
 from consilium.kernel.parameters import Parameters
 from consilium.ledger.core.archive import BLOCKS_KEPT, Link
 from consilium.ledger.keeper import Keeper
@@ -45,12 +44,9 @@ def scribe_with(records: int) -> Scribe:
 
 def kept(path: Path, scribe: Scribe, height: int) -> tuple[int, Counter[type]]:
     """The bytes that a ledger over the first blocks takes, and how many objects of the kinds that a block has."""
-    store, chain = JournalBlockStore.create(OsDisk(), path / str(height)), scribe.chain
-    for place, block in enumerate(scribe.blocks[:height], 1):
-        store.append_block(place, encode(block, chain.chain_id))
-        certificate = chain.result_certificate(place)
-        assert certificate is not None
-        store.add_certificate(place, encode(certificate, chain.chain_id))
+    store = JournalBlockStore.create(OsDisk(), path / str(height))
+    scribe.keep_in(store, height)
+    assert len(list(store.certificates())) == store.height
     store.close()
     gc.collect()
     before = Counter(type(each) for each in gc.get_objects() if isinstance(each, KEPT_FOR_A_BLOCK))

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consilium.kernel.encoding import encode
 from consilium.kernel.errors import Conflict, ConsiliumError, DataLoss, FailedPrecondition, NotFound
 from consilium.ledger.store import JournalBlockStore
 from consilium.runtime.disk import OsDisk
@@ -31,12 +30,9 @@ def chain_left_in(folder: Path, founders: Alliance | None = None) -> Scribe:
 
 
 def _keep(path: Path, scribe: Scribe) -> None:
-    store, chain = JournalBlockStore.create(OsDisk(), path), scribe.chain
-    for height, block in enumerate(scribe.blocks, 1):
-        store.append_block(height, encode(block, chain.chain_id))
-        certificate = chain.result_certificate(height)
-        assert certificate is not None
-        store.add_certificate(height, encode(certificate, chain.chain_id))
+    store = JournalBlockStore.create(OsDisk(), path)
+    scribe.keep_in(store)
+    assert len(list(store.certificates())) == store.height
     store.sync()
     store.close()
 

@@ -247,8 +247,8 @@ class Keeper:
 
     def execution(self, height: int) -> Execution:
         """What executing a height gave. Raises NotFound: NO_SUCH_HEIGHT."""
-        block, outcome = self.chain.block(height), self.chain.outcome(height)
-        return Execution(block.header, block.commit, outcome.result, outcome.outlook)
+        link = self.chain.link(height)
+        return Execution(link.block.header, link.block.commit, link.outcome.result, link.outcome.outlook)
 
     async def sent_execution(self, height: int) -> Execution:
         """The same, read in a thread where the block is old. Raises NotFound: NO_SUCH_HEIGHT."""

@@ -40,8 +40,7 @@ class VerifiedBlock:
     @property
     def is_named(self) -> bool:
         """Whether a recovery stands for its commit (C10)."""
-        recovery, header = self.opened.block.recovery, self.opened.header
-        return recovery is not None and recovery.statement.names(header.height, self.opened.block_hash)
+        return _is_named(self.opened)
 
 
 def genesis_tip(genesis: Genesis) -> Tip:
@@ -69,11 +68,10 @@ def fitting_block(block: CertifiedBlock, tip: Tip, chain_id: bytes, verifier: Ve
     refuse_unknown_rules(tip)
     opened = open_block(block, chain_id)
     commit, recovery = block.commit, block.recovery
-    is_named = recovery is not None and recovery.statement.names(opened.header.height, opened.block_hash)
     if recovery is not None:
         ahead = tip.outlook
         verify_recovery(ahead.committee, ahead.electorate, ahead.epoch_start, recovery, chain_id, verifier)
-        tip = tip if is_named else _across(tip, recovery)
+        tip = tip if _is_named(opened) else _across(tip, recovery)
     verify_header(opened.header, tip, chain_id)
     if (commit.height, commit.digest) != (opened.header.height, opened.block_hash):
         raise Conflict("OTHER_COMMIT", "The commit certificate is for another block.", "L3")
@@ -86,6 +84,12 @@ def verify_signatures(fitting: VerifiedBlock, chain_id: bytes, verifier: Verifie
         verify_commit_certificate(fitting.committee, fitting.opened.block.commit, chain_id, verifier)
     for batch in fitting.opened.batches:
         verify_copy(batch, verifier)
+
+
+def _is_named(opened: OpenedBlock) -> bool:
+    """Whether the recovery that a block carries names the block itself, and does not end the epoch before it (C10)."""
+    recovery = opened.block.recovery
+    return recovery is not None and recovery.statement.names(opened.header.height, opened.block_hash)
 
 
 def _across(tip: Tip, recovery: RecoveryCertificate) -> Tip:

@@ -16,7 +16,7 @@ from consilium.kernel.certificates import WINDOW_MAX, Result, ResultCertificate
 from consilium.kernel.chain import CertifiedBlock, Header, Outlook
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode
-from consilium.kernel.errors import NotFound
+from consilium.kernel.errors import DataLoss, NotFound
 from consilium.kernel.hashing import DIGEST_BYTES, sha256
 from consilium.kernel.merkle import MerkleLog
 from consilium.kernel.opening import OpenedBatch
@@ -41,6 +41,25 @@ class StoredBlocks(Protocol):
 
     def read_certificate(self, height: int) -> bytes:
         """The encoded result certificate. Raises NotFound (NO_CERTIFICATE); DataLoss for one that was damaged."""
+
+
+def stored_block(stored: StoredBlocks, height: int, chain_id: bytes) -> CertifiedBlock:
+    """The block at a height. Raises as `StoredBlocks.read_block`, Malformed for what is none."""
+    return decode(CertifiedBlock, stored.read_block(height), chain_id, BLOCK_BYTES_MAX)
+
+
+def stored_certificate(stored: StoredBlocks, height: int, chain_id: bytes) -> ResultCertificate | None:
+    """The certificate of a height; None where consensus has gone on before this one's results were all in.
+
+    Raises DataLoss: JOURNAL_DAMAGED for the certificate of another height.
+    """
+    try:
+        certificate = decode(ResultCertificate, stored.read_certificate(height), chain_id)
+    except NotFound:
+        return None
+    if certificate.result.height != height:
+        raise DataLoss("JOURNAL_DAMAGED", f"The certificate kept for height {height} is another height's.", "L3")
+    return certificate
 
 
 class SealedState(NamedTuple):
@@ -122,13 +141,10 @@ class Archive:
         transactions = [each for batch in batches for each in batch.transactions]
         for index, transaction in enumerate(transactions, link.log_start):
             leaf, body = transaction.leaf, transaction.payload.body
-            if self._indexes.get(leaf) is None:
-                self._indexes.put(leaf, index)
-            elif codes[index - link.log_start] in NOT_JUDGED:
+            # The same bytes may be ordered twice; the place that counts is where they were judged on their merits (L6).
+            if codes[index - link.log_start] in NOT_JUDGED and self._indexes.get(leaf) is not None:
                 continue
-            else:
-                # The same bytes may be ordered twice; the place that counts is where they were judged on their merits (L6).
-                self._indexes.move(leaf, index)
+            self._indexes.put(leaf, index)
             if type(body) is not RecordBody:
                 self._note_grants(index, body)
         if self._stored is not None:
@@ -242,7 +258,7 @@ class Archive:
     def _read(self, height: int) -> Link:
         """An old block again; that it is the same one is what the store vouches for."""
         assert self._stored is not None, "without a store every block is kept"
-        block = decode(CertifiedBlock, self._stored.read_block(height), self._chain_id, BLOCK_BYTES_MAX)
+        block = stored_block(self._stored, height, self._chain_id)
         header, size = decode(Header, block.header, self._chain_id), self.log_size(height)
         at = (height - 1) * 2 * DIGEST_BYTES
         roots = bytes(self._roots[at : at + DIGEST_BYTES]), bytes(self._roots[at + DIGEST_BYTES : at + 2 * DIGEST_BYTES])
@@ -253,10 +269,7 @@ class Archive:
 
     def _read_certificate(self, height: int) -> ResultCertificate | None:
         assert self._stored is not None, "without a store every block is kept"
-        try:
-            return decode(ResultCertificate, self._stored.read_certificate(height), self._chain_id)
-        except NotFound:
-            return None
+        return stored_certificate(self._stored, height, self._chain_id)
 
     def _note_grants(self, index: int, body: Body) -> None:
         """List the transaction under every grant it names."""

@@ -154,6 +154,10 @@ class Chain:
         """The encoded header of a height. Raises NotFound: NO_SUCH_HEIGHT."""
         return self._archive.header(height)
 
+    def link(self, height: int) -> Link:
+        """The block at a height, what it gave and its certificate, read once. Raises NotFound: NO_SUCH_HEIGHT."""
+        return self._archive.link(height)
+
     def block(self, height: int) -> CertifiedBlock:
         """The block at a height. Raises NotFound: NO_SUCH_HEIGHT."""
         return self._archive.link(height).block

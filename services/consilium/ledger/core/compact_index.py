@@ -26,39 +26,31 @@ class CompactIndex:
 
     def get(self, key: bytes) -> int | None:
         """The number of a key, or None."""
+        slots, place, _ = self._find(key)
+        return (slots[place] & _NUMBER_MASK) - 1 if slots[place] else None
+
+    def put(self, key: bytes, number: int) -> None:
+        """Give a key this number, in place of the one that it had."""
+        slots, place, part = self._find(key)
+        if not slots[place]:
+            self._counts[part] += 1
+            if 2 * self._counts[part] > len(slots):
+                self._parts[part] = _grown(slots)
+                slots, place, _ = self._find(key)
+        slots[place] = (hash(key) & _MARK_MASK) << _NUMBER_BITS | (number + 1)
+
+    def _find(self, key: bytes) -> tuple["array[int]", int, int]:
+        """The slots, the place among them where a key stands or may stand, and the number of their part."""
         hashed = hash(key)
-        mark, slots = hashed & _MARK_MASK, self._parts[hashed >> _MARK_BITS & _PART_MASK]
+        mark, part = hashed & _MARK_MASK, hashed >> _MARK_BITS & _PART_MASK
+        slots = self._parts[part]
         last = len(slots) - 1
         place = mark & last
         while slot := slots[place]:
             if slot >> _NUMBER_BITS == mark and self._key_at((slot & _NUMBER_MASK) - 1) == key:
-                return (slot & _NUMBER_MASK) - 1
+                break
             place = (place + 1) & last
-        return None
-
-    def put(self, key: bytes, number: int) -> None:
-        """Take in a key that is not there."""
-        hashed = hash(key)
-        part = hashed >> _MARK_BITS & _PART_MASK
-        slots, count = self._parts[part], self._counts[part]
-        if 2 * count >= len(slots):
-            slots = self._parts[part] = _grown(slots)
-        self._counts[part] = count + 1
-        mark, last = hashed & _MARK_MASK, len(slots) - 1
-        place = mark & last
-        while slots[place]:
-            place = (place + 1) & last
-        slots[place] = mark << _NUMBER_BITS | (number + 1)
-
-    def move(self, key: bytes, number: int) -> None:
-        """Give a key that is there another number."""
-        hashed, before = hash(key), self.get(key)
-        assert before is not None, "only what is there moves"
-        mark, slots = hashed & _MARK_MASK, self._parts[hashed >> _MARK_BITS & _PART_MASK]
-        place, last, found = mark & len(slots) - 1, len(slots) - 1, mark << _NUMBER_BITS | (before + 1)
-        while slots[place] != found:
-            place = (place + 1) & last
-        slots[place] = mark << _NUMBER_BITS | (number + 1)
+        return slots, place, part
 
 
 def _grown(slots: "array[int]") -> "array[int]":

@@ -10,14 +10,11 @@ restores verify all.
 
 from consilium.kernel.certificates import ResultCertificate, verify_result_certificate
 from consilium.kernel.chain import CertifiedBlock
-from consilium.kernel.encoding import decode
-from consilium.kernel.errors import DataLoss, NotFound
 from consilium.kernel.opening import open_block
 from consilium.kernel.signing import Verifier
 from consilium.ledger.core.acceptance import VerifiedBlock, fitting_block, verify_signatures
-from consilium.ledger.core.archive import StoredBlocks
+from consilium.ledger.core.archive import StoredBlocks, stored_block, stored_certificate
 from consilium.ledger.core.chain import Chain
-from consilium.ledger.core.sync import BLOCK_BYTES_MAX
 
 
 class Replay:
@@ -42,16 +39,17 @@ class Replay:
 
         Raises as `Chain.add_result_certificate`; BadSignature where nothing vouches for the blocks of an epoch that ended.
         """
-        certificate, epoch = _certificate(self._chain, self._stored, height), self._chain.outcome(height).result.epoch
+        chain, certified = self._chain, list[int]()
+        certificate, epoch = stored_certificate(self._stored, height, chain.chain_id), chain.outcome(height).result.epoch
         if certificate is not None and certificate.result.epoch == epoch:
-            self._chain.add_kept_certificate(certificate)
-            self._newest = certificate
+            chain.add_kept_certificate(certificate)
+            self._newest, certified = certificate, [height]
         elif certificate is not None:
             # The committee that follows a recovery has certified it; a later block tells who that is (C10).
             self._later.append(certificate)
-        if self._chain.tip.outlook.epoch != epoch:
+        if chain.tip.outlook.epoch != epoch:
             self._settle()
-        return [] if certificate is None or self._later[-1:] == [certificate] else [height]
+        return certified
 
     def finish(self) -> list[int]:
         """Verify what is left to verify; the heights that are certified only now. Raises as `executed`."""
@@ -74,32 +72,18 @@ class Replay:
             self._vouched += 1
 
     def _block(self, height: int) -> CertifiedBlock:
-        return _block(self._chain, self._stored, height)
+        return stored_block(self._stored, height, self._chain.chain_id)
 
 
 def replay_all(chain: Chain, stored: StoredBlocks, last: int) -> None:
     """Execute the blocks up to a height on a chain at genesis, every signature verified; raises what `Chain` raises."""
     later = list[ResultCertificate]()
     for height in range(1, last + 1):
-        outcome, certificate = chain.append_block(_block(chain, stored, height)), _certificate(chain, stored, height)
+        outcome = chain.append_block(stored_block(stored, height, chain.chain_id))
+        certificate = stored_certificate(stored, height, chain.chain_id)
         if certificate is not None and certificate.result.epoch > outcome.result.epoch:
             later.append(certificate)
         elif certificate is not None:
             chain.add_result_certificate(certificate)
     for each in later:
         chain.add_result_certificate(each)
-
-
-def _block(chain: Chain, stored: StoredBlocks, height: int) -> CertifiedBlock:
-    return decode(CertifiedBlock, stored.read_block(height), chain.chain_id, BLOCK_BYTES_MAX)
-
-
-def _certificate(chain: Chain, stored: StoredBlocks, height: int) -> ResultCertificate | None:
-    """None where consensus has gone on to the next height before this one's results were all in."""
-    try:
-        certificate = decode(ResultCertificate, stored.read_certificate(height), chain.chain_id)
-    except NotFound:
-        return None
-    if certificate.result.height != height:
-        raise DataLoss("JOURNAL_DAMAGED", f"The certificate kept for height {height} is another height's.", "L3")
-    return certificate
