@@ -19,7 +19,7 @@ from consilium.runtime.journal_format import (
     frame_records,
     read_journal,
 )
-from tests.stores.simulated_disk import SimulatedDisk, cut_everywhere
+from tests.stores.simulated_disk import PowerCutError, SimulatedDisk, cut_everywhere
 
 PATH = Path("/member/votes")
 NAME = bytes(range(16))
@@ -338,6 +338,54 @@ def test_a_journal_opened_after_kill_9_makes_what_it_read_durable() -> None:
     assert list(Journal.open(killed, PATH).records()) == [b"seen"]
     for state in killed.crash_states():
         assert list(Journal.open(state, PATH).records()) == [b"seen"]
+
+
+def test_what_a_failed_sync_left_clean_is_written_again_by_the_next_process() -> None:
+    """C5: it is read back from the page cache, and a sync alone would not write it (Rebello et al., ATC 2020)."""
+    disk = SimulatedDisk()
+    journal = Journal.create(disk, PATH, NAME, RECORDS[:1])
+    journal.append(RECORDS[1:3])
+    journal.sync()
+    journal.append(RECORDS[3:])
+    disk.sync_fails = disk.sync_forgets = True
+    with pytest.raises(DataLoss, match="SYNC_FAILED"):
+        journal.sync()
+    killed = disk.killed()
+    assert list(Journal.open(killed, PATH).records()) == RECORDS
+    for state in killed.crash_states():
+        assert list(Journal.open(state, PATH).records()) == RECORDS
+
+
+def test_power_cut_while_the_tail_is_written_again_keeps_what_was_durable() -> None:
+    """Promise 5: writing bytes over themselves takes nothing away, whatever of it reaches the disk."""
+
+    def run(disk: SimulatedDisk) -> None:
+        Journal.open(disk, PATH)
+
+    start = SimulatedDisk()
+    journal = Journal.create(start, PATH, NAME, RECORDS[:1])
+    for record in RECORDS[1:4]:
+        journal.append([record])
+    for disk in cut_everywhere(run, start):
+        for state in disk.crash_states():
+            assert list(Journal.open(state, PATH).records()) == RECORDS[:4]
+
+
+def test_a_name_that_outlived_only_the_process_outlives_the_power_too() -> None:
+    """C5: killed between a rewrite's rename and the sync of its name."""
+    disk = SimulatedDisk()
+    journal = Journal.create(disk, PATH, NAME, [b"old"])
+    disk.cut_at = len(disk.steps) + 4
+    with pytest.raises(PowerCutError):
+        journal.rewrite([b"new"])
+    assert disk.steps[-1] == "rename"
+    disk.cut_at = None
+    killed = disk.killed()
+    again = Journal.open(killed, PATH)
+    again.append([b"said"])
+    again.sync()
+    for state in killed.crash_states():
+        assert list(Journal.open(state, PATH).records()) == [b"new", b"said"]
 
 
 def test_a_torn_tail_is_cut_once_and_appending_goes_on(tmp_path: Path) -> None:

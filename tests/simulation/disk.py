@@ -2,7 +2,8 @@
 
 The vote log's bytes are the production's own, framed, chained and marked; a power cut tears them at sectors, a flipped bit
 and a misplaced sector are found by the production's reading of them. Then the operator begins the log again, as the error
-says. The block store loses whole blocks that were not synced: torn bytes in it are the journal's own tests' business.
+says. A sync that fails may leave its pages clean: the next start reads them, and only what it writes again outlives the
+power. The block store loses whole blocks that were not synced: torn bytes in it are the journal's own tests' business.
 """
 
 from __future__ import annotations
@@ -98,6 +99,14 @@ class VoteLog:
     def lose_power(self, chance: random.Random) -> None:
         """What was not synced is kept, lost or torn."""
         self.disk = self.disk.after_power_cut(chance)
+
+    def fail_sync(self, *, forgets: bool) -> None:
+        """Let every sync fail until the disk is mended; with `forgets`, each leaves its pages clean all the same."""
+        self.disk.sync_fails, self.disk.sync_forgets = True, forgets
+
+    def mend(self) -> None:
+        """The disk works again, and has room."""
+        self.disk.full = self.disk.sync_fails = self.disk.sync_forgets = False
 
     def wipe(self) -> None:
         """The log is gone, and all that belongs to it."""

@@ -38,6 +38,7 @@ TALES = {
     "blackout": "everybody loses power at once and comes back within {span}",
     "all killed": "everybody is killed, each at some write of its own, and comes back within {span}",
     "sync error": "the next sync of {who} fails; it stops and comes back after {span}",
+    "forgotten sync": "a sync of {who} fails and leaves its pages clean; it comes back, and loses power after {span}",
     "disk full": "the disk of {who} is full; it stops and comes back after {span}",
     "lost log": "{who} stops, loses its vote log, and comes back after {span}",
     "wiped disk": "{who} stops, loses its whole disk, and comes back after {span}",

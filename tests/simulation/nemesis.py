@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.simulation.faults import CLOCK_MS
+from tests.simulation.faults import CLOCK_MS, SPAN_MS
 from tests.simulation.schedule import stream
 from tests.simulation.twin import SUFFIX
 
@@ -53,6 +53,7 @@ class Nemesis:
             "all killed": self._kill_all,
             "sync error": self._fail_disk,
             "disk full": self._fail_disk,
+            "forgotten sync": self._forget_sync,
             "lost log": self._lose,
             "wiped disk": self._lose,
             "lost ledger": self._lose,
@@ -81,7 +82,7 @@ class Nemesis:
             member.fuse = None
             member.wake()
             member.log.disk.cut_at = None
-            member.log.disk.full = member.log.disk.sync_fails = False
+            member.log.mend()
             self._begin_again(member)
             if not member.up:
                 member.start()
@@ -192,14 +193,31 @@ class Nemesis:
         """The next write or sync fails; the process ends of it, and comes back to a disk that works."""
         member = self._one(fault)
         if member.up:
-            disk = member.log.disk
-            disk.sync_fails, disk.full = fault.kind == "sync error", fault.kind == "disk full"
+            if fault.kind == "disk full":
+                member.log.disk.full = True
+            else:
+                member.log.fail_sync(forgets=False)
             self._world.clock.after(fault.span_ms, partial(self._mend_disk, member))
         return member.up
 
     def _mend_disk(self, member: Member) -> None:
-        member.log.disk.full = member.log.disk.sync_fails = False
+        member.log.mend()
         self._revive(member)
+
+    def _forget_sync(self, fault: Fault) -> bool:
+        """A sync fails, and the kernel takes its pages for written; then the power goes, once the process is back."""
+        member, chance = self._one(fault), fault.chance()
+        if member.up:
+            member.log.fail_sync(forgets=True)
+            back_ms = chance.randrange(fault.span_ms)
+            self._world.clock.after(back_ms, partial(self._mend_disk, member))
+            self._world.clock.after(fault.span_ms, partial(self._strike, member, chance.randrange(*SPAN_MS)))
+        return member.up
+
+    def _strike(self, member: Member, down_ms: int) -> None:
+        """The power goes, if the faults are not over."""
+        if not self._over:
+            self._stop(member, down_ms, power=True)
 
     def _lose(self, fault: Fault) -> bool:
         """Stop a member and lose or damage what it has on disk, if there is room for one more that forgets."""

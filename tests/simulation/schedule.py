@@ -37,6 +37,10 @@ AMNESIA = ("lost log", "wiped disk", "bit rot", "misdirected write", "restored")
 """What makes a replica forget or contradict itself: it counts among the f until it has found its way back (C5)."""
 LOST_LEDGER = "lost ledger"
 """From a stream of its own: a replica whose ledger alone is lost finds its vote log ahead of it, and is silent (C5)."""
+FORGOTTEN = "forgotten sync"
+"""A disk that forgets what it has not acknowledged, and shows it until the power goes: it takes no room (C5)."""
+LATER = (FORGOTTEN,)
+"""What is drawn from a stream of its own, so that the others of a seed stay what they were."""
 CLOCKS = ("clock jump", "clock back")
 """What befalls clocks at one moment."""
 HABITS = ("half", "victim", "silent", "proposals", "selective", "slow")
@@ -148,7 +152,12 @@ def _kinds(chance: random.Random, seed: int, byzantine: int) -> tuple[str, ...]:
     rest = [each for each in menu if each not in (*drawn, *AMNESIA)]
     lacking = max(0, KINDS_LEAST + 1 - len(sure) - (len(sure) < len(drawn)))
     kinds = tuple(drawn + chance.sample(rest, lacking))
-    return kinds if byzantine else kinds + _alone(seed, kinds)
+    return kinds + _later(seed) + (() if byzantine else _alone(seed, kinds))
+
+
+def _later(seed: int) -> tuple[str, ...]:
+    """What joined the menu later, each from a stream of its own."""
+    return tuple(each for each in LATER if stream(seed, each).random() < LIKELY)
 
 
 def _alone(seed: int, kinds: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.simulation.coverage import MARKS, RARE_MARKS
-from tests.simulation.schedule import AMNESIA, CLOCKS, DISKS, LINKS, LOST_LEDGER, MACHINES
+from tests.simulation.schedule import AMNESIA, CLOCKS, DISKS, LATER, LINKS, LOST_LEDGER, MACHINES
 
 if TYPE_CHECKING:
     from tests.simulation.run import Report
@@ -22,6 +22,7 @@ FAULTS = (
     *MACHINES,
     "cut between effects",
     *DISKS,
+    *LATER,
     "slow disk",
     *AMNESIA,
     LOST_LEDGER,

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.faults import TALES, Fault, plan
 from tests.simulation.run import Report, Simulation
-from tests.simulation.schedule import AMNESIA, CLOCKS, DISKS, LINKS, LOST_LEDGER, MACHINES, QUIET, Options, draw_options
+from tests.simulation.schedule import (
+    AMNESIA,
+    CLOCKS,
+    DISKS,
+    LATER,
+    LINKS,
+    LOST_LEDGER,
+    MACHINES,
+    QUIET,
+    Options,
+    draw_options,
+)
 from tests.simulation.shrinking import KEPT, RUNS_MAX, SENTENCES, Shrinker
 
 if TYPE_CHECKING:
@@ -59,6 +70,6 @@ def test_one_fault_can_be_taken_out_without_moving_the_others() -> None:
 
 
 def test_every_kind_and_every_option_has_a_sentence() -> None:
-    assert set(TALES) == {*LINKS, *MACHINES, *DISKS, *AMNESIA, LOST_LEDGER, *CLOCKS}
+    assert set(TALES) == {*LINKS, *MACHINES, *DISKS, *LATER, *AMNESIA, LOST_LEDGER, *CLOCKS}
     quiet = {each.name for each in fields(QUIET)} - set(KEPT)
     assert quiet == set(SENTENCES)

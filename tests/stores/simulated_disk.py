@@ -4,6 +4,10 @@ What a program sees is the newest state. What a power cut leaves is one of `cras
 with any choice of the later writes, torn at sector borders, the rest old or zero; for every directory, its synced names with
 the first so many of the later changes. File contents and names are cut independently, so a rename may outlive the bytes it
 was meant to publish (Pillai et al., OSDI 2014, ALICE).
+
+A sync that fails may leave its pages clean (Rebello et al., ATC 2020): they are read back, also by the next process, and no
+later sync writes them, until somebody writes them again. Names are not forgotten so: a file system whose own journal cannot
+be written goes read-only.
 """
 
 from __future__ import annotations
@@ -37,13 +41,16 @@ class Content:
         self.visible = bytearray(durable)
         self.lengths = [len(durable)]
         self.touched: dict[int, None] = {}
+        self.forgotten: dict[int, None] = {}
 
     def write(self, offset: int, data: bytes) -> None:
         """Change the visible bytes; every touched sector may or may not reach the disk."""
         end = offset + len(data)
         self.truncate(max(len(self.visible), end))
         self.visible[offset:end] = data
-        self.touched.update(dict.fromkeys(range(offset // SECTOR_BYTES, -(-end // SECTOR_BYTES))))
+        for sector in range(offset // SECTOR_BYTES, -(-end // SECTOR_BYTES)):
+            self.touched[sector] = None
+            self.forgotten.pop(sector, None)
 
     def truncate(self, length: int) -> None:
         """Change the length, which may or may not reach the disk."""
@@ -52,8 +59,18 @@ class Content:
         self.lengths.append(length)
 
     def sync(self) -> None:
-        """Make what is visible durable."""
-        self.durable, self.lengths, self.touched = bytes(self.visible), [len(self.visible)], {}
+        """Make what is visible durable, but for what a failed sync has marked clean."""
+        kept = self.durable.ljust(len(self.visible), b"\0")
+        self.durable = bytes(self.visible)
+        for sector in self.forgotten:
+            place = slice(sector * SECTOR_BYTES, min((sector + 1) * SECTOR_BYTES, len(self.visible)))
+            self.durable = self.durable[: place.start] + kept[place] + self.durable[place.stop :]
+        self.lengths, self.touched = [len(self.visible)], {}
+
+    def forget(self) -> None:
+        """Mark everything clean that a failed sync should have written: nothing of it is durable, all of it is visible."""
+        self.forgotten.update(self.touched)
+        self.touched = {}
 
     def after_crash(self) -> Iterator[bytes]:
         """Every content a power cut may leave; all choices of sectors while they are few, else the telling ones."""
@@ -115,9 +132,11 @@ class SimulatedFile:
         self._content.truncate(length)
 
     def sync(self) -> None:
-        """A step; when syncs fail, nothing becomes durable."""
+        """A step; when syncs fail, nothing becomes durable, and it may be marked clean."""
         self._disk.step("sync")
         if self._disk.sync_fails:
+            if self._disk.sync_forgets:
+                self._content.forget()
             raise OSError(errno.EIO, "the simulated disk cannot sync")
         self._content.sync()
 
@@ -148,6 +167,7 @@ class SimulatedDisk:
         self.steps: list[str] = []
         self.full = False
         self.sync_fails = False
+        self.sync_forgets = False
 
     def step(self, what: str) -> None:
         """Count a step that matters for durability, or take the power away."""
@@ -214,7 +234,7 @@ class SimulatedDisk:
 
     def killed(self) -> SimulatedDisk:
         """The same disk after kill -9: everything is visible, what was not synced still is not; locks and faults end."""
-        self._locks, self.full, self.sync_fails = {}, False, False
+        self._locks, self.full, self.sync_fails, self.sync_forgets = {}, False, False, False
         return self
 
     def settled(self, cut_at: int | None = None) -> SimulatedDisk:

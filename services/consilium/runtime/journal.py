@@ -79,9 +79,10 @@ class Journal:
 
     @classmethod
     def open(cls, disk: Disk, path: Path) -> "Journal":
-        """The journal at `path`, its torn end cut off durably.
+        """The journal at `path`, its torn end cut off, and all that is read from it durable on return.
 
-        Raises DataLoss: JOURNAL_MISSING, JOURNAL_DAMAGED or SYNC_FAILED; FailedPrecondition: LOCKED.
+        Raises DataLoss: JOURNAL_MISSING, JOURNAL_DAMAGED or SYNC_FAILED; ResourceExhausted: WRITE_FAILED; and
+        FailedPrecondition: LOCKED.
         """
         journal = cls(disk, path, disk.lock(beside(path, "lock")), Header(bytes(JOURNAL_ID_BYTES), 0, 0))
         try:
@@ -113,11 +114,25 @@ class Journal:
         self._header, self._spans, self._chain = reading.header, reading.spans, reading.chain
         self._length = reading.good_length
         self.torn_bytes = file.size() - reading.good_length
-        if self.torn_bytes:
-            file.truncate(reading.good_length)
-        # Synced even when whole: after kill -9 the last appends may be readable and not yet durable, and whoever
-        # reads them now will act on them.
+        self._write_anew(file, reading.synced)
         self.sync()
+
+    def _write_anew(self, file: File, synced: int) -> None:
+        """Write all again that no sync is known to have made durable, so that the next sync is about these bytes (C5).
+
+        After kill -9 they are only in the page cache. After a sync that failed they may be there and marked clean: then they
+        are read back as if nothing had happened, every later sync succeeds without them, and the next power cut takes them.
+        They are written over themselves, so a power cut meanwhile harms nothing. The name may as well have outlived the
+        process and not the power, if it ended in the middle of a rewrite.
+        """
+        try:
+            if self.torn_bytes:
+                file.truncate(self._length)
+            if synced < self._length:
+                file.write(synced, file.read(synced, self._length - synced))
+            self._disk.sync_directory(self._path.parent)
+        except OSError as error:
+            self._fail(ResourceExhausted, "WRITE_FAILED", error)
 
     @property
     def spans(self) -> Spans:

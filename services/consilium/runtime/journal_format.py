@@ -123,13 +123,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a journal holds: its header, its records, its length up to the last good one, the chain there, the verdict."""
+    """What a journal holds: its header, its records, its length up to the last good one, the chain there, the verdict.
+
+    `synced` is how many bytes a sync is known to have made durable; what lies behind may be in the page cache alone.
+    """
 
     header: Header
     spans: Spans
     good_length: int
     chain: bytes
     verdict: Verdict
+    synced: int
 
 
 class Framed(NamedTuple):
@@ -181,16 +185,17 @@ def scan_journal(read: Callable[[int, int], bytes], size: int, mark: bytes = b""
     header = _read_header(read(0, HEADER_BYTES))
     floor = _read_mark(mark, header)
     chain, offset, spans = header.chain, HEADER_BYTES, Spans()
+    synced = max(header.initial_length, floor.length)
     while (found := _read_record(read, size, header, offset)) is not None:
         if found.previous != chain or found.synced > offset:
             raise _damaged(f"the record at byte {offset} does not continue the records before it")
-        chain = chain_after(chain, found.data)
+        chain, synced = chain_after(chain, found.data), max(synced, found.synced)
         offset += RECORD_OVERHEAD_BYTES + len(found.data)
         spans.extend([Span(offset - len(found.data), len(found.data), chain)])
     _check_mark(floor, spans)
     if offset < header.initial_length or _known_durable(read, size, header, offset):
         raise _damaged(f"what follows byte {offset} was durable and cannot be read")
-    return Reading(header, spans, offset, chain, Verdict.WHOLE if offset == size else Verdict.TORN)
+    return Reading(header, spans, offset, chain, Verdict.WHOLE if offset == size else Verdict.TORN, synced)
 
 
 class _Found(NamedTuple):
