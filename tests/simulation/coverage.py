@@ -29,6 +29,7 @@ from consilium.kernel.transactions import (
     RequestBody,
     RevokeBody,
 )
+from tests.simulation.builds import OLDER
 from tests.simulation.checkers import Checker
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ MARKS = (
     "a member is suspended",
     "a suspended member comes back",
     "a suspended member's record",
+    "a member stands still at the height of an upgrade",
     "a request and its revocation in one block",
     "a release on the last block of the window",
     "a release in the last block before the revocation",
@@ -97,6 +99,7 @@ class Coverage(Checker):
         self._active = frozenset(each.member_id for each in genesis.members)
         self._epoch = 0
         self._silent: dict[str, int] = {}
+        self._upgrade: int | None = None
         self._released: dict[bytes, int] = {}
 
     @property
@@ -186,6 +189,7 @@ class Coverage(Checker):
         if not execution.opened.batches:
             self.marks["an idle heartbeat"] += 1
         self._cross(execution.outlook)
+        self._look_at_builds(execution)
         self.marks["a term is extended"] += execution.height > execution.outlook.term_end
         for _, transaction, code in execution.outcomes():
             match transaction.payload.body:
@@ -231,6 +235,13 @@ class Coverage(Checker):
         self.marks["a member becomes a delegate"] += bool(names - self._delegates)
         self.marks["a delegate stops being one"] += bool(self._delegates - names)
         self._delegates = names
+
+    def _look_at_builds(self, execution: Execution) -> None:
+        """Mark a member that does not know the version which begins with this block."""
+        behind = any(each.honest and each.build == OLDER for each in self._members.values())
+        self.marks["a member stands still at the height of an upgrade"] += execution.height == self._upgrade and behind
+        if execution.outlook.upgrade is not None:
+            self._upgrade = execution.outlook.upgrade.height
 
     def _revoked(self, grant_id: bytes, execution: Execution) -> None:
         """Mark a grant that was asked for in this block, or released in the block before."""

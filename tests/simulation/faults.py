@@ -39,6 +39,8 @@ TALES = {
     "all killed": "everybody is killed, each at some write of its own, and comes back within {span}",
     "sync error": "the next sync of {who} fails; it stops and comes back after {span}",
     "forgotten sync": "a sync of {who} fails and leaves its pages clean; it comes back, and loses power after {span}",
+    "rolling upgrade": "within {span} {who} come back as the newer build, or below the upgrade's height as the older one",
+    "certificate ends": "the certificate of {who} ends, by each peer's own clock, and is renewed after {span}",
     "disk full": "the disk of {who} is full; it stops and comes back after {span}",
     "lost log": "{who} stops, loses its vote log, and comes back after {span}",
     "wiped disk": "{who} stops, loses its whole disk, and comes back after {span}",
@@ -85,7 +87,13 @@ def plan(options: Options, names: Sequence[str]) -> tuple[Fault, ...]:
 
 
 def _draw(chance: random.Random, options: Options, names: Sequence[str], kind: str, at_ms: int) -> Fault:
-    most = {"split": len(names) - 1, "swizzle": len(names), "one way": len(names) - 1, "crash": options.faults_max}
+    most = {
+        "split": len(names) - 1,
+        "swizzle": len(names),
+        "one way": len(names) - 1,
+        "crash": options.faults_max,
+        "rolling upgrade": 3,
+    }
     count = chance.randint(1, most.get(kind, 1))
     who = () if kind in EVERYBODY else tuple(chance.sample(list(names), count))
     return Fault(at_ms, kind, who, chance.randrange(*SPAN_MS), chance.getrandbits(32))

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.simulation.alliance import GENESIS_MS
+from tests.simulation.builds import OLDER, running
 from tests.simulation.schedule import stream
 from tests.stores.simulated_disk import PowerCutError
 
@@ -43,6 +44,7 @@ class Machine:
         self.up = False
         self.fuse: int | None = None
         self.slow_until = 0
+        self.build = OLDER
         self._world = world
         self._chance = stream(world.options.seed, f"member {endpoint}")
         self._held_until = 0
@@ -105,9 +107,10 @@ class Machine:
             self._do(self._waiting.popleft())
 
     def _do(self, action: Action) -> None:
-        """Do it, and die of what may happen meanwhile."""
+        """Do it as the build that runs here, and die of what may happen meanwhile."""
         try:
-            action()
+            with running(self.build):
+                action()
         except (PowerCut, PowerCutError):
             self._world.hits["cut between effects"] += 1
             self.crash()

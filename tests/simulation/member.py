@@ -37,6 +37,7 @@ from consilium.kernel.recovery_reports import sign_report
 from consilium.ledger.core.acceptance import verify_block
 from tests.simulation.alliance import GENESIS_MS
 from tests.simulation.block_exchange import BlockExchange
+from tests.simulation.builds import running
 from tests.simulation.disk import BlockStore, VoteLog
 from tests.simulation.liar import Liar
 from tests.simulation.local_ledger import LocalLedger
@@ -97,7 +98,8 @@ class Member(Machine):
         self._boot()
         self.certified_at = None
         self._open_log()
-        self.ledger.start(self._chance)
+        with running(self.build):
+            self.ledger.start(self._chance)
         self.identity = twin_of or Identity(
             chain_id=world.chain_id,
             member_id=founder.member_id,
@@ -166,6 +168,7 @@ class Member(Machine):
     def clone(self, endpoint: str) -> Member:
         """A second instance that starts from a copy of this one's disk."""
         other = Member(endpoint, self.founder, self._world)
+        other.build = self.build
         other.log, other.ledger = self.log.copy(), LocalLedger(self._world, self.ledger.store.copy())
         return other
 
@@ -325,13 +328,17 @@ class Member(Machine):
 
     def send(self, member_id: str, parcel: Parcel) -> None:
         """Hand a parcel to the link to a member."""
-        target = self._world.views.endpoint(self.endpoint, member_id)
-        if target is not None:
+        target, certificates = self._world.views.endpoint(self.endpoint, member_id), self._world.certificates
+        if certificates.refuses_called(member_id, self.founder.member_id, self.wall_ms):
+            self._world.hits["refused to connect"] += 1
+        elif target is not None:
             self._world.network.send(self.endpoint, target, parcel)
 
     def receive(self, source: str, parcel: Parcel) -> None:
         """Something arrived from an endpoint."""
-        if self.up:
+        if self.up and self._world.certificates.refuses_caller(member_of(source), self.wall_ms):
+            self._world.hits["refused CERTIFICATE_EXPIRED"] += 1
+        elif self.up:
             self._enter(partial(self._take, source, parcel))
 
     def _take(self, source: str, parcel: Parcel) -> None:

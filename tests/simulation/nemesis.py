@@ -9,8 +9,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tests.simulation.alliance import GENESIS_MS
+from tests.simulation.builds import NEWER, OLDER, may_go_back
+from tests.simulation.certificates import Ending
 from tests.simulation.faults import CLOCK_MS, SPAN_MS
-from tests.simulation.schedule import stream
+from tests.simulation.schedule import UPGRADE, stream
 from tests.simulation.twin import SUFFIX
 
 if TYPE_CHECKING:
@@ -60,6 +63,8 @@ class Nemesis:
             "bit rot": self._lose,
             "misdirected write": self._lose,
             "restored": self._restore,
+            "rolling upgrade": self._change_build,
+            "certificate ends": self._end_certificate,
             "clock jump": self._set_clock,
             "clock back": self._set_clock,
         }
@@ -78,12 +83,14 @@ class Nemesis:
         self._over = self._world.calm = True
         self._world.network.quieten()
         self._world.views.join()
+        self._world.certificates.renew_all()
         for member in list(self._members.values()):
             member.fuse = None
             member.wake()
             member.log.disk.cut_at = None
             member.log.mend()
             self._begin_again(member)
+            self._finish_upgrade(member)
             if not member.up:
                 member.start()
             member.keep_time()
@@ -154,6 +161,30 @@ class Nemesis:
         member.crash(power=False)
         self._revive(member)
         return True
+
+    def _change_build(self, fault: Fault) -> bool:
+        """Restart some, one after another, as the newer build, or as the older one where their chain lets them (G5)."""
+        chance = fault.chance()
+        for name in fault.who:
+            self._world.clock.after(chance.randrange(fault.span_ms), partial(self._restart_as_other, self._members[name]))
+        return True
+
+    def _restart_as_other(self, member: Member) -> None:
+        tip = member.ledger.chain.tip
+        if self._over or not member.up or not (member.build == OLDER or may_go_back(tip.height, tip.outlook)):
+            return
+        member.crash(power=False)
+        self._world.hits["downgrade"] += member.build == NEWER
+        self._world.hits["upgrade"] += member.build == OLDER
+        self._world.story.note(member.endpoint, "comes back as the", "older" if member.build == NEWER else "newer", "build")
+        member.build = NEWER if member.build == OLDER else OLDER
+        self._revive(member)
+
+    def _finish_upgrade(self, member: Member) -> None:
+        """In the end everybody runs the newer build: without it some would stand still for good."""
+        if UPGRADE in self._world.options.faults and member.build == OLDER:
+            member.crash(power=False)
+            member.build = NEWER
 
     def _pause(self, fault: Fault) -> bool:
         self._one(fault).pause(fault.span_ms)
@@ -293,6 +324,17 @@ class Nemesis:
         member.log.wipe()
         member.damaged = member.honest = True
         member.start()
+
+    # --- certificates ---
+
+    def _end_certificate(self, fault: Fault) -> bool:
+        """Let what a member shows end soon; some have to connect to it anew before it is renewed."""
+        chance, name, clock = fault.chance(), fault.who[0], self._world.clock
+        anew = frozenset(each for each in self._members if chance.random() < 0.5)
+        at_ms = GENESIS_MS + clock.now_ms + chance.randrange(fault.span_ms)
+        self._world.certificates.let_end(name, Ending(at_ms, anew))
+        clock.after(fault.span_ms, partial(self._world.certificates.renew, name))
+        return True
 
     # --- clocks ---
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from consilium.consensus.core.replica import Replica
 from consilium.kernel.founding import first_committee
 from tests.simulation.alliance import founders, genesis_of
+from tests.simulation.builds import NEWER, running
 from tests.simulation.checkers import (
     Agreement,
     Ballots,
@@ -47,6 +48,7 @@ from tests.simulation.schedule import CALM_PAUSES, SAFETY_BLOCKS, stream
 from tests.simulation.signing import KeyedHashVerifier
 from tests.simulation.summary import FAULTS
 from tests.simulation.twin import Dropper, TwinViews
+from tests.simulation.upgrades import Upgrades
 from tests.simulation.workload import Workload
 from tests.simulation.world import Story, Watchers, World
 
@@ -224,7 +226,8 @@ class Simulation:
     def _replay_one(self) -> None:
         """S8: one member's blocks, replayed from genesis, give the same."""
         member = next(each for each in self.members.values() if each.honest)
-        again = replay(self.world, member.ledger.store)
+        with running(NEWER):
+            again = replay(self.world, member.ledger.store)
         if again.outcome(again.height) != member.ledger.chain.outcome(again.height):
             raise Violation("S8 determinism", f"a replay of {member.endpoint}'s blocks gives another result")
 
@@ -300,4 +303,5 @@ def checkers(world: World, members: Mapping[str, Member]) -> list[Checker]:
         Evidence(world.faulty),
         Elections(genesis, members),
         Pruning(genesis.chain_id),
+        Upgrades(members),
     ]

@@ -39,7 +39,11 @@ LOST_LEDGER = "lost ledger"
 """From a stream of its own: a replica whose ledger alone is lost finds its vote log ahead of it, and is silent (C5)."""
 FORGOTTEN = "forgotten sync"
 """A disk that forgets what it has not acknowledged, and shows it until the power goes: it takes no room (C5)."""
-LATER = (FORGOTTEN,)
+UPGRADE = "rolling upgrade"
+"""Processes that come back as another build, while the alliance goes over to the newer one's version at a height (G5)."""
+EXPIRY = "certificate ends"
+"""What a member shows to the others is out of date by some clocks, until it is renewed."""
+LATER = (FORGOTTEN, UPGRADE, EXPIRY)
 """What is drawn from a stream of its own, so that the others of a seed stay what they were."""
 CLOCKS = ("clock jump", "clock back")
 """What befalls clocks at one moment."""

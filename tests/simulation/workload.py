@@ -31,12 +31,14 @@ from consilium.kernel.transactions import (
     RequestBody,
     RevealBody,
     RevokeBody,
+    UpgradeAct,
     VoteBody,
 )
 from tests.ledger.recomputed_governance import Assembly
 from tests.simulation.alliance import GENESIS_MS, founders
+from tests.simulation.builds import NEWER
 from tests.simulation.patients import KEY_EPOCHS, Patient, patients, receiving_pk, recipient_signer
-from tests.simulation.schedule import stream
+from tests.simulation.schedule import UPGRADE, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,6 +59,10 @@ REVEAL_EVERY = 6
 """After how many blocks a delegate says again what the chain has not taken yet."""
 REVEALS_MAX = 3
 """How often a delegate tries in an epoch."""
+UPGRADE_HEIGHTS = 22, 50
+"""Where an upgrade may begin, while faults still happen in most seeds."""
+AHEAD = 17
+"""How many blocks before its height an upgrade is decided at the latest: a window and one (G5)."""
 
 
 class Registered(NamedTuple):
@@ -86,6 +92,7 @@ class Workload:
         self._owners: dict[bytes, Patient] = {}
         self._suspended: Founder | None = None
         self._governing_until = 0
+        self._upgrade_height = stream(options.seed, UPGRADE).randrange(*UPGRADE_HEIGHTS) if UPGRADE in options.faults else 0
         self._assembly = Assembly.of(each.member_id for each in self._founders)
         self._acts = self._menu(options)
 
@@ -96,7 +103,10 @@ class Workload:
         return acts + [self._govern] * (2 if options.governance else 0)
 
     def act(self) -> None:
-        """One client does one thing."""
+        """One client does one thing; the first one proposes the upgrade, if there is to be one."""
+        if self._upgrade_height:
+            self._propose_upgrade()
+            self._upgrade_height = 0
         self._chance.choice(self._acts)()
 
     def reveal(self, committee: Committee) -> None:
@@ -151,13 +161,18 @@ class Workload:
         body, names = transaction.payload.body, {each.profile.member_key: each.member_id for each in self._founders}
         if isinstance(body, ProposalBody):
             self._assembly.open(transaction.leaf, names[transaction.payload.author], body)
-            self._vote(transaction.leaf)
+            if isinstance(body.act, UpgradeAct):
+                self._agree(transaction.leaf)
+            else:
+                self._vote(transaction.leaf)
         elif isinstance(body, BallotBody):
             self._assembly.say(body.proposal_id, names[transaction.payload.author], yes=body.yes)
 
     def _note_decisions(self) -> None:
         """What the block decided; then something else may be proposed."""
         for _, how, body in self._assembly.end_of_block(self._height):
+            if isinstance(body.act, UpgradeAct):
+                continue
             self._governing_until = 0
             if how == "adopted" and isinstance(body.act, MemberAct):
                 named = self._founder(body.act.profile.member_id)
@@ -278,6 +293,17 @@ class Workload:
         body = ProposalBody(act, self._bytes(32), self._governing_until)
         self._hand_in(body, author.member_signer, *self._some_members())
 
+    def _propose_upgrade(self) -> None:
+        """A member asks for the next version at a height (G5)."""
+        author, height = self._chance.choice(self._founders), self._upgrade_height
+        body = ProposalBody(UpgradeAct(NEWER, height), self._bytes(32), height - AHEAD)
+        self._hand_in(body, author.member_signer, *self._names())
+
+    def _agree(self, proposal_id: bytes) -> None:
+        """Everybody says yes."""
+        for founder in self._founders:
+            self._hand_in(BallotBody(proposal_id, yes=True), founder.member_signer, *self._names())
+
     def _vote(self, proposal_id: bytes) -> None:
         """The others say yes or no, some of them twice, or not at all."""
         for founder in self._founders:
@@ -299,8 +325,11 @@ class Workload:
 
     def _some_members(self) -> tuple[str, ...]:
         """The members a client talks to: one, some, or all at once."""
-        names = [each.member_id for each in self._founders]
+        names = self._names()
         return tuple(self._chance.sample(names, self._chance.choice((1, 1, 2, 3, len(names)))))
+
+    def _names(self) -> list[str]:
+        return [each.member_id for each in self._founders]
 
     def _founder(self, member_id: str) -> Founder:
         return next(each for each in self._founders if each.member_id == member_id)

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from consilium.consensus.core.replica import Replica
+from tests.simulation.certificates import Certificates
 from tests.simulation.checkers import Checker
 from tests.simulation.signing import KeyedHashVerifier
 
@@ -95,4 +96,5 @@ class World:
     """Members that may say what no honest one would: Byzantine by the seed, or put back to an old copy of themselves."""
     calm: bool = False
     """Whether the faults are over (the liveness phase)."""
+    certificates: Certificates = field(default_factory=Certificates)
     top: int = 0
