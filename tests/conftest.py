@@ -28,6 +28,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+TESTS = Path(__file__).parent
+OTHER_RUNS = ("cluster", "pages")
+"""Folders that are collected only when the option of their name is given."""
 RING_S = 900
 """How many seconds a test may take that uses the ring, its start included."""
 
@@ -73,15 +76,17 @@ class LeftOut:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds --whole, which `make test` passes, and what `make cluster-test` passes."""
+    """Adds --whole, which `make test` passes, and what `make pages-test` and `make cluster-test` pass."""
     parser.addoption("--whole", action="store_true", help="fail when any test is skipped, xfailed or deselected")
+    parser.addoption("--pages", action="store_true", help="collect tests/pages, which `make pages-test` runs")
     parser.addoption("--cluster", action="store_true", help="collect tests/cluster, which needs root and built tools")
     parser.addoption("--reschedules", type=int, default=5, help="how often tests/cluster moves a consensus pod by force")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves the real cluster to `make cluster-test`: not as tests left out, but as another run."""
-    return True if collection_path.name == "cluster" and not config.getoption("--cluster") else None
+    """Leaves the real cluster and the typed pages to targets of their own: not as tests left out, but as other runs."""
+    other = collection_path.parent == TESTS and collection_path.name in OTHER_RUNS
+    return True if other and not config.getoption(f"--{collection_path.name}") else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

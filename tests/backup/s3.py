@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from minio import Minio
 from minio.error import S3Error
+from urllib3 import PoolManager, Retry
 from urllib3.exceptions import HTTPError
 
 from consilium.sandbox.ports import is_free
@@ -57,6 +58,8 @@ class S3:
             f"-volume.port={volume}", f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
             f"-s3.config={self.folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
             "-s3.port.iceberg=0", "-s3.port.lance=0",  # else on ports that another store has
+            "-master.electionTimeout=1s",  # alone it has nobody to wait for; else it does for 20 seconds when started again
+            "-master.telemetry=false",
         ]  # fmt: skip
         command = [str(Path(sys.executable).with_name("weed")), *words]
         with (self.folder / "log").open("ab") as log:
@@ -81,9 +84,15 @@ def s3_server(folder: Path) -> Iterator[S3]:
         store.kill()
 
 
+def impatient(address: str) -> Minio:
+    """A client that asks once: the usual one asks again and again, for six seconds, a store that is not there."""
+    once = PoolManager(retries=Retry(0))
+    return Minio(address, ACCESS, SECRET, secure=False, http_client=once)
+
+
 def _until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
     """Make the bucket, as soon as that can be done."""
-    client, over_s = Minio(address, ACCESS, SECRET, secure=False), time.monotonic() + START_S_MAX
+    client, over_s = impatient(address), time.monotonic() + START_S_MAX
     while True:
         assert process.poll() is None, "the store has ended; its log says why"
         try:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from minio import Minio
 
 from consilium.api.chain.v1 import chain_pb2
 from consilium.api.ledger.v1 import ledger_pb2
@@ -30,7 +29,7 @@ from consilium.runtime.disk import OsDisk
 from consilium.storage.__main__ import open_stores
 from consilium.storage.settings import StorageSettings
 from tests.alliance import Alliance, Scribe
-from tests.backup.s3 import ACCESS, SECRET, s3_server
+from tests.backup.s3 import impatient, s3_server
 from tests.client.local_member import LocalAlliance
 from tests.runtime.authority import ALLIANCE, Authority
 from tests.storage_service.world import HOME, Sharing
@@ -233,7 +232,7 @@ class Ending(Bucket):
 @pytest.mark.slow
 def test_s10_a_restore_goes_on_after_a_real_s3_store_went_away(kept: Kept, tmp_path: Path) -> None:
     with s3_server(tmp_path / "s3") as store:
-        place = Ending(Minio(store.address, ACCESS, SECRET, secure=False), "backups", "home")
+        place = Ending(impatient(store.address), "backups", "home")
         place.end_after(-1, store.kill)
         kept.move_to(place)
         place.end_after(7, store.kill)

@@ -1,4 +1,4 @@
-"""Four members founded by files and installed by Helm, each in its namespace, as their operators would do it (issue 7).
+"""Four members founded by files and installed by Helm, each in its namespace, as their operators would do it.
 
 Two keep objects in the embedded store, two in a Cassandra of their own beside the release. Namespaces are held to Pod
 Security, level restricted. What is asked of the alliance is asked by the command line, in a pod of the member's: the chart's

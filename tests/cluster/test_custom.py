@@ -1,4 +1,4 @@
-"""What the charts render for others' operators, before a real API server that holds their real definitions (issue 7.4).
+"""What the charts render for others' operators, before a real API server that holds their real definitions.
 
 Dry, but strict: a field that no definition has is refused, as is a value against its pattern or its rules.
 """

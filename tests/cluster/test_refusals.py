@@ -1,4 +1,4 @@
-"""Bad input to an installed alliance is refused before anything has changed, and what is said names the way out (issue 7).
+"""Bad input to an installed alliance is refused before anything has changed, and what is said names the way out.
 
 By the chart, with the cluster at hand; by the coming member's one command; and by the members, for a name or a key that is
 somebody's already. A second process with a key that runs is tried in `test_faults`.

@@ -94,6 +94,7 @@ class Operators:
             said = self.type(name, f"{vote.replace(PROPOSAL, proposal)} --json")
             assert said is not None
             if said.facts["state"] == "ADOPTED":
+                assert said.facts["outcome"] == "APPLIED", said
                 return
         raise AssertionError(f"{propose} was not adopted")
 

@@ -1,4 +1,4 @@
-"""Pages cannot rot: what they tell people to type is understood by what it is typed at (issue 7.6).
+"""Pages cannot rot: what they tell people to type is understood by what it is typed at.
 
 A `consilium` line is parsed by the command itself and not run; a line of helm is rendered, so that the chart's schema judges
 its values; what kubectl is to find is rendered by the chart, or made by identity or a ceremony.

@@ -1,4 +1,4 @@
-"""Whatever is rendered lints, runs in a namespace of Pod Security level restricted, and holds no secret (issue 7.1)."""
+"""Whatever is rendered lints, runs in a namespace of Pod Security level restricted, and holds no secret."""
 
 from __future__ import annotations
 

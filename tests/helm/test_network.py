@@ -1,4 +1,4 @@
-"""The network lets through the edges of the design's section 8, and nothing besides (issue 7.1).
+"""The network lets through the edges of the design's section 8, and nothing besides.
 
 The policies of two members' releases are read as a network plug-in would read them, for every pair of pods and every port;
 whether a plug-in then does so is the cluster's to say.

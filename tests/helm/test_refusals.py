@@ -1,4 +1,4 @@
-"""Bad values are refused before anything is installed, and what is said names the value and the way out (issue 7)."""
+"""Bad values are refused before anything is installed, and what is said names the value and the way out."""
 
 from __future__ import annotations
 

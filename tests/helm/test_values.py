@@ -1,4 +1,4 @@
-"""What the chart says in two places is the same in both, and what it sets the services know (issue 7.1)."""
+"""What the chart says in two places is the same in both, and what it sets the services know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every RPC over real mTLS: what it does for those it is for (issue 4, item 2)."""
+"""Every RPC over real mTLS: what it does for those it is for."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BODY = ProposalBody(GradeAct(HOME, Grade.SPECIAL3, 900), seed_of("evidence"), 50
 
 
 def test_issue_credential_accepted_at_every_member(tmp_path: Path) -> None:
-    """Issue 4: one credential, accepted at every member; nothing of the request but its key counts."""
+    """One credential, accepted at every member; nothing of the request but its key counts."""
 
     async def scene() -> None:
         home, away = hospitals(tmp_path, HOME, AWAY)

@@ -43,7 +43,7 @@ CALL_S = 20.0
 REVOKE = reencryption_pb2.RevokeAccessRequest(grant_id=bytes(16))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def alliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxAlliance]:
     with sandbox(tmp_path_factory.mktemp("alliance")) as running:
         yield running
@@ -137,29 +137,6 @@ async def decide(alliance: SandboxAlliance, change: Change, yes: tuple[str, ...]
     return motion.state.closed_height
 
 
-def test_expelled_and_refused_everywhere_within_one_block(alliance: SandboxAlliance) -> None:
-    """G2: accepted up to the block that decides, refused from the next on, by five services of four members."""
-    asyncio.run(expelled(alliance))
-
-
-async def expelled(alliance: SandboxAlliance) -> None:
-    async with AsyncExitStack() as stack:
-        visitors = {each: Visitor(alliance, each, stack) for each in STAYS}
-        calls = {each: await visitor.calls() for each, visitor in visitors.items()}
-        streams = {each: await visitor.streams() for each, visitor in visitors.items()}
-        before = {(host, name): await reason_of(call()) for host, each in calls.items() for name, call in each.items()}
-        assert set(before.values()) == {""}
-        height = await decide(alliance, Change.EXPEL, STAYS)
-        for host, each in calls.items():
-            await alliance.until_final(height + 1, host)
-            after = {name: await reason_of(call()) for name, call in each.items()}
-            assert set(after.values()) <= OUT, (host, after)
-            exchange = say(streams[host]["exchange"], replica_pb2.ExchangeRequest())
-            assert await reason_of(exchange) in OUT, host
-            assert await reason_of(say(streams[host]["put"], storage_pb2.ReplicateObjectRequest())) in OUT, host
-            assert await reason_of(read_to_the_end(streams[host]["blocks"])) in OUT, host
-
-
 def test_suspended_it_follows_the_chain_and_no_more_until_it_is_reinstated(alliance: SandboxAlliance) -> None:
     """G2: what works for others refuses; what proves is for all; reinstated it is let in again within one block."""
     asyncio.run(suspended(alliance))
@@ -188,3 +165,26 @@ async def suspended(alliance: SandboxAlliance) -> None:
         for host, each in calls.items():
             await alliance.until_final(height + 1, host)
             assert {await reason_of(call()) for call in each.values()} == {""}, host
+
+
+def test_expelled_and_refused_everywhere_within_one_block(alliance: SandboxAlliance) -> None:
+    """G2: accepted up to the block that decides, refused from the next on, by every service of four members. Comes last."""
+    asyncio.run(expelled(alliance))
+
+
+async def expelled(alliance: SandboxAlliance) -> None:
+    async with AsyncExitStack() as stack:
+        visitors = {each: Visitor(alliance, each, stack) for each in STAYS}
+        calls = {each: await visitor.calls() for each, visitor in visitors.items()}
+        streams = {each: await visitor.streams() for each, visitor in visitors.items()}
+        before = {(host, name): await reason_of(call()) for host, each in calls.items() for name, call in each.items()}
+        assert set(before.values()) == {""}
+        height = await decide(alliance, Change.EXPEL, STAYS)
+        for host, each in calls.items():
+            await alliance.until_final(height + 1, host)
+            after = {name: await reason_of(call()) for name, call in each.items()}
+            assert set(after.values()) <= OUT, (host, after)
+            exchange = say(streams[host]["exchange"], replica_pb2.ExchangeRequest())
+            assert await reason_of(exchange) in OUT, host
+            assert await reason_of(say(streams[host]["put"], storage_pb2.ReplicateObjectRequest())) in OUT, host
+            assert await reason_of(read_to_the_end(streams[host]["blocks"])) in OUT, host

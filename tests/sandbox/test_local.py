@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.slow
-DOCUMENT = Path(__file__).parents[2] / "docs" / "sandbox.md"
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +123,3 @@ def process_of(parent: int, module: str) -> int:
     children = Path(f"/proc/{parent}/task").glob("*/children")
     pids = [int(pid) for each in children for pid in each.read_text().split()]
     return next(pid for pid in pids if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes())
-
-
-def test_the_example_of_the_document_passes(tmp_path: Path) -> None:
-    """docs/sandbox.md: what an integrator copies works, as a file of its own."""
-    (example,) = re.findall(r"```python\n(import pytest.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    (tmp_path / "test_example.py").write_text(example)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: S603  the example
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 PARAMETERS = Parameters(
-    term_blocks=60, heartbeat_ms=400, view_timeout_ms=4_000, view_timeout_max_ms=12_000, tip_age_max_ms=10_000
+    term_blocks=60, heartbeat_ms=200, view_timeout_ms=4_000, view_timeout_max_ms=12_000, tip_age_max_ms=10_000
 )
-"""Terms of half a minute."""
+"""Terms of a quarter of a minute."""
 HOME, MEMBER = "2A", "3A"
 STARTED = ("ledger", "consensus", "identity")
 SERVICES = Path(__file__).parents[2] / "services"

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 PARAMETERS = Parameters(
-    term_blocks=80, heartbeat_ms=200, view_timeout_ms=1_500, view_timeout_max_ms=12_000, tip_age_max_ms=10_000
+    term_blocks=60, heartbeat_ms=200, view_timeout_ms=1_500, view_timeout_max_ms=12_000, tip_age_max_ms=10_000
 )
-"""Terms of less than half a minute."""
+"""Terms of a quarter of a minute, in which somebody away misses as many duties as it takes to be jailed."""
 HOME = "2A"
 STARTED = ("ledger", "consensus", "identity")
 

@@ -129,8 +129,9 @@ class Nemesis:
     def _without_quorum(self, strike: Callable[..., None], mend: Callable[..., None]) -> None:
         two, database = self.chance.sample(self.ring.instances, 2), self.worker.store._database  # noqa: SLF001
         patience, database._wait_s = database._wait_s, IMPATIENT_S  # noqa: SLF001
-        refused = self.worker.book.refused
         self.worker.may_fail = True
+        self.worker.until_more(2)  # what was under way is patient still, and would wait for a minute
+        refused = self.worker.book.refused
         for each in two:
             strike(each)
         self.worker.until(lambda book: book.refused > refused)

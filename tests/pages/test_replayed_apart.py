@@ -15,6 +15,7 @@ import pytest
 from consilium.runtime.genesis_file import read_genesis
 from consilium.sandbox.founders import FIVE, founders_of
 from consilium.sandbox.local import NOTHING, SANDBOX_PARAMETERS, SandboxAlliance, opened
+from tests.docs.pages import inline
 from tests.docs.replaying import OPERATIONS, Operators, blocks
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ def by_each(heading: str, number: int = 0) -> list[str]:
 
 
 def test_four_found_an_alliance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """install.md, up to the files that Kubernetes is given; who reads another fingerprint signs nothing."""
+    """install.md, up to the files that Kubernetes is given; who reads another fingerprint signs nothing. checklist.md."""
     monkeypatch.chdir(tmp_path)
     for line in by_each("1. Every founder draws its keys"):
         shell(line)
@@ -55,6 +56,8 @@ def test_four_found_an_alliance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         Path(each.member_id, f"{each.member_id}.consent").rename(f"{each.member_id}.consent")
     for line in blocks(INSTALL, "4. Anybody seals, everybody verifies")[0]:
         shell(line)
+    [verified] = [each for each in inline(OPERATIONS / "checklist.md") if each.startswith("consilium founding")]
+    assert drafted["fingerprint"] in shell(verified)
     manifests = by_each("5. Every founder installs", 2)
     assert all(shell(line.partition("|")[0]).count("kind: ") > 1 for line in manifests)
     assert {each.member_id for each in read_genesis(Path("alliance/genesis")).members} == {

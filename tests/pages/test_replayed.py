@@ -1,6 +1,7 @@
 """Pages typed line by line on a running alliance.
 
-A member is gone, begins on empty volumes, changes its keys, has them stolen; and another build is to come.
+A member is gone, begins on empty volumes, changes its keys, has them stolen; an administrator of it comes and leaves;
+another build is to come, and a longer heartbeat.
 
 What the pages leave to whoever runs the services, to stop and start them, is done here as they say it.
 """
@@ -17,6 +18,7 @@ import pytest
 from consilium.kernel.parameters import Parameters
 from consilium.sandbox.local import SandboxAlliance, sandbox
 from tests.backup.s3 import ACCESS, SECRET, s3_server
+from tests.client.terminal import Terminal
 from tests.docs.replaying import OPERATIONS, Operators, blocks
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ PARAMETERS = Parameters(
 """Terms of half a minute."""
 MEMBER, OTHER, AWAY = "3A", "1A", "2A"
 STATE = ("ledger", "storage", "consensus", "reencryption")
+OWN_ALONE = ("keys", "tls", "identity")
+"""Folders of a member whose files only their owner may read."""
 SEALED = ("keys", "settings.toml", "client.toml", "identity", "authorities", "tls")
 """What backup.md has an operator keep copies of."""
 
@@ -220,10 +224,58 @@ def test_a_member_whose_keys_were_stolen_works_again_under_new_ones(operators: O
     assert refused.code != 0
 
 
+def test_an_administrator_comes_and_leaves(operators: Operators) -> None:
+    """hardening.md: a second one with keys of her own, and an end of them; the first one's is replaced where it lies."""
+    alliance, page = operators.alliance, OPERATIONS / "hardening.md"
+    member = alliance.member(MEMBER)
+    secret = [each for folder in OWN_ALONE for each in (member.folder / folder).rglob("*")]
+    assert [each for each in secret if each.stat().st_mode & 0o077] == []
+    [issue, renew, look, superseded], [leaves], [replace] = blocks(page, "An administrator comes and leaves")
+
+    issued = told(operators, MEMBER, issue)
+    settings = operators.folder / "ana.toml"
+    settings.write_text(member.client_settings.read_text().replace(str(member.administrator), str(alliance.folder / "ana")))
+    operators.terminals["ana"] = Terminal(operators.folder / "ana", settings)
+    operators.type("ana", renew)
+    [hers] = active(told(operators, "ana", look), issued["pseudonym"]) - {issued["credential"]}
+    operators.given["5f0c21"] = issued["credential"]
+    left = told(operators, "ana", superseded)["administrators_left"]
+    operators.given["5f0c21"] = hers
+    assert told(operators, MEMBER, leaves)["administrators_left"] == left - 1 > 0
+    refused = operators.at("ana").run("credential", "list", "--json")
+    assert (refused.code, refused.facts["error"]["reason"]) == (2, "REVOKED")
+
+    before = told(operators, MEMBER, look)
+    asyncio.run(alliance.stop(MEMBER, "identity"))
+    operators.type(MEMBER, replace)
+    asyncio.run(alliance.start(MEMBER, "identity"))
+    after = told(operators, MEMBER, look)
+    known = {each["credential"] for each in before["credentials"]}
+    [fresh] = [each for each in after["credentials"] if each["credential"] not in known]
+    for each in active(before, fresh["pseudonym"]):
+        operators.given["5f0c21"] = each
+        assert told(operators, MEMBER, leaves)["state"] == "REVOKED"
+    assert active(told(operators, MEMBER, look), fresh["pseudonym"]) == {fresh["credential"]}
+
+
+def told(operators: Operators, who: str, line: str) -> Any:
+    """What a line says, as values."""
+    said = operators.type(who, f"{line} --json")
+    assert said is not None
+    return said.facts
+
+
+def active(listed: Any, pseudonym: str) -> set[str]:
+    """The credentials that one has and that count."""
+    return {
+        each["credential"] for each in listed["credentials"] if (each["state"], each["pseudonym"]) == ("ACTIVE", pseudonym)
+    }
+
+
 def test_another_build_is_to_come(operators: Operators) -> None:
     """upgrade.md and kubernetes.md: a member is let go and stays after all; rules are to change at a height.
 
-    The last test here: from then on the doctor says that this build is too old.
+    From then on the doctor says that this build is too old.
     """
     let_go, stays = blocks(OPERATIONS / "kubernetes.md", "Leaving: drains and upgrades")[0][:2]
     operators.type(MEMBER, let_go)
@@ -232,3 +284,9 @@ def test_another_build_is_to_come(operators: Operators) -> None:
     operators.decide(AWAY, decided)
     waiting = operators.at(MEMBER).run("status", "--json").facts["upgrade"]
     assert (waiting["version"], waiting["height"]) == (2, 120_000)
+
+
+def test_a_longer_heartbeat_is_decided(operators: Operators) -> None:
+    """sizing.md: for a chain that grows less when nobody does anything. The last test here: with it terms are long."""
+    [decided] = blocks(OPERATIONS / "sizing.md", "The ledger grows, also when nobody does anything")
+    operators.decide(AWAY, decided)
