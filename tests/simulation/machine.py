@@ -94,23 +94,23 @@ class Machine:
         self._held_until = self.slow_until = 0
         self._world.clock.after(0, partial(self._go_on, self.life))
 
-    def _enter(self, action: Action) -> None:
+    def _enter(self, action: Callable[..., None], *what: object) -> None:
         """Do something now, or when this machine comes to it."""
         if self._waiting or self._world.clock.now_ms < self._held_until:
-            self._waiting.append(action)
+            self._waiting.append(partial(action, *what))
         else:
-            self._do(action)
+            self._do(action, *what)
 
     def _go_on(self, life: int) -> None:
         """Do what has waited, as far as the machine comes."""
         while self.life == life and self._waiting and self._world.clock.now_ms >= self._held_until:
             self._do(self._waiting.popleft())
 
-    def _do(self, action: Action) -> None:
+    def _do(self, action: Callable[..., None], *what: object) -> None:
         """Do it as the build that runs here, and die of what may happen meanwhile."""
         try:
             with running(self.build):
-                action()
+                action(*what)
         except (PowerCut, PowerCutError):
             self._world.hits["cut between effects"] += 1
             self.crash()

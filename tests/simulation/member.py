@@ -339,7 +339,7 @@ class Member(Machine):
         if self.up and self._world.certificates.refuses_caller(member_of(source), self.wall_ms):
             self._world.hits["refused CERTIFICATE_EXPIRED"] += 1
         elif self.up:
-            self._enter(partial(self._take, source, parcel))
+            self._enter(self._take, source, parcel)
 
     def _take(self, source: str, parcel: Parcel) -> None:
         if isinstance(parcel, bytes):

@@ -23,7 +23,7 @@ class Violation(Exception):
         self.rule = rule
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Speech:
     """A message that an endpoint is about to send, under the identity it speaks for."""
 

@@ -8,6 +8,7 @@ The view stands in votes and commit certificates only, so a block proposed again
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 from consilium.kernel.encoding import AtMost, Digest, MemberId, PublicKey, Signature, encode
@@ -65,7 +66,13 @@ class Committee:
 
     def hash(self, chain_id: bytes) -> bytes:
         """What headers name the committee by."""
-        return sha256(encode(self, chain_id))
+        return _committee_hash(self, chain_id)
+
+
+@lru_cache(64)
+def _committee_hash(committee: Committee, chain_id: bytes) -> bytes:
+    """Asked for twice a block, and the same for a whole epoch."""
+    return sha256(encode(committee, chain_id))
 
 
 class Phase(IntEnum):

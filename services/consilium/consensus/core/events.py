@@ -1,7 +1,8 @@
 """What happens to a replica, and what it asks for (rule C1; reference: house.md, "The replica's shape").
 
 Inputs are past participles: they happened. Effects are imperatives: please do. The driver obeys the effects of one step in
-their order, so "made durable before it is sent" is written once, in the core (C5).
+their order, so "made durable before it is sent" is written once, in the core (C5). Both live for one step; nobody changes or
+keeps them, and they are not frozen because making a frozen one takes four times as long. Records are.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Timer(IntEnum):
     RESEND = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Submitted:
     """Transactions, each as its author made it, were handed in at this member; all have been opened and verified."""
 
@@ -33,7 +34,7 @@ class Submitted:
     transactions: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Received:
     """A message arrived whose signatures `admission.admit` has verified; the batches it carries stand opened beside."""
 
@@ -45,7 +46,7 @@ class Received:
     batches: tuple[OpenedBatch, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TimerExpired:
     """An alarm rang."""
 
@@ -53,7 +54,7 @@ class TimerExpired:
     timer: Timer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Executed:
     """The ledger executed a block and made it durable, whether this replica delivered it or block sync did."""
 
@@ -64,7 +65,7 @@ class Executed:
     outlook: Outlook
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StopAsked:
     """The member's people asked that its replica says nothing more in this epoch (C10)."""
 
@@ -72,7 +73,7 @@ class StopAsked:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecoverySigned:
     """More than two thirds of the electors have signed a recovery; all signatures in it were verified (C10)."""
 
@@ -167,7 +168,7 @@ class LogEntry:
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Persist:
     """Make these records durable before going on. With `replace`, they are all the log needs to hold from now on.
 
@@ -179,7 +180,7 @@ class Persist:
     at_leisure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send:
     """Hand a message to one member's link; it may be lost."""
 
@@ -187,7 +188,7 @@ class Send:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Broadcast:
     """Hand a message to several members' links, this replica's own never among them."""
 
@@ -195,7 +196,7 @@ class Broadcast:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SetTimer:
     """Ring the alarm after so many milliseconds, instead of any earlier setting."""
 
@@ -203,14 +204,14 @@ class SetTimer:
     delay_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CancelTimer:
     """Do not ring the alarm."""
 
     timer: Timer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deliver:
     """Hand a committed block, or a result certificate, to this member's own ledger; blocks come in height order."""
 

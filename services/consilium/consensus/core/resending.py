@@ -107,8 +107,11 @@ def _deadline(state: State) -> int | None:
     if not state.entered:
         return None if state.calls_complete_at is None else state.calls_complete_at + timeout
     moved_at, ages_since = max(state.progress_at, state.view_entered_at), state.pool.ages_since()
-    begins_at = (moved_at + state.parameters.heartbeat_ms, state.pool.eligible_since(), _proposed_at(state))
-    waits_since = max(moved_at, min(each for each in begins_at if each is not None))
+    begins_at = moved_at + state.parameters.heartbeat_ms
+    for waiting in (state.pool.eligible_since(), _proposed_at(state)):
+        if waiting is not None and waiting < begins_at:
+            begins_at = waiting
+    waits_since = max(moved_at, begins_at)
     if ages_since is None:
         return waits_since + timeout
     told_at = max(ages_since, state.view_entered_at)
@@ -119,5 +122,8 @@ def _deadline(state: State) -> int | None:
 
 def _proposed_at(state: State) -> int | None:
     """When the first proposal of this view that is not executed came, in milliseconds, as `Slot` says; None without any."""
-    waiting = [slot for height, slot in state.log.slots.items() if height > state.tip.height and slot.view == state.view]
-    return min((slot.heard_at for slot in waiting), default=None)
+    executed, view, first = state.tip.height, state.view, None
+    for height, slot in state.log.slots.items():
+        if height > executed and slot.view == view and (first is None or slot.heard_at < first):
+            first = slot.heard_at
+    return first
