@@ -11,7 +11,7 @@ import sys
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from consilium.kernel import certificates, election, encoding, opening, umbral
+from consilium.kernel import election, encoding, opening, umbral
 from consilium.kernel.chain import Header
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ KEPT = 8_192
 _decode, _draw_committee = encoding.decode, election.draw_committee
 _decode_header = lru_cache(KEPT)(_decode)
 _open_batch, _verify_ownership = lru_cache(KEPT)(opening.open_batch.__wrapped__), lru_cache(KEPT)(umbral.verify_ownership)
-_verify_commit = lru_cache(KEPT)(certificates.verify_commit_certificate)
-_verify_result = lru_cache(KEPT)(certificates.verify_result_certificate)
 
 
 @cache
@@ -41,8 +39,6 @@ def share() -> None:
         (_decode, _decode_once),
         (opening.open_batch, _open_batch),
         (umbral.verify_ownership, _verify_ownership),
-        (certificates.verify_commit_certificate, _verify_commit),
-        (certificates.verify_result_certificate, _verify_result),
         (_draw_committee, _draw_committee_once),
     ):
         _replace(plain, remembering)
@@ -51,7 +47,7 @@ def share() -> None:
 
 def forget() -> None:
     """Let go of one run's answers; another run asks for others."""
-    for each in (_decode_header, _open_batch, _verify_ownership, _verify_commit, _verify_result, _draw):
+    for each in (_decode_header, _open_batch, _verify_ownership, _draw):
         each.cache_clear()
 
 
