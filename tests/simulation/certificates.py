@@ -25,26 +25,27 @@ class Certificates:
     """What each member shows: one that ends, or one that is good for the whole run."""
 
     def __init__(self) -> None:
-        self._endings: dict[str, Ending] = {}
+        self.endings: dict[str, Ending] = {}
+        """Those that end; empty in most moments, so that asking costs nothing then."""
 
     def let_end(self, member_id: str, ending: Ending) -> None:
         """Have a member go on with a certificate that ends, until it is renewed."""
-        self._endings[member_id] = ending
+        self.endings[member_id] = ending
 
     def renew(self, member_id: str) -> None:
         """Its identity has issued another one, which its services show from now on."""
-        self._endings.pop(member_id, None)
+        self.endings.pop(member_id, None)
 
     def renew_all(self) -> None:
         """Nobody's certificate ends any more."""
-        self._endings.clear()
+        self.endings.clear()
 
     def refuses_caller(self, caller: str, wall_ms: Callable[[], int]) -> bool:
         """Whether somebody whose clock is `wall_ms` refuses what this member sends."""
-        ending = self._endings.get(caller)
+        ending = self.endings.get(caller)
         return ending is not None and wall_ms() > ending.at_ms
 
     def refuses_called(self, called: str, caller: str, wall_ms: Callable[[], int]) -> bool:
         """Whether a member whose clock is `wall_ms` cannot connect to this one."""
-        ending = self._endings.get(called)
+        ending = self.endings.get(called)
         return ending is not None and caller in ending.anew and wall_ms() > ending.at_ms

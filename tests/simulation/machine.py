@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.alliance import GENESIS_MS
 from tests.simulation.builds import OLDER, running
-from tests.simulation.schedule import stream
+from tests.simulation.schedule import UPGRADE, stream
 from tests.stores.simulated_disk import PowerCutError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Machine:
         self.fuse: int | None = None
         self.slow_until = 0
         self.build = OLDER
+        self._builds_differ = UPGRADE in world.options.faults
         self._world = world
         self._chance = stream(world.options.seed, f"member {endpoint}")
         self._held_until = 0
@@ -109,7 +110,10 @@ class Machine:
     def _do(self, action: Callable[..., None], *what: object) -> None:
         """Do it as the build that runs here, and die of what may happen meanwhile."""
         try:
-            with running(self.build):
+            if self._builds_differ:
+                with running(self.build):
+                    action(*what)
+            else:
                 action(*what)
         except (PowerCut, PowerCutError):
             self._world.hits["cut between effects"] += 1

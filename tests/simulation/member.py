@@ -329,14 +329,15 @@ class Member(Machine):
     def send(self, member_id: str, parcel: Parcel) -> None:
         """Hand a parcel to the link to a member."""
         target, certificates = self._world.views.endpoint(self.endpoint, member_id), self._world.certificates
-        if certificates.refuses_called(member_id, self.founder.member_id, self.wall_ms):
+        if certificates.endings and certificates.refuses_called(member_id, self.founder.member_id, self.wall_ms):
             self._world.hits["refused to connect"] += 1
         elif target is not None:
             self._world.network.send(self.endpoint, target, parcel)
 
     def receive(self, source: str, parcel: Parcel) -> None:
         """Something arrived from an endpoint."""
-        if self.up and self._world.certificates.refuses_caller(member_of(source), self.wall_ms):
+        certificates = self._world.certificates
+        if certificates.endings and self.up and certificates.refuses_caller(member_of(source), self.wall_ms):
             self._world.hits["refused CERTIFICATE_EXPIRED"] += 1
         elif self.up:
             self._enter(self._take, source, parcel)
