@@ -39,3 +39,8 @@ class running:  # noqa: N801  read as a phrase, and entered for every event: a g
 def may_go_back(height: int, outlook: Outlook) -> bool:
     """Whether a ledger at this height can be left to the older build: below the height that was adopted."""
     return outlook.upgrade is not None and height + 1 < outlook.upgrade.height
+
+
+def stands_still(height: int, outlook: Outlook) -> bool:
+    """Whether the older build has come to where it stops."""
+    return outlook.upgrade is not None and height + 1 >= outlook.upgrade.height

@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.simulation.schedule import stream
+from tests.simulation.schedule import UPGRADE, stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,13 +87,7 @@ def plan(options: Options, names: Sequence[str]) -> tuple[Fault, ...]:
 
 
 def _draw(chance: random.Random, options: Options, names: Sequence[str], kind: str, at_ms: int) -> Fault:
-    most = {
-        "split": len(names) - 1,
-        "swizzle": len(names),
-        "one way": len(names) - 1,
-        "crash": options.faults_max,
-        "rolling upgrade": 3,
-    }
-    count = chance.randint(1, most.get(kind, 1))
+    most = {"split": len(names) - 1, "swizzle": len(names), "one way": len(names) - 1, "crash": options.faults_max}
+    count = len(names) if kind == UPGRADE else chance.randint(1, most.get(kind, 1))
     who = () if kind in EVERYBODY else tuple(chance.sample(list(names), count))
     return Fault(at_ms, kind, who, chance.randrange(*SPAN_MS), chance.getrandbits(32))

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.simulation.alliance import GENESIS_MS
-from tests.simulation.builds import NEWER, OLDER, may_go_back
+from tests.simulation.builds import NEWER, OLDER, may_go_back, stands_still
 from tests.simulation.certificates import Ending
 from tests.simulation.faults import CLOCK_MS, SPAN_MS
 from tests.simulation.schedule import UPGRADE, stream
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FUSE_MAX = 60
 """Within how many effects, or steps of its disk, an armed power cut happens."""
+BACK = 0.3
+"""How likely a member with the newer build is to be taken back to the older one."""
 TWIN_STARTS_MS = 1_200
 """By when the second instance of a twin has started, in milliseconds."""
 TWIN_VIEWS_MS = 3_000
@@ -41,6 +43,8 @@ class Nemesis:
         self._members = members
         self._faults = faults
         self._twin_chance = stream(world.options.seed, "twins begin")
+        # Up to f members go on with the older build until it stops.
+        self._late = stream(world.options.seed, "late").sample(list(members), world.options.faults_max)
         self._over = False
         self._acts: dict[str, Callable[[Fault], bool]] = {
             "isolate": self._partition,
@@ -163,22 +167,28 @@ class Nemesis:
         return True
 
     def _change_build(self, fault: Fault) -> bool:
-        """Restart some, one after another, as the newer build, or as the older one where their chain lets them (G5)."""
-        chance = fault.chance()
-        for name in fault.who:
-            self._world.clock.after(chance.randrange(fault.span_ms), partial(self._restart_as_other, self._members[name]))
+        """Restart all, one after another, as the newer build, or some as the older one where their chain lets them (G5)."""
+        chance, clock = fault.chance(), self._world.clock
+        for member in (self._members[name] for name in fault.who):
+            build = OLDER if member.build == NEWER and chance.random() < BACK else NEWER
+            clock.after(chance.randrange(fault.span_ms), partial(self._restart_as, build, member))
         return True
 
-    def _restart_as_other(self, member: Member) -> None:
-        tip = member.ledger.chain.tip
-        if self._over or not member.up or not (member.build == OLDER or may_go_back(tip.height, tip.outlook)):
+    def _restart_as(self, build: int, member: Member) -> None:
+        if self._over or not member.up or build == member.build or not self._lets_change(member):
             return
         member.crash(power=False)
-        self._world.hits["downgrade"] += member.build == NEWER
-        self._world.hits["upgrade"] += member.build == OLDER
-        self._world.story.note(member.endpoint, "comes back as the", "older" if member.build == NEWER else "newer", "build")
-        member.build = NEWER if member.build == OLDER else OLDER
+        self._world.hits["downgrade" if build == OLDER else "upgrade"] += 1
+        self._world.story.note(member.endpoint, "comes back as the", "older" if build == OLDER else "newer", "build")
+        member.build = build
         self._revive(member)
+
+    def _lets_change(self, member: Member) -> bool:
+        """Whether another build may start here; who is late waits until the older one stands still."""
+        tip, late = member.ledger.chain.tip, member.founder.member_id in self._late
+        if member.build == NEWER:
+            return may_go_back(tip.height, tip.outlook)
+        return not late or stands_still(tip.height, tip.outlook)
 
     def _finish_upgrade(self, member: Member) -> None:
         """In the end everybody runs the newer build: without it some would stand still for good."""

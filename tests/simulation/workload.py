@@ -59,7 +59,7 @@ REVEAL_EVERY = 6
 """After how many blocks a delegate says again what the chain has not taken yet."""
 REVEALS_MAX = 3
 """How often a delegate tries in an epoch."""
-UPGRADE_HEIGHTS = 22, 50
+UPGRADE_HEIGHTS = 21, 36
 """Where an upgrade may begin, while faults still happen in most seeds."""
 AHEAD = 17
 """How many blocks before its height an upgrade is decided at the latest: a window and one (G5)."""
