@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consilium.consensus.core.checkpointing import enter_epoch
+from consilium.consensus.core.events import Timer
+from consilium.consensus.core.messages import Commit, Prepare, PrePrepare
 from consilium.kernel.certificates import Committee, Elector, Electorate
 from consilium.kernel.parameters import PROTOCOL_VERSION
 from consilium.kernel.transactions import UpgradeAct
@@ -84,3 +86,17 @@ def test_nothing_is_ordered_at_a_height_whose_rules_this_build_does_not_know() -
             cluster.let_pass(PARAMETERS.heartbeat_ms)
         heights = [seat.ledger.height for seat in cluster.seats.values()]
         assert max(heights) == last if version > PROTOCOL_VERSION else min(heights) >= last
+
+
+def test_an_older_build_says_nothing_to_what_a_newer_one_left_in_its_vote_log() -> None:
+    """G5: a member may go back to the older build below the height; what the newer one accepted above it is let lie."""
+    cluster = Cluster()
+    cluster.arrives = lambda _sender, _to, message: not isinstance(message, Prepare)
+    cluster.submit("member-0", make_record("member-0", 1))
+    for name in cluster.names:
+        ledger = cluster.seats[name].ledger
+        ledger.outlook = replace(ledger.outlook, upgrade=UpgradeAct(PROTOCOL_VERSION + 1, 1))
+        seat = cluster.restart(name)
+        assert seat.state.log.slots[1].accepted
+        cluster.ring(name, Timer.RESEND)
+        assert not seat.said(PrePrepare, Prepare, Commit)

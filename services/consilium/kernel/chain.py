@@ -145,6 +145,11 @@ class Outlook:
         upgrade = self.upgrade
         return None if upgrade is None or upgrade.version <= PROTOCOL_VERSION else upgrade.height
 
+    def knows(self, height: int) -> bool:
+        """Whether this build knows the rules of a height (G5)."""
+        stops_at = self.stops_at
+        return stops_at is None or height < stops_at
+
     @property
     def term_end(self) -> int:
         """The last height of the term, which the alliance signs (C7)."""

@@ -80,7 +80,7 @@ def advance(state: State) -> None:
         slot, is_executed = log.slot(height, view), height <= executed
         if is_executed and (slot is None or height not in state.blocks):
             continue
-        if slot is None:
+        if slot is None or not state.outlook.knows(height):  # a newer build has left it in the vote log
             break
         if slot.prepared is not None and slot.commit is not None and height <= state.delivered:
             prepared_below = True

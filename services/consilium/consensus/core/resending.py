@@ -58,7 +58,8 @@ def _repeat(state: State) -> None:
     fetch = missing_batches(state)
     if fetch is not None:
         state.broadcast(fetch)
-    for height in sorted(each for each in state.log.slots if each > state.tip.height)[:REPEATED_MAX]:
+    unfinished = (each for each in state.log.slots if each > state.tip.height and state.outlook.knows(each))
+    for height in sorted(unfinished)[:REPEATED_MAX]:
         _repeat_slot(state, height)
 
 
