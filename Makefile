@@ -154,7 +154,7 @@ dashboards: $(DEV) ## write Grafana's dashboards into their chart from observabi
 
 clean: ## remove everything built here
 	rm -rf .venv .tools build services/consilium/api .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find $(wildcard services tests bench observability protos) -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(wildcard services tests bench model observability protos) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- what the words above stand on ---
 

@@ -32,7 +32,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "folder":
         return open_place(str(tmp_path / "backup"))
@@ -120,6 +120,7 @@ def test_a_changed_moved_or_foreign_file_does_not_open(place: Place, edit: objec
         Vault(place, b"l" * 32).snapshot(name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("credentials")
 def test_a_place_that_cannot_be_is_refused(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for where in ("ftp://a/b", "s3://host", "s3+http:///bucket", "s3://user:pw@host/b", "s3://host:99999/b", "s3://[x/b"):

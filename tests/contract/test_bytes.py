@@ -59,6 +59,7 @@ def test_unknown_field(stage: Stage, name: str) -> None:
         assert ending.refusal == (BAD, "UNKNOWN_FIELD", "L1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_oversize(stage: Stage, name: str) -> None:
     method = METHODS[name]
@@ -66,6 +67,7 @@ def test_oversize(stage: Stage, name: str) -> None:
     assert (ending.code, ending.domain) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_oversize_metadata(stage: Stage, name: str) -> None:
     ending = sent(stage, METHODS[name], b"", metadata=[("x-padding", "x" * METADATA_BYTES_MAX)])

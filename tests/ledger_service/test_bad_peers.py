@@ -73,6 +73,7 @@ def test_a_peer_that_stops_in_between_holds_nobody_up(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [False, True])
 def test_certificates_are_had_from_whoever_has_them(tmp_path: Path, *, answers: bool) -> None:
     """L4: not from one that does not answer, nor from one that answers with another height's."""

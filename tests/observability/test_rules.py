@@ -92,11 +92,13 @@ def test_every_alert_has_a_case() -> None:
     assert sorted(each.alert for each in CASES) == sorted(ALERTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
 def test_an_alert_rings_with_its_words_and_not_before(case: Case, folder: Path) -> None:
     passes(folder, case.alert, case.minutes, [story(case, rings=True), story(case, rings=False)])
 
 
+@pytest.mark.slow
 def test_a_service_without_a_pod_rings_as_one_that_does_not_answer(folder: Path) -> None:
     """Of a pod that is gone Prometheus has no series at all."""
     [case] = [each for each in CASES if each.alert == "ConsiliumTargetDown"]
@@ -109,6 +111,7 @@ def too_fast(kind: str, peer: str = "2B") -> str:
     return f'consilium_rpc_too_fast_total{{namespace="{NAMESPACE}",component="ledger",grpc_type="{kind}",peer="{peer}"}}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [True, False])
 def test_a_member_that_floods_another_pages_nobody_there(folder: Path, told: bool) -> None:  # noqa: FBT001  a parameter
     """As many refusals for another reason would; of the other ResourceExhausted nobody says that they came too fast."""
@@ -122,6 +125,7 @@ def test_a_member_that_floods_another_pages_nobody_there(folder: Path, told: boo
 NO_MEMBER = {"namespace": NAMESPACE, "component": "ledger"}
 
 
+@pytest.mark.slow
 def test_recorded_ratios_are_what_they_say(folder: Path) -> None:
     """Each of the windows, from series a promtool test makes."""
     calls = f'grpc_server_handled_total{{namespace="{NAMESPACE}",component="ledger",grpc_type="unary",grpc_code='
@@ -172,6 +176,7 @@ def shown(figures: dict[str, tuple[float, float]], more: str = "") -> list[dict[
     return series
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["", NORTH], ids=["unnamed", "named"])
 def test_recorded_figures_of_the_alliance_are_what_they_say(folder: Path, named: str) -> None:
     """With the label or without it; a second alliance beside it, whose figures are others, changes none of them."""
@@ -204,6 +209,7 @@ def named(case: Case, alliance: str) -> Case:
     return replace(case, series=series, labels={**case.labels, "alliance": alliance})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", OF_THE_ALLIANCE, ids=lambda case: case.alert)
 def test_of_two_alliances_under_one_prometheus_the_right_one_rings(case: Case, folder: Path) -> None:
     """The north has its story while the south is well: one rings, in its own words; and neither while both are well."""
@@ -215,6 +221,7 @@ def test_of_two_alliances_under_one_prometheus_the_right_one_rings(case: Case, f
     passes(folder, f"two-{case.alert}", case.minutes, [loud, quiet])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", APART, ids=lambda apart: apart[0])
 def test_alliances_that_differ_ring_nothing(apart: tuple[str, str, str, str], folder: Path) -> None:
     """One is a thousand blocks, an epoch or a build ahead of the other, and every member of each stands as its own do."""
