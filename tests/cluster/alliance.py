@@ -31,6 +31,8 @@ CONSILIUM = str(Path(sys.executable).with_name("consilium"))
 FINAL_S = 400
 TERM_BLOCKS, HEARTBEAT_MS = 40, 2_000
 """A term of a minute or so: a delegate whose vote log was lost is silent until one ends (C5)."""
+QUOTA = {"requests.cpu": "8", "requests.memory": "16Gi", "limits.memory": "64Gi"}
+"""More than a member takes: what a quota refuses is a container that does not say what it asks for."""
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -101,10 +103,13 @@ class Alliance:
             databases.install(self.cluster, member.namespace)
 
     def make_namespace(self, member: Member) -> None:
-        """A restricted namespace with the member's keys and the genesis."""
+        """A restricted namespace, with a quota where the release is alone in it, the member's keys and the genesis."""
         self.cluster.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": member.namespace, "labels": RESTRICTED}}
         )
+        if not member.has_cassandra:
+            metadata = {"name": "quota", "namespace": member.namespace}
+            self.cluster.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": QUOTA}})
         text = consilium("founding", "kubernetes", str(self.folder / "alliance"), str(self.keys(member)))
         self.cluster.kubectl("apply", f"--namespace={member.namespace}", "--filename=-", text=text)
 

@@ -79,6 +79,7 @@ def test_restricted_namespace_takes_every_pod(cluster: Cluster, alliance: Allian
     assert sets
     refusals = cluster.kubectl("get", "events", f"--namespace={member.namespace}", "--field-selector=reason=FailedCreate")
     assert "violates PodSecurity" not in refusals
+    assert "failed quota" not in refusals
     del alliance
 
 
@@ -87,3 +88,13 @@ def test_restricted_namespace_refuses_what_is_not(cluster: Cluster, alliance: Al
     namespace = f"--namespace={alliance.members[0].namespace}"
     with pytest.raises(AssertionError, match="violates PodSecurity"):
         cluster.kubectl("run", "root", namespace, "--image=localhost/consilium:dev", "--image-pull-policy=Never", "--", "id")
+
+
+def test_a_quota_refuses_who_does_not_say_what_it_asks_for(cluster: Cluster, alliance: Alliance) -> None:
+    """As above: the desk once more, without its resources."""
+    namespace = alliance.members[0].namespace
+    spec = cluster.get("deployment", f"{RELEASE}-desk", f"--namespace={namespace}")["spec"]["template"]["spec"]
+    assert spec["containers"][0].pop("resources")
+    metadata = {"name": "unmeasured", "namespace": namespace}
+    with pytest.raises(AssertionError, match="failed quota"):
+        cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster.alliance import FOUR, RELEASE, SERVICES
 from tests.cluster.images import NEXT_BUILD
+from tests.cluster.load import Load
 from tests.cluster.looking import BACK_S, until_attending
 
 if TYPE_CHECKING:
@@ -15,27 +15,7 @@ if TYPE_CHECKING:
     from tests.cluster.cluster import Cluster
 
 HOME, FAR = FOUR[0], FOUR[3]
-WRITES_MIN, AHEAD = 20, 4
-LOAD = """
-umask 077; cd /tmp; echo 'a passphrase of the test' > passphrase
-consilium patient enrol busy --passphrase-file passphrase
-n=0
-while [ ! -e stop ]; do
-  head -c 20000 /dev/urandom > letter-$n
-  tries=0 status=3
-  while [ $status = 3 ] && [ $tries -lt 60 ]; do
-    status=0
-    consilium record put letter-$n --scope load --passphrase-file passphrase > said 2>&1 || status=$?
-    [ $status != 3 ] || { tries=$((tries+1)); echo "again $n: $(cat said)"; sleep 1; }
-  done
-  if [ $status = 0 ]; then echo "written $n"; else echo "failed $n with $status: $(cat said)"; fi
-  n=$((n+1))
-done
-consilium record list --passphrase-file passphrase --json > listed
-echo ended
-sleep 600
-"""
-"""As an application does: what cannot be reached (exit code 3) has taken nothing on, and is tried again."""
+AHEAD = 4
 LETTER = """
 umask 077; cd /tmp; echo 'a passphrase of the test' > passphrase
 consilium patient enrol far --passphrase-file passphrase
@@ -56,23 +36,13 @@ def test_killed_pods_are_missed_by_nobody(cluster: Cluster, alliance: Alliance) 
 
 def test_another_build_rolls_out_under_load_and_no_write_fails(cluster: Cluster, alliance: Alliance) -> None:
     """One member after the other: while others upgrade nobody waits; while the home does its applications wait."""
-    cluster.apply(load_pod(cluster, HOME))
-    load, named = ("load", HOME.namespace), ("load", f"--namespace={HOME.namespace}")
-    cluster.until("the load writes", lambda: "written 0" in cluster.logs(*load), BACK_S)
+    load = Load.begin(cluster, HOME)
     with cluster.timed("rolling upgrade of four members under load"):
         for each in FOUR[1:]:
             upgrade(alliance, each)
-        assert "again" not in cluster.logs(*load)
+        assert "again" not in load.said()
         upgrade(alliance, HOME)
-    written = cluster.logs(*load).count("written")
-    cluster.until("more is written", lambda: cluster.logs(*load).count("written") > written, BACK_S)
-    cluster.kubectl("exec", *named, "--", "touch", "/tmp/stop")
-    cluster.until("the load has ended", lambda: "ended" in cluster.logs(*load), BACK_S)
-    said, listed = cluster.logs(*load), json.loads(cluster.kubectl("exec", *named, "--", "cat", "/tmp/listed"))["records"]
-    cluster.kubectl("delete", "pod", *named, "--force", "--grace-period=0")
-    assert not [line for line in said.splitlines() if line.startswith("failed ")]
-    assert said.count("written") >= WRITES_MIN
-    assert sorted(each["label"] for each in listed if each["registered"]) == sorted(labels_in(said))
+    load.end()
 
 
 def upgrade(alliance: Alliance, member: Member) -> None:
@@ -81,11 +51,6 @@ def upgrade(alliance: Alliance, member: Member) -> None:
     alliance.install(member)
     until_rolled_out(alliance.cluster, member)
     until_attending(alliance)
-
-
-def labels_in(said: str) -> list[str]:
-    """What the load says it has written."""
-    return [f"letter-{line.split()[1]}" for line in said.splitlines() if line.startswith("written ")]
 
 
 def test_deleted_namespace_is_installed_again_and_heals(cluster: Cluster, alliance: Alliance) -> None:
@@ -114,13 +79,3 @@ def until_rolled_out(cluster: Cluster, member: Member) -> None:
             "rollout", "status", f"statefulset/{RELEASE}-{each}", f"--namespace={member.namespace}", "--timeout=240s"
         )
     cluster.kubectl("rollout", "status", f"deployment/{RELEASE}-desk", f"--namespace={member.namespace}", "--timeout=120s")
-
-
-def load_pod(cluster: Cluster, member: Member) -> dict[str, Any]:
-    """The member's desk once more, which writes one record after the other until told to stop."""
-    template = cluster.get("deployment", f"{RELEASE}-desk", f"--namespace={member.namespace}")["spec"]["template"]
-    spec = template["spec"]
-    spec["containers"][0]["command"] = ["sh", "-euc", LOAD]
-    labels = {"consilium.io/client": "true", "app": "load"}
-    metadata = {"name": "load", "namespace": member.namespace, "labels": labels}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**spec, "restartPolicy": "Never"}}

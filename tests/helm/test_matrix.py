@@ -119,7 +119,14 @@ def test_every_service_is_probed_on_its_health_port(objects: list[Object]) -> No
         asked = {name: container[f"{name}Probe"]["grpc"] for name in ("startup", "liveness", "readiness")}
         live, ready = {"port": 8080, "service": "liveness"}, {"port": 8080, "service": "readiness"}
         assert asked == {"startup": live, "liveness": live, "readiness": ready}
-        assert "resources" in container
+
+
+def test_a_namespace_with_a_quota_takes_every_pod(objects: list[Object]) -> None:
+    """A quota refuses a container that does not say what it asks for, one before the others too; CPU is not limited."""
+    for name, pod in pods(objects):
+        for each in containers(pod):
+            assert set(each["resources"]["requests"]) == {"cpu", "memory"}, f"{name}: {each['name']}"
+            assert set(each["resources"]["limits"]) == {"memory"}, f"{name}: {each['name']}"
 
 
 def test_names_are_unique_and_everything_says_whose_it_is(objects: list[Object]) -> None:

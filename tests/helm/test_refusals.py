@@ -47,6 +47,11 @@ BY_SCHEMA: dict[str, tuple[Any, str]] = {
     "a digest that is none": ({"image": {"digest": "latest"}}, "at '/image/digest'"),
     "an unknown way out of the cluster": ({"ledger": {"expose": {"type": "NodePort"}}}, "at '/ledger/expose/type'"),
     "a size without a unit": ({"ledger": {"persistence": {"size": "50"}}}, "at '/ledger/persistence/size'"),
+    "resources that are none": ({"ledger": {"resources": {"limit": {}}}}, "at '/ledger/resources': additional properties"),
+    "an amount that is none": (
+        {"clients": {"resources": {"limits": {"memory": "2 GB"}}}},
+        "at '/clients/resources/limits/memory'",
+    ),
     "an unknown store": ({"storage": {"objects": "mongo"}}, "at '/storage/objects'"),
     "a weak consistency": ({"storage": {"cassandra": {"consistency": "ONE"}}}, "at '/storage/cassandra/consistency'"),
     "a backup in the pod": ({"backup": {"place": "/scratch/backup"}}, "at '/backup/place'"),

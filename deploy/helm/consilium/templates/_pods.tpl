@@ -16,13 +16,17 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* What every container begins with: (list $ "name"). */}}
+{{/* What every container begins with: (list $ "name" resources). A namespace with a quota takes none that names no resources. */}}
 {{- define "consilium.container" -}}
-name: {{ last . }}
+name: {{ index . 1 }}
 image: {{ include "consilium.image" (first .) | quote }}
 imagePullPolicy: {{ (first .).Values.image.pullPolicy }}
 securityContext:
   {{- include "consilium.containerSecurity" . | nindent 2 }}
+{{- with last . }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* What every pod begins with. Without service links: Kubernetes would write variables that look like settings. */}}
