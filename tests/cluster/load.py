@@ -71,7 +71,8 @@ class Load:
         self.cluster.until("the load has ended", lambda: "ended" in self.said(), BACK_S)
         said, listed = self.said(), json.loads(self.cluster.kubectl("exec", *named, "--", "cat", "/tmp/listed"))["records"]
         self.cluster.kubectl("delete", "pod", *named, "--force", "--grace-period=0")
-        assert not [line for line in said.splitlines() if line.startswith("failed ")]
+        failed = [line for line in said.splitlines() if line.startswith("failed ")]
+        assert not failed, failed
         assert said.count("written") >= WRITES_MIN
         assert sorted(each["label"] for each in listed if each["registered"]) == sorted(_labels(said))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consilium.runtime.names import server_name
-from tests.helm.matrix import BACKUP, CASSANDRA, MATRIX
+from tests.helm.matrix import BACKUP, CASSANDRA, EVERYTHING, MATRIX
 from tests.helm.rendering import CHART, SERVICES, Object, containers, helm, least, of_kind, pods, rendered
 
 VOLUMES = {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}
@@ -119,6 +119,17 @@ def test_every_service_is_probed_on_its_health_port(objects: list[Object]) -> No
         asked = {name: container[f"{name}Probe"]["grpc"] for name in ("startup", "liveness", "readiness")}
         live, ready = {"port": 8080, "service": "liveness"}, {"port": 8080, "service": "readiness"}
         assert asked == {"startup": live, "liveness": live, "readiness": ready}
+
+
+def test_g3_whoever_signs_under_the_member_key_holds_the_next_one_too() -> None:
+    for name, each in of_kind(rendered(EVERYTHING), "StatefulSet").items():
+        volumes = each["spec"]["template"]["spec"]["volumes"]
+        sources = [
+            source["secret"] for volume in volumes if volume["name"] == "keys" for source in volume["projected"]["sources"]
+        ]
+        paths = {one["path"]: source["name"] for source in sources for one in source["items"]}
+        wanted = None if name == "consilium-ledger" else "next-keys"
+        assert (paths.get("next/member"), "member" in paths) == (wanted, wanted is not None)
 
 
 def test_a_namespace_with_a_quota_takes_every_pod(objects: list[Object]) -> None:

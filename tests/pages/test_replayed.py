@@ -173,12 +173,16 @@ def test_a_member_goes_over_to_new_keys(operators: Operators) -> None:
     draw, _, decided, in_force, adopt, _ = blocks(page, "A member's keys")
 
     operators.type_all(MEMBER, draw)
-    for each in ("consensus", "identity"):
+    for each in ("consensus", "identity", "storage", "reencryption"):
         asyncio.run(alliance.stop(MEMBER, each))
         asyncio.run(alliance.start(MEMBER, each))
     operators.decide(AWAY, decided)
     [shown] = in_force
     operators.until(MEMBER, lambda facts: facts["next_keys"] is None, *shown.split()[1:])
+    # Until the new ones are in their place: a home's receipts, a holder's releases and an erasure are signed under them.
+    put_and_grant(operators)
+    opens(operators, "opened")
+    assert operators.at(MEMBER).asked("record", "erase", "scan", "--yes").code == 0
     operators.type_all(MEMBER, adopt)
     stop(alliance)
     start(alliance)

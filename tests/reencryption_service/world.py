@@ -142,7 +142,7 @@ class World:
         alliance = self.local.scribe.alliance
         async with contextlib.AsyncExitStack() as stack:
             fragments, receipts = open_stores(settings, stack)
-            workers = Workers(1, settings.waiting_max, settings.member_key.read_bytes())
+            workers = Workers(1, settings.waiting_max, [settings.member_key.read_bytes()])
             stack.callback(workers.close)
             ledger = ChainLedger(self.local.scribe, LedgerEvent, LedgerTip)
             ordering = Ordering(self.local, member_id)

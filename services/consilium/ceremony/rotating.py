@@ -19,13 +19,13 @@ from consilium.ceremony.keys import (
     read_keys,
     write_secret,
 )
-from consilium.consensus.keys import NEXT
 from consilium.consensus.keys import read_keys as read_signing_keys
 from consilium.identity.founding import FIRST_CERTIFICATE, FIRST_KEY
 from consilium.kernel.errors import DataLoss, FailedPrecondition
 from consilium.kernel.signed_genesis import fingerprint
 from consilium.kernel.signing import PUBLIC_KEY_BYTES
 from consilium.kernel.transactions import MemberProfile
+from consilium.runtime.member_key import NEXT
 from consilium.runtime.whole_files import sync_directory, write_atomically
 
 ROTATED = ("member", "consensus", "reveals")

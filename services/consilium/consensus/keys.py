@@ -6,9 +6,8 @@ from pathlib import Path
 from consilium.kernel.errors import ConsiliumError, DataLoss, FailedPrecondition
 from consilium.kernel.hashing import sha256
 from consilium.kernel.signing import SEED_BYTES, Ed25519Signer
+from consilium.runtime.member_key import NEXT
 
-NEXT = "next"
-"""The folder beside the keys in force that holds those the member goes over to."""
 REVEALS_MAX = 1_024
 """How many epochs a member can serve before its chain of reveals is used up (C6)."""
 

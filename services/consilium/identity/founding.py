@@ -30,13 +30,12 @@ from consilium.kernel.errors import Conflict, InvalidArgument
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.runtime.clock import DAY_MS, wall_ms
 from consilium.runtime.genesis_file import read_genesis
+from consilium.runtime.member_key import member_keys_at
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY, SIGNING_KEY
 from consilium.runtime.whole_files import write_atomically
 
 STORE, AUTHORITY = "identity.db", "authority"
 ADMINISTRATOR_FOLDER = "administrator"
-NEXT = "next"
-"""The folder beside the member key that holds the one it goes over to."""
 FIRST_KEY, FIRST_CERTIFICATE = "authority.key", "authority.crt"
 """The files, beside the member key, of a first authority that was drawn with it (ADR 22)."""
 
@@ -145,10 +144,7 @@ def _administrator(path: Path, enrolment: Enrolment) -> str:
 
 def _generations(settings: IdentitySettings, genesis: Genesis) -> Generations:
     """The authorities, with the member key and the one that it goes over to, if that lies in `next` beside it (G3)."""
-    following = settings.member_key.parent / NEXT / settings.member_key.name
-    signers = [
-        read_member_key(each) for each in (settings.member_key, following) if each == settings.member_key or each.exists()
-    ]
+    signers = [read_member_key(each) for each in member_keys_at(settings.member_key)]
     folder = settings.state_directory / AUTHORITY
     return Generations(folder, settings.alliance, settings.member_id, signers, genesis.chain_id)
 

@@ -20,7 +20,9 @@ class IdentitySettings(ServerSettings):
     SECTION: ClassVar[str] = "identity"
 
     genesis: Path = setting(Path("genesis"), "The alliance's genesis file.")
-    member_key: Path = setting(Path("keys/member"), "The file with the member's Ed25519 key, 32 bytes, mode 0600.")
+    member_key: Path = setting(
+        Path("keys/member"), "The member's Ed25519 key, 32 bytes, mode 0600; next/ beside it for a new one."
+    )
     state_directory: Path = setting(Path("identity"), "Where the authority and the store of credentials lie.")
     tls_directory: Path = setting(Path("tls/identity"), "Where this service's own TLS files lie.")
     services_directory: Path = setting(Path("tls"), "Below which each service has a folder of TLS files, kept current.")

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from consilium.api.reencryption.v1 import reencryption_pb2
@@ -23,6 +24,7 @@ from consilium.runtime.background import background, until_stopped
 from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.logs import Log
+from consilium.runtime.member_key import OwnSigner, member_keys_at
 from consilium.runtime.methods import Service
 from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.own_consensus import OwnConsensus
@@ -59,10 +61,10 @@ async def service(settings: ReencryptionSettings, stack: contextlib.AsyncExitSta
 
     Raises as `open_stores`; InvalidArgument for settings and files; FailedPrecondition: PORT_TAKEN.
     """
-    genesis, seed = read_genesis(settings.genesis), read_secret(settings.member_key)
+    genesis, seeds = read_genesis(settings.genesis), [read_secret(each) for each in member_keys_at(settings.member_key)]
     tls = Tls(settings.tls_directory, settings.alliance)
     fragments, receipts = open_stores(settings, stack)
-    workers = Workers(settings.workers, settings.waiting_max, seed)
+    workers = Workers(settings.workers, settings.waiting_max, seeds)
     stack.callback(workers.close)
     verifier, own = Ed25519Verifier(), settings.member_id
     to_ledger = await stack.enter_async_context(Channel(Peer(own, "ledger", settings.ledger_address), tls))
@@ -70,7 +72,8 @@ async def service(settings: ReencryptionSettings, stack: contextlib.AsyncExitSta
     ledger, consensus = ProvenLedger(to_ledger, genesis, verifier), OwnConsensus(to_consensus)
     founders = [each.member_id for each in genesis.members]
     standing = Standing(own, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
-    holder = Holder(own, Ed25519Signer.from_seed(seed), genesis)
+    signer = OwnSigner([Ed25519Signer.from_seed(each) for each in seeds], partial(standing.member, own))
+    holder = Holder(own, signer, genesis)
     driver = Driver(holder, fragments, receipts, ledger, consensus.submit, workers, settings.wait_s)
     work = (standing.follow(), driver.follow(), driver.settle(settings.interval_s))
     ended = await stack.enter_async_context(background(*work))

@@ -118,7 +118,7 @@ class Driver:
         digest = Sealed(capsule, b"").digest
         permit = judge_release(self._holder.member_id, request, digest, view, await self._parameters())
         kfrag = await run_to_end(self._fragments.read, body.grant_id)
-        release = await self._workers.reencrypt(permit, kfrag, capsule, self._chain_id)
+        release = await self._workers.reencrypt(permit, kfrag, capsule, self._holder.signer.public_key, self._chain_id)
         await self._submit_release(release_receipt(release.statement))
         self.counts["released"] += 1
         return release

@@ -15,7 +15,9 @@ class ReencryptionSettings(ServerSettings):
     SECTION: ClassVar[str] = "reencryption"
 
     genesis: Path = setting(Path("genesis"), "The alliance's genesis file.")
-    member_key: Path = setting(Path("keys/member"), "The file with the member's Ed25519 key, 32 bytes, mode 0600.")
+    member_key: Path = setting(
+        Path("keys/member"), "The member's Ed25519 key, 32 bytes, mode 0600; next/ beside it for a new one."
+    )
     sealing_key: Path = setting(
         Path("keys/sealing"), "The file with the key that fragments are sealed under, 32 bytes, mode 0600."
     )

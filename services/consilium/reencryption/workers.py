@@ -1,7 +1,7 @@
 """Umbral work in processes of its own: the library holds the interpreter's lock, so threads would stop the whole service.
 
-Workers are spawned, never forked: a fork would copy gRPC's threads half. Each holds the member key, because the statement of
-a release is signed where the fragment was made. A worker that dies is replaced, and its jobs are done again; one whose
+Workers are spawned, never forked: a fork would copy gRPC's threads half. Each holds the member keys, because the statement
+of a release is signed where the fragment was made. A worker that dies is replaced, and its jobs are done again; one whose
 service has died ends by itself.
 """
 
@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import ParamSpec, TypeVar
@@ -27,16 +27,16 @@ ATTEMPTS = 2
 """How often a job is tried that a worker died of, or beside."""
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
-_SIGNERS: list[Ed25519Signer] = []
-"""In a worker: the member key."""
+_SIGNERS: dict[bytes, Ed25519Signer] = {}
+"""In a worker: the member key, and the next one where there is one, by its public key (G3)."""
 
 
 class Workers:
     """The processes, and at most `waiting_max` jobs for them."""
 
-    def __init__(self, count: int, waiting_max: int, seed: bytes) -> None:
-        """`seed` is the member key's, 32 bytes."""
-        self._count, self._waiting_max, self._seed = count, waiting_max, seed
+    def __init__(self, count: int, waiting_max: int, seeds: Sequence[bytes]) -> None:
+        """`seeds` are the member keys', 32 bytes each."""
+        self._count, self._waiting_max, self._seeds = count, waiting_max, tuple(seeds)
         self.waiting = 0
         """How many jobs they have."""
         self._pool = self._spawned()
@@ -49,9 +49,9 @@ class Workers:
         """Raise as `proxy.grant_access` unless the fragment is the one the grant commits to at this holder."""
         await self._run(_verify_fragment, holder, kfrag, grant)
 
-    async def reencrypt(self, permit: ReleasePermit, kfrag: bytes, capsule: bytes, chain_id: bytes) -> Release:
-        """Transform and sign; raises as `proxy.reencrypt_capsule`."""
-        return await self._run(_reencrypt, permit, kfrag, capsule, chain_id)
+    async def reencrypt(self, permit: ReleasePermit, kfrag: bytes, capsule: bytes, key: bytes, chain_id: bytes) -> Release:
+        """Transform, and sign under the member key with this public key; raises as `proxy.reencrypt_capsule`."""
+        return await self._run(_reencrypt, permit, kfrag, capsule, key, chain_id)
 
     def close(self) -> None:
         """End the processes once their jobs are done."""
@@ -78,13 +78,13 @@ class Workers:
 
     def _spawned(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._count, context, initializer=_begin, initargs=(self._seed,))
+        return ProcessPoolExecutor(self._count, context, initializer=_begin, initargs=self._seeds)
 
 
-def _begin(seed: bytes) -> None:
-    """In a worker: take the key, leave signals to the service, and end when it has ended."""
+def _begin(*seeds: bytes) -> None:
+    """In a worker: take the keys, leave signals to the service, and end when it has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _SIGNERS.append(Ed25519Signer.from_seed(seed))
+    _SIGNERS.update((each.public_key, each) for each in map(Ed25519Signer.from_seed, seeds))
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -99,7 +99,7 @@ def _verify_fragment(holder: str, kfrag: bytes, grant: GrantState) -> None:
     grant_access(holder, kfrag, grant)
 
 
-def _reencrypt(permit: ReleasePermit, kfrag: bytes, capsule: bytes, chain_id: bytes) -> Release:
+def _reencrypt(permit: ReleasePermit, kfrag: bytes, capsule: bytes, key: bytes, chain_id: bytes) -> Release:
     terms = permit.terms
     verified = verify_kfrag(kfrag, terms.verifying_pk, terms.delegating_pk, terms.receiving_pk)
-    return reencrypt_capsule(permit, verified, capsule, _SIGNERS[0], chain_id)
+    return reencrypt_capsule(permit, verified, capsule, _SIGNERS[key], chain_id)

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.logs import Log
+from consilium.runtime.member_key import OwnSigner, member_keys_at
 from consilium.runtime.methods import Service
 from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.process import run
@@ -69,7 +71,7 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
 
     Raises as `open_stores`; InvalidArgument for settings and files; FailedPrecondition: PORT_TAKEN.
     """
-    genesis, keys = read_genesis(settings.genesis), read_keys(settings.member_key)
+    genesis, (signers, escrow) = read_genesis(settings.genesis), read_signers(settings.member_key)
     tls = Tls(settings.tls_directory, settings.alliance)
     stores = open_stores(settings, genesis.chain_id, stack)
     channel = await stack.enter_async_context(Channel(Peer(settings.member_id, "ledger", settings.ledger_address), tls))
@@ -78,6 +80,7 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     stack.push_async_callback(others.close)
     founders = [each.member_id for each in genesis.members]
     standing = Standing(settings.member_id, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
+    keys = MemberKeys(OwnSigner(signers, partial(standing.member, settings.member_id)), escrow)
     driver = Driver(settings.member_id, keys, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings))
     parts = Parts.of(driver, settings.scrub_chunks_per_s)
     work = (standing.follow(), parts.erasing.follow(), parts.scrub.run(settings.scrub_interval_s))
@@ -164,11 +167,11 @@ def limits_of(settings: StorageSettings) -> Limits:
     )
 
 
-def read_keys(path: Path) -> MemberKeys:
-    """The member's key from its file, and what is derived from it. Raises InvalidArgument: BAD_MEMBER_KEY."""
+def read_signers(path: Path) -> tuple[list[Ed25519Signer], bytes]:
+    """The member key, and the next one where there is one; what seals escrows. Raises InvalidArgument: BAD_MEMBER_KEY."""
     try:
-        seed = path.read_bytes()
-        return MemberKeys(Ed25519Signer.from_seed(seed), escrow_key(seed))
+        seeds = [each.read_bytes() for each in member_keys_at(path)]
+        return [Ed25519Signer.from_seed(each) for each in seeds], escrow_key(seeds[0])
     except (OSError, ConsiliumError) as error:
         raise InvalidArgument("BAD_MEMBER_KEY", f"{path} is no member key: {error}") from error
 

@@ -21,7 +21,9 @@ class StorageSettings(ServerSettings):
     SECTION: ClassVar[str] = "storage"
 
     genesis: Path = setting(Path("genesis"), "The alliance's genesis file.")
-    member_key: Path = setting(Path("keys/member"), "The file with the member's Ed25519 key, 32 bytes, mode 0600.")
+    member_key: Path = setting(
+        Path("keys/member"), "The member's Ed25519 key, 32 bytes, mode 0600; next/ beside it for a new one."
+    )
     state_directory: Path = setting(Path("storage"), "Where objects, shred secrets and holdings lie; made when missing.")
     tls_directory: Path = setting(Path("tls/storage"), "Where tls.crt, tls.key, authorities.pem and revoked lie.")
     ledger_address: str = setting("127.0.0.1:0", "The member's own ledger, host:port.")

@@ -93,7 +93,7 @@ affinity:
 
 {{/* Of those, the ones that change together. */}}
 {{- define "consilium.nextKeys" -}}
-{{- $names := dict "identity" "member" "consensus" "member consensus reveals" -}}
+{{- $names := dict "identity" "member" "consensus" "member consensus reveals" "storage" "member" "reencryption" "member" -}}
 {{- index $names . | default "" -}}
 {{- end }}
 

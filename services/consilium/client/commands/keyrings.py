@@ -23,8 +23,8 @@ def draw(folder: Folder, *, as_json: AsJson = False) -> None:
 
         facts = {"proposal": str(draw_next(folder, wall_ms()))}
         following = (
-            "Next: start consensus and identity again, so that they hold both; then consilium member propose keys MEMBER"
-            f" --keys {facts['proposal']}"
+            "Next: start consensus, identity, storage and re-encryption again, so that they hold both; then"
+            f" consilium member propose keys MEMBER --keys {facts['proposal']}"
         )
         return Told(facts, (facts_table("Drawn", facts), following))
 

@@ -1,0 +1,61 @@
+"""A service signs under the member key that the ledger names, of those that lie in its files (rule G3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consilium.kernel.errors import Unavailable
+from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
+from consilium.runtime.member_key import OwnSigner, member_keys_at
+from tests.kernel.test_membership import MEMBER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from consilium.kernel.state_values import MemberState
+
+FIRST, NEXT, OTHER = [Ed25519Signer.from_seed(bytes([each]) * 32) for each in (1, 2, 3)]
+
+
+def named(signer: Ed25519Signer) -> MemberState:
+    """What the ledger says while it names this key."""
+    return replace(MEMBER, profile=replace(MEMBER.profile, member_key=signer.public_key))
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted"),
+    [(named(FIRST), FIRST), (named(NEXT), NEXT), (named(OTHER), FIRST), (None, FIRST)],
+    ids=["the first", "the next", "neither", "unheard of"],
+)
+def test_g3_what_is_signed_is_under_the_key_that_the_ledger_names(state: MemberState | None, wanted: Ed25519Signer) -> None:
+    signer = OwnSigner([FIRST, NEXT], lambda: state)
+    assert signer.public_key == wanted.public_key
+    Ed25519Verifier().verify(wanted.public_key, b"said", signer.sign(b"said"))
+
+
+def test_g3_it_goes_over_when_the_ledger_does() -> None:
+    states = [named(FIRST)]
+    signer = OwnSigner([FIRST, NEXT], lambda: states[-1])
+    before = signer.public_key
+    states.append(named(NEXT))
+    assert (before, signer.public_key) == (FIRST.public_key, NEXT.public_key)
+
+
+def test_nothing_is_signed_before_the_ledger_was_read() -> None:
+    def unread() -> MemberState | None:
+        raise Unavailable("STANDING_UNKNOWN", "The ledger has not been read; call again.")
+
+    with pytest.raises(Unavailable, match="STANDING_UNKNOWN"):
+        OwnSigner([FIRST, NEXT], unread).sign(b"said")
+
+
+def test_the_next_key_lies_below_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "member"
+    assert member_keys_at(path) == [path]
+    following = tmp_path / "next" / "member"
+    following.parent.mkdir()
+    following.write_bytes(bytes(32))
+    assert member_keys_at(path) == [path, following]
