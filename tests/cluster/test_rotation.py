@@ -34,6 +34,8 @@ BORROW = blocks(OPERATIONS / "kubernetes.md", "Where `consilium` is typed")[1]
 
 def test_g3_a_member_goes_over_to_new_keys_and_no_write_fails(cluster: Cluster, alliance: Alliance) -> None:
     """Every pod that holds the member key holds the new one at the end, whatever the kubelet has kept of the old Secret."""
+    for each in FOUR:
+        until_rolled_out(cluster, each)
     before = key_in(cluster, "storage")
     loads = [Load.begin(cluster, each) for each in (HOME, ROTATED)]
     with cluster.timed("a member's keys changed under load, a term and two roll-outs included"):
@@ -46,8 +48,8 @@ def test_g3_a_member_goes_over_to_new_keys_and_no_write_fails(cluster: Cluster, 
         until_rolled_out(cluster, ROTATED)
         until_rolled_out(cluster, BESIDE)
     assert "again" not in loads[0].said()
-    for each in loads:
-        each.end()
+    for load in loads:
+        load.end()
     after = (alliance.keys(ROTATED) / "keys" / "member").read_bytes()
     assert after != before
     assert [key_in(cluster, each) for each in ("identity", "consensus", "storage", "reencryption")] == [after] * 4
