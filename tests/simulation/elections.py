@@ -40,6 +40,7 @@ class Elections(Checker):
         self._chain_id = genesis.chain_id
         self._members = members
         self._people = [Person(each.member_id, each.owner_group, GRADES[each.grade]) for each in genesis.members]
+        self._names = {each.member_key: each.member_id for each in genesis.members}
         self._votes: dict[str, tuple[int, tuple[Points, ...]]] = {}
         self._mix = ZERO_DIGEST
         self._epoch = 0
@@ -71,11 +72,8 @@ class Elections(Checker):
             match transaction.payload.body:
                 case RevealBody(preimage=preimage) if self._drawn is None:
                     self._mix = domain_hash("consilium.mix", self._mix, preimage)
-                case VoteBody(points=points):
-                    active = self._members[execution.endpoint].ledger.chain.active_members()
-                    author = transaction.payload.author
-                    names = [each.profile.member_id for each in active if each.profile.member_key == author]
-                    self._votes.update((name, (self._epoch, points)) for name in names)
+                case VoteBody(points=points):  # counts though the same block suspends who gave it
+                    self._votes[self._names[transaction.payload.author]] = self._epoch, points
 
     def _begin(self, execution: Execution) -> None:
         """The committee that was drawn sits, and no other; the candidates of the next draw are settled."""

@@ -176,16 +176,17 @@ def on_stored(state: State, message: Stored) -> None:
     _count(state, message.digest, message.stored)
 
 
-def on_ready(state: State, message: BatchReady) -> None:
-    """A batch may be ordered; one this replica lacks is asked for at those who hold it."""
+def on_ready(state: State, sender: str, message: BatchReady) -> None:
+    """A batch may be ordered; one this replica lacks is asked for at who says so.
+
+    Whoever passes a batch on holds it. Of those who answered "stored" f may be faulty, and who always asked the same one of
+    them might never get it; but every honest one passes it on to the primary, sooner or later.
+    """
     digest = message.certificate.digest
     if state.index is None:
         return
     if state.pool.get(digest) is None and state.pool.ordered_at(digest) is None:
-        holders = message.certificate.signatures
-        holder = state.committee.delegates[holders[digest[0] % len(holders)].index].member_id
-        if holder != state.identity.member_id:
-            state.send(holder, FetchBatches((digest,)))
+        state.send(sender, FetchBatches((digest,)))
     state.pool.make_ready(message.certificate, state.now_ms)
 
 

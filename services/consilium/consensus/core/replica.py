@@ -149,7 +149,7 @@ class Replica:
             case Stored():
                 batching.on_stored(state, message)
             case BatchReady():
-                batching.on_ready(state, message)
+                batching.on_ready(state, sender, message)
             case _:
                 self._receive_other(event)
 
