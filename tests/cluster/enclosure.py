@@ -18,7 +18,13 @@ from tests.cluster.places import TOOLS
 if TYPE_CHECKING:
     from tests.cluster.places import Family, Places
 
-COVERED = {"kubelet": "/var/lib/kubelet", "logs": "/var/log/containers", "cni": "/var/lib/cni", "nri": "/var/run/nri"}
+COVERED = {
+    "kubelet": "/var/lib/kubelet",
+    "logs": "/var/log/containers",
+    "cni": "/var/lib/cni",
+    "nri": "/var/run/nri",
+    "netns": "/var/run/netns",
+}
 """Places that Kubernetes has no setting for, covered by folders of the cluster's own."""
 SETUP = """
 set -eu

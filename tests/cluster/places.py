@@ -18,7 +18,7 @@ PATH_MAX = 60
 DOMAIN = "cluster.local"
 MACHINE = "machine"
 """The name of the one machine there is."""
-STATE = ("kubelet", "etcd", "containerd", "run", "logs", "volumes", "credentials", "cni", "config", "nri")
+STATE = ("kubelet", "etcd", "containerd", "run", "logs", "volumes", "credentials", "cni", "config", "nri", "netns")
 
 
 @dataclass(frozen=True, slots=True)
