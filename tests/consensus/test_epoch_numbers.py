@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from consilium.consensus.core.checkpointing import enter_epoch
 from consilium.consensus.core.events import Timer
 from consilium.consensus.core.messages import Commit, Prepare, PrePrepare
-from consilium.kernel.certificates import Committee, Elector, Electorate
+from consilium.consensus.core.normal_case import on_decided
+from consilium.kernel.certificates import CommitCertificate, Committee, Elector, Electorate
 from consilium.kernel.parameters import PROTOCOL_VERSION
 from consilium.kernel.transactions import UpgradeAct
 from tests.consensus.cluster import PARAMETERS, Cluster, Seat, make_record, signer
@@ -97,6 +98,8 @@ def test_an_older_build_says_nothing_to_what_a_newer_one_left_in_its_vote_log() 
         ledger = cluster.seats[name].ledger
         ledger.outlook = replace(ledger.outlook, upgrade=UpgradeAct(PROTOCOL_VERSION + 1, 1))
         seat = cluster.restart(name)
-        assert seat.state.log.slots[1].accepted
+        slot = seat.state.log.slots[1]
+        assert slot.accepted
         cluster.ring(name, Timer.RESEND)
-        assert not seat.said(PrePrepare, Prepare, Commit)
+        on_decided(seat.state, CommitCertificate(0, 0, 1, slot.digest, ()))
+        assert (seat.said(PrePrepare, Prepare, Commit), seat.state.delivered) == ([], 0)

@@ -98,7 +98,7 @@ class FileVoteLog:
     def open(cls, disk: Disk, path: Path) -> Self:
         """The member's log, under a new incarnation.
 
-        Raises DataLoss (JOURNAL_MISSING, JOURNAL_DAMAGED): then `begin_again`; FailedPrecondition: LOCKED.
+        Raises DataLoss (JOURNAL_MISSING, JOURNAL_DAMAGED): then `begin_again`; and as `Journal.open` for a disk that fails.
         """
         journal = Journal.open(disk, path)
         try:

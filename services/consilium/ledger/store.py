@@ -89,7 +89,8 @@ class JournalBlockStore:
     def open(cls, disk: Disk, path: Path) -> Self:
         """The member's store.
 
-        Raises DataLoss (JOURNAL_MISSING, JOURNAL_DAMAGED): then `begin_again` and fetch from the other members.
+        Raises DataLoss (JOURNAL_MISSING, JOURNAL_DAMAGED): then `begin_again` and fetch from the other members; and as
+        `Journal.open` for a disk that fails.
         """
         journal = Journal.open(disk, path)
         try:

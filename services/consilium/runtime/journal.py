@@ -115,6 +115,7 @@ class Journal:
         self._length = reading.good_length
         self.torn_bytes = file.size() - reading.good_length
         self._write_anew(file, reading.synced)
+        self._sync_name()
         self.sync()
 
     def _write_anew(self, file: File, synced: int) -> None:
@@ -122,17 +123,22 @@ class Journal:
 
         After kill -9 they are only in the page cache. After a sync that failed they may be there and marked clean: then they
         are read back as if nothing had happened, every later sync succeeds without them, and the next power cut takes them.
-        They are written over themselves, so a power cut meanwhile harms nothing. The name may as well have outlived the
-        process and not the power, if it ended in the middle of a rewrite.
+        They are written over themselves, so a power cut meanwhile harms nothing.
         """
         try:
             if self.torn_bytes:
                 file.truncate(self._length)
             if synced < self._length:
                 file.write(synced, file.read(synced, self._length - synced))
-            self._disk.sync_directory(self._path.parent)
         except OSError as error:
             self._fail(ResourceExhausted, "WRITE_FAILED", error)
+
+    def _sync_name(self) -> None:
+        """Make the file's name durable too: that may have outlived a process that ended in the middle of a rewrite alone."""
+        try:
+            self._disk.sync_directory(self._path.parent)
+        except OSError as error:
+            self._fail(DataLoss, "SYNC_FAILED", error)
 
     @property
     def spans(self) -> Spans:

@@ -209,8 +209,9 @@ def on_decided(state: State, commit: CommitCertificate) -> None:
 
     They are final in every view. What it has accepted itself is at hand, so the header and the batches are.
     """
-    slot = state.log.slots.get(commit.height)
-    is_next = commit.epoch == state.outlook.epoch and commit.height == state.delivered + 1
+    outlook, height = state.outlook, commit.height
+    slot = state.log.slots.get(height)
+    is_next = commit.epoch == outlook.epoch and height == state.delivered + 1 and outlook.knows(height)
     if slot is None or not is_next or not slot.accepted or slot.digest != commit.digest or _batches(state, slot) is None:
         return
     slot.commit = commit
