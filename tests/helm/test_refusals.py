@@ -52,6 +52,19 @@ BY_SCHEMA: dict[str, tuple[Any, str]] = {
         {"clients": {"resources": {"limits": {"memory": "2 GB"}}}},
         "at '/clients/resources/limits/memory'",
     ),
+    "an amount with a wrong prefix": (
+        {"clients": {"resources": {"limits": {"memory": "64ki"}}}},
+        "at '/clients/resources/limits/memory'",
+    ),
+    "an amount below nothing": (
+        {"clients": {"resources": {"limits": {"memory": -1}}}},
+        "at '/clients/resources/limits/memory': minimum",
+    ),
+    "a resource that nobody knows": (
+        {"clients": {"resources": {"limits": {"memroy": "2Gi"}}}},
+        "invalid propertyName 'memroy'",
+    ),
+    "a claim without a name": ({"clients": {"resources": {"claims": [{}]}}}, "missing property 'name'"),
     "an unknown store": ({"storage": {"objects": "mongo"}}, "at '/storage/objects'"),
     "a weak consistency": ({"storage": {"cassandra": {"consistency": "ONE"}}}, "at '/storage/cassandra/consistency'"),
     "a backup in the pod": ({"backup": {"place": "/scratch/backup"}}, "at '/backup/place'"),

@@ -131,6 +131,23 @@ def test_the_drill_finds_its_settings(tmp_path: Path) -> None:
     assert {str(member.ledger.tls_directory), str(member.ledger.genesis.parent)} <= mounted
 
 
+@pytest.mark.parametrize("amount", ["64000Ki", "1Ei", "1e9", "1E", "1.5G", "128974848000m", "100k", 1_000, 0.5])
+def test_every_amount_that_kubernetes_knows_is_taken(amount: str | float) -> None:
+    limits = {"memory": amount, "hugepages-2Mi": "4Mi", "example.com/Card_2": 1}
+    given: Object = {"limits": limits, "claims": [{"name": "card"}]}
+    pod = of_kind(rendered(least({"ledger": {"resources": given}})), "StatefulSet")["consilium-ledger"]["spec"]["template"]
+    [container] = containers(pod)
+    assert container["resources"] == {"requests": {"cpu": "100m", "memory": "128Mi"}, **given}
+
+
+def test_the_drill_has_what_the_ledger_has() -> None:
+    """It executes the same chain: who raised the ledger's limit has drills that are not ended for their memory."""
+    found = dict(pods(rendered(least(BACKUP, {"ledger": {"resources": {"limits": {"memory": "8Gi"}}}}))))
+    drill, ledger = (containers(found[each])[0] for each in ("CronJob consilium-drill", "StatefulSet consilium-ledger"))
+    assert drill["resources"] == ledger["resources"]
+    assert drill["resources"]["limits"] == {"memory": "8Gi"}
+
+
 def test_the_backup_is_made_where_the_drill_reads_it() -> None:
     """By a client that knows where everything is, into the place that the drill only reads."""
     objects = rendered(least(PEERS, {"backup": {**ON_A_CLAIM, "enabled": True, "drill": {"enabled": True}}}))
