@@ -231,6 +231,7 @@ class Ending(Bucket):
 
 @pytest.mark.slow
 def test_s10_a_restore_goes_on_after_a_real_s3_store_went_away(kept: Kept, tmp_path: Path) -> None:
+    """The client never tries again here, unlike production's, which asks a store that is not there for six seconds."""
     with s3_server(tmp_path / "s3") as store:
         place = Ending(impatient(store.address), "backups", "home")
         place.end_after(-1, store.kill)

@@ -71,9 +71,11 @@ def seen_missing(alliance: Alliance, lines: list[str]) -> set[tuple[str, ...]]:
     with ThreadPoolExecutor() as several:
         work: list[Future[str]] = [several.submit(typed, alliance, each, GIVEN) for each in (lines, again)]
         while not all(each.done() for each in work):
-            found.add(tuple(sorted(alliance.status(HOME).get("missing", []))))
+            if "missing" in (told := alliance.status(HOME)):  # a status that failed has seen nobody
+                found.add(tuple(sorted(told["missing"])))
     for each in work:
         each.result()
+    assert found, "the home told nothing meanwhile"
     return found
 
 

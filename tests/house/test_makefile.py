@@ -27,6 +27,15 @@ def test_help_is_the_default_and_one_line_a_target() -> None:
     offered = [line.split()[1] for line in lines]
     [words] = re.findall(r"^\.PHONY: (help .*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert sorted(offered) == sorted(set(words.split()) - {"tools-there"})
+    assert promised() - set(offered) == set()
+
+
+def promised() -> set[str]:
+    """What the README says that can be typed."""
+    typed = re.findall(r"^    (.*\bmake .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    found = {word for line in typed for word in re.findall(r"\bmake ([a-z][a-z-]*)", line)}
+    assert {"demo", "test", "cluster-long"} <= found
+    return found
 
 
 def test_missing_tools_are_named_in_one_sentence(tmp_path: Path) -> None:
