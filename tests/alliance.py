@@ -90,6 +90,11 @@ def seed_of(name: str) -> bytes:
     return sha256(name.encode())
 
 
+def next_seed_of(member_id: str) -> bytes:
+    """The member key that a member goes over to."""
+    return seed_of(f"{member_id} next member")
+
+
 def id_of(name: str) -> bytes:
     """A 16-byte identifier that only depends on a name."""
     return seed_of(name)[:16]

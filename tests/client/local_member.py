@@ -6,7 +6,7 @@ memory. What a test wants to go wrong it does to those.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from consilium.client.alliance import HistoryPage, StoredManifest
@@ -20,12 +20,22 @@ from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.opening import open_block, open_transaction
 from consilium.kernel.retention import ErasureStatement, certify_erasure, verify_order
 from consilium.kernel.sealing import chunk_count
+from consilium.kernel.signing import Ed25519Signer
 from consilium.kernel.state_values import RetentionState, retention_entry
-from consilium.kernel.transactions import ErasureBody, GrantBody, Payload, ReceiptBody, RequestBody, RevokeBody
+from consilium.kernel.transactions import (
+    ErasureBody,
+    GrantBody,
+    KeysAct,
+    NewKeys,
+    Payload,
+    ReceiptBody,
+    RequestBody,
+    RevokeBody,
+)
 from consilium.kernel.umbral import Sealed
 from consilium.reencryption.core.proxy import grant_access, reencrypt_capsule, release_receipt, revoke_access
 from consilium.reencryption.core.release import LedgerView, judge_release
-from tests.alliance import Alliance, Scribe
+from tests.alliance import Alliance, Scribe, next_seed_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -63,6 +73,18 @@ class LocalAlliance:
         if chain.height == chain.tip.outlook.term_end:
             self.scribe.write(self.scribe.handover())
         self.scribe.write(transaction, member=member_id)
+
+    def adopt_next_key(self, member_id: str) -> bytes:
+        """Cross into the epoch from which on the ledger names the member's next key, which is returned (G3)."""
+        scribe, signer = self.scribe, Ed25519Signer.from_seed(next_seed_of(member_id))
+        alliance = scribe.alliance
+        old = alliance.keys[member_id]
+        act = KeysAct(old.profile, NewKeys(signer.public_key, old.profile.consensus_key, old.profile.reveal_anchor))
+        assert scribe.govern(act) == Code.APPLIED
+        scribe.cross_epoch()
+        adopted = replace(old, profile=replace(old.profile, member_key=signer.public_key), member=signer)
+        scribe.alliance = replace(alliance, keys={**alliance.keys, member_id: adopted})
+        return signer.public_key
 
 
 @dataclass

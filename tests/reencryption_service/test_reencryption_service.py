@@ -117,6 +117,37 @@ def test_grant_access_and_reencrypt_capsule(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_g3_a_release_is_signed_under_the_key_that_the_ledger_names(tmp_path: Path) -> None:
+    """G3, S5: the worker holds both keys; the release and its receipt go over to the next one together."""
+
+    async def scene(world: World) -> None:
+        reference, grant = await world.shared()
+        name, chain_id = first(grant), world.local.scribe.alliance.chain_id
+        async with world.holder(name) as station:
+            await begin(world, station, grant)
+            recipient = world.application(station, RECIPIENT)
+
+            async def key_of_release_is(key: bytes) -> None:
+                wanted = asking(world, reference, await world.request(reference, grant))
+                release = decode(Release, (await recipient.ReencryptCapsule(wanted)).encoded, chain_id)
+                verify_release(release, key, chain_id, Ed25519Verifier())
+                assert open_transaction(station.ordering.submitted[-1], chain_id).payload.author == key
+
+            await key_of_release_is(world.local.scribe.alliance.keys[name].profile.member_key)
+            following = world.local.adopt_next_key(name)
+            await until(lambda: named_key(station) == following)
+            await key_of_release_is(following)
+
+    play(tmp_path, scene)
+
+
+def named_key(station: Station) -> bytes:
+    """The holder's own member key, as it has heard of it."""
+    state = station.standing.member(station.member_id)
+    assert state is not None
+    return state.profile.member_key
+
+
 def test_list_receipts_in_pages(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         reference, grant = await world.shared()
@@ -206,6 +237,39 @@ def test_closing_a_key_costs_every_fragment_under_it_without_a_call(tmp_path: Pa
             state = world.local.scribe.chain.grant(grant.terms.grant_id)
             assert state is not None
             assert station.member_id in state.deleted_by
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_deletion_that_could_not_be_signed_is_signed_later(tmp_path: Path, *, is_restarted: bool) -> None:
+    """S6: the fragment goes at once; its receipt follows when the ledger has been read, whatever process is there then."""
+
+    async def signed_for(station: Station, grant: PreparedGrant) -> None:
+        following = asyncio.get_running_loop().create_task(station.driver.follow())
+        await until(lambda: station.ordering.submitted)
+        following.cancel()
+        [kept] = station.driver.receipts.page(0, 9, grant.terms.grant_id, ReceiptKind.DELETION)
+        assert station.ordering.submitted == [kept.carried]
+
+    async def scene(world: World) -> None:
+        _, grant = await world.shared()
+        grant_id = grant.terms.grant_id
+        async with world.holder(first(grant)) as station:
+            await begin(world, station, grant)
+            world.local.members[station.member_id].is_down = True
+            await world.patient.revoke(grant)
+            station.standing.loaded.clear()
+            with pytest.raises(Unavailable, match="STANDING_UNKNOWN"):
+                await station.driver.revoke_access(grant_id)
+            assert (station.driver.held, station.ordering.submitted, station.driver.receipts.unsettled()) == (0, [], [])
+            station.standing.loaded.set()
+            if not is_restarted:
+                await signed_for(station, grant)
+                assert station.driver.counts["deleted"] == 1
+        if is_restarted:
+            async with world.holder(first(grant)) as station:
+                await signed_for(station, grant)
 
     play(tmp_path, scene)
 

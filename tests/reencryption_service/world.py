@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from consilium.api.reencryption.v1.reencryption_pb2_grpc import ReencryptionServiceStub
@@ -16,7 +17,7 @@ from consilium.client.session import Session
 from consilium.client.sharing import Permission, Recipient
 from consilium.kernel.errors import Unavailable
 from consilium.kernel.hashing import sha256
-from consilium.kernel.signing import Ed25519Verifier
+from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.kernel.transactions import Purpose
 from consilium.reencryption.__main__ import described, open_stores
 from consilium.reencryption.core.admission import admitted
@@ -24,11 +25,12 @@ from consilium.reencryption.driver import Driver, Holder
 from consilium.reencryption.settings import ReencryptionSettings
 from consilium.reencryption.workers import Workers
 from consilium.runtime.channels import Channel, Peer
+from consilium.runtime.member_key import OwnSigner, read_seeds
 from consilium.runtime.proven_ledger import LedgerEvent, LedgerTip
 from consilium.runtime.server import serving
 from consilium.runtime.standing import Standing
 from consilium.runtime.tls import Tls
-from tests.alliance import GRADES, seed_of
+from tests.alliance import GRADES, next_seed_of, seed_of
 from tests.client.local_member import LocalAlliance
 from tests.runtime.authority import ALLIANCE, Authority, Issued
 from tests.storage_service.chain_ledger import ChainLedger
@@ -74,6 +76,7 @@ class Station:
     ledger: ChainLedger
     ordering: Ordering
     workers: Workers
+    standing: Standing
     state: Path
 
 
@@ -128,6 +131,8 @@ class World:
         }
         for name, data in files.items():
             (self.path / name).write_bytes(data)
+        (self.path / "next").mkdir(exist_ok=True)
+        (self.path / "next" / "member_key").write_bytes(next_seed_of(member_id))
         usual: dict[str, Any] = {
             "alliance": ALLIANCE, "member_id": member_id, "tls_directory": directory, "drain_s": 0, "grace_s": 1,
             "wait_s": 0, "state_directory": self.path / f"state-{member_id}", **{each: self.path / each for each in files},
@@ -142,12 +147,14 @@ class World:
         alliance = self.local.scribe.alliance
         async with contextlib.AsyncExitStack() as stack:
             fragments, receipts = open_stores(settings, stack)
-            workers = Workers(1, settings.waiting_max, [settings.member_key.read_bytes()])
+            seeds = read_seeds(settings.member_key)
+            workers = Workers(1, settings.waiting_max, seeds)
             stack.callback(workers.close)
             ledger = ChainLedger(self.local.scribe, LedgerEvent, LedgerTip)
             ordering = Ordering(self.local, member_id)
             standing = Standing(member_id, alliance.chain_id, list(alliance.keys), ledger, directory, admitted)
-            holder = Holder(member_id, alliance.keys[member_id].member, alliance.genesis)
+            signer = OwnSigner([Ed25519Signer.from_seed(each) for each in seeds], partial(standing.member, member_id))
+            holder = Holder(member_id, signer, alliance.genesis)
             driver = Driver(holder, fragments, receipts, ledger, ordering.submit, workers, settings.wait_s)
             offered = [described(driver, alliance.chain_id)]
             tls = Tls(directory, ALLIANCE)
@@ -156,7 +163,7 @@ class World:
             stack.callback(following.cancel)
             await standing.loaded.wait()
             address = f"127.0.0.1:{running.port}"
-            yield Station(member_id, address, driver, ledger, ordering, workers, settings.state_directory)
+            yield Station(member_id, address, driver, ledger, ordering, workers, standing, settings.state_directory)
 
     def channel(self, station: Station, issued: Issued) -> grpc.aio.Channel:
         """A channel of the bearer of a certificate."""

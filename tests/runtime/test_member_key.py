@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consilium.kernel.errors import Unavailable
+from consilium.kernel.errors import InvalidArgument, Unavailable
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
-from consilium.runtime.member_key import OwnSigner, member_keys_at
+from consilium.runtime.member_key import OwnSigner, read_seeds
 from tests.kernel.test_membership import MEMBER
 
 if TYPE_CHECKING:
@@ -53,9 +53,34 @@ def test_nothing_is_signed_before_the_ledger_was_read() -> None:
 
 
 def test_the_next_key_lies_below_the_first(tmp_path: Path) -> None:
-    path = tmp_path / "member"
-    assert member_keys_at(path) == [path]
-    following = tmp_path / "next" / "member"
+    path, following = tmp_path / "member", tmp_path / "next" / "member"
+    refuses(tmp_path, f"There is no member key at {path}.")
+    path.write_bytes(b"1" * 32)
+    assert read_seeds(path) == [b"1" * 32]
     following.parent.mkdir()
-    following.write_bytes(bytes(32))
-    assert member_keys_at(path) == [path, following]
+    assert read_seeds(path) == [b"1" * 32]
+    following.write_bytes(b"2" * 32)
+    assert read_seeds(path) == [b"1" * 32, b"2" * 32]
+
+
+@pytest.mark.parametrize("bad", ["member", "next/member"])
+def test_the_file_that_is_no_member_key_is_named(tmp_path: Path, bad: str) -> None:
+    (tmp_path / "next").mkdir()
+    for each in ("member", "next/member"):
+        (tmp_path / each).write_bytes(bytes(31 if each == bad else 32))
+    refuses(tmp_path, f"{tmp_path / bad} holds no member key")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(tmp_path: Path) -> None:
+    """There may be a next key in it: to go on without would make the member's word nobody's (G3)."""
+    (tmp_path / "member").write_bytes(bytes(32))
+    (tmp_path / "next").symlink_to("next")  # no rights keep an administrator out, but this does
+    refuses(tmp_path, f"member in {tmp_path / 'next'} cannot be read")
+
+
+def refuses(folder: Path, sentence: str) -> None:
+    """The member key in this folder is refused with this."""
+    with pytest.raises(InvalidArgument) as found:
+        read_seeds(folder / "member")
+    assert found.value.reason == "BAD_MEMBER_KEY"
+    assert sentence in str(found.value)

@@ -114,6 +114,37 @@ def test_put_object_get_manifest_get_object(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_g3_a_home_says_what_it_holds_under_the_key_that_the_ledger_names(tmp_path: Path) -> None:
+    """G3, S2: the same service, which holds both keys, before and after the term that brings the next one."""
+
+    async def scene(world: World) -> None:
+        async with world.storage(HOME) as station:
+            stub = world.application(station)
+
+            async def key_of_receipt_is(key: bytes, name: str) -> None:
+                chunks = make_chunks(name, TWO_CHUNKS)
+                sent = frames(make_manifest(name, TWO_CHUNKS, chunks), chunks, SECRET, chain_of(world))
+                with typed():
+                    receipt = wire.receipt((await stub.PutObject(sent)).receipt, chain_of(world))
+                said = encode(receipt.statement, chain_of(world))
+                Ed25519Verifier().verify(key, said, receipt.signature)
+
+            await key_of_receipt_is(world.local.scribe.alliance.keys[HOME].profile.member_key, "before")
+            following = world.local.adopt_next_key(HOME)
+            while named_key(station) != following:  # noqa: ASYNC110  it follows the ledger, and tells nobody
+                await asyncio.sleep(0)
+            await key_of_receipt_is(following, "after")
+
+    play(tmp_path, scene)
+
+
+def named_key(station: Station) -> bytes:
+    """The service's own member key, as it has heard of it."""
+    state = station.standing.member(HOME)
+    assert state is not None
+    return state.profile.member_key
+
+
 def test_get_object_widens_a_range_to_chunks(tmp_path: Path) -> None:
     async def scene(world: World) -> None:
         async with world.storage(HOME) as station:

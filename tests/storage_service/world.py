@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -22,9 +23,10 @@ from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import sha256
 from consilium.kernel.manifest import Manifest, StorageReceipt
 from consilium.kernel.sealing import CHUNK_BYTES
-from consilium.kernel.signing import Ed25519Verifier
+from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.kernel.transactions import Purpose
 from consilium.runtime.channels import Channel, Peer, typed
+from consilium.runtime.member_key import OwnSigner
 from consilium.runtime.names import Role
 from consilium.runtime.proven_ledger import LedgerEvent, LedgerTip
 from consilium.runtime.server import serving
@@ -38,7 +40,7 @@ from consilium.storage.driver import Driver, MemberKeys
 from consilium.storage.parts import Parts
 from consilium.storage.peers import GrpcStorages
 from consilium.storage.settings import StorageSettings
-from tests.alliance import GRADES, seed_of
+from tests.alliance import GRADES, next_seed_of, seed_of
 from tests.client.local_member import LocalAlliance, LocalMember
 from tests.runtime.authority import ALLIANCE, Authority, Issued
 from tests.storage_service.chain_ledger import ChainLedger
@@ -115,7 +117,9 @@ class World:
             storages = GrpcStorages(others or {}, tls, chain_id)
             stack.push_async_callback(storages.close)
             standing = Standing(member_id, chain_id, list(keys), ledger, directory, admitted)
-            member_keys = MemberKeys(keys[member_id].member, escrow_key(seed_of(f"{member_id} member")))
+            seeds = seed_of(f"{member_id} member"), next_seed_of(member_id)
+            signer = OwnSigner([Ed25519Signer.from_seed(each) for each in seeds], partial(standing.member, member_id))
+            member_keys = MemberKeys(signer, escrow_key(seeds[0]))
             driver = Driver(member_id, member_keys, chain_id, stores, ledger, storages, standing.member, limits_of(settings))
             parts = Parts.of(driver, settings.scrub_chunks_per_s)
             offered = [described(parts)]

@@ -123,6 +123,7 @@ def test_promise_6_a_destroyed_secret_stays_destroyed(place: Place) -> None:
         with pytest.raises(Conflict, match="DESTROYED"):
             store.put(ONE, SECRET)
         assert store.record_ids() == [TWO]
+        assert place.rows.destroyed() == [ONE]
         assert store.read(TWO) == OTHER_SECRET
         store = ShredSecretStore(place.restart())
 

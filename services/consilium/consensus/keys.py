@@ -55,7 +55,6 @@ def _before(value: bytes, anchor: bytes) -> bytes | None:
 
 def read_keys(folder: Path) -> ReplicaKeys:
     """The keys in a folder, and those below `next` where there is one. Raises DataLoss: BAD_KEYS."""
-    following = read_keys(folder / NEXT) if (folder / NEXT).is_dir() else None
     try:
         member, consensus, reveals = [(folder / name).read_bytes() for name in ("member", "consensus", "reveals")]
         signers = [Ed25519Signer.from_seed(each) for each in (member, consensus)]
@@ -63,4 +62,5 @@ def read_keys(folder: Path) -> ReplicaKeys:
         raise DataLoss("BAD_KEYS", f"The keys in {folder} cannot be read: {error}") from error
     if len(reveals) != SEED_BYTES:
         raise DataLoss("BAD_KEYS", f"reveals in {folder} does not hold {SEED_BYTES} bytes.")
+    following = read_keys(folder / NEXT) if (folder / NEXT).is_dir() else None
     return ReplicaKeys(signers[0], signers[1], reveals, following)

@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from consilium.identity.authority import private_pem, read_certification_request, to_pem
 from consilium.identity.core.credentials import ADMINISTRATOR, CredentialKind, CredentialRequest
 from consilium.identity.enrolment import Enrolment
-from consilium.identity.files import read_member_key
 from consilium.identity.generations import Generations
 from consilium.identity.keeping import FileKeeper
 from consilium.identity.settings import IdentitySettings, policy_of
@@ -30,7 +29,7 @@ from consilium.kernel.errors import Conflict, InvalidArgument
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.runtime.clock import DAY_MS, wall_ms
 from consilium.runtime.genesis_file import read_genesis
-from consilium.runtime.member_key import member_keys_at
+from consilium.runtime.member_key import read_seeds
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY, SIGNING_KEY
 from consilium.runtime.whole_files import write_atomically
 
@@ -44,7 +43,7 @@ def found(settings: IdentitySettings) -> None:
     """Make a member's authority and store, its services' certificates, and the first administrator's credential.
 
     The authority is the one drawn with the member key, where that lies beside it. Raises Conflict: STORE_EXISTS; DataLoss:
-    BAD_MEMBER_KEY or BAD_AUTHORITY; InvalidArgument: BAD_GENESIS or BAD_SETTING.
+    BAD_AUTHORITY; InvalidArgument: BAD_MEMBER_KEY, BAD_GENESIS or BAD_SETTING.
     """
     if (settings.state_directory / STORE).exists():
         raise Conflict("STORE_EXISTS", f"{settings.state_directory} holds a member's identity already.")
@@ -93,7 +92,7 @@ def opened(settings: IdentitySettings) -> Iterator[IdentityStore]:
 def file_keeper(settings: IdentitySettings, genesis: Genesis, store: IdentityStore) -> FileKeeper:
     """What keeps the member's files, over its open store.
 
-    Raises DataLoss: BAD_MEMBER_KEY or BAD_AUTHORITY; InvalidArgument: BAD_SETTING.
+    Raises DataLoss: BAD_AUTHORITY; InvalidArgument: BAD_MEMBER_KEY or BAD_SETTING.
     """
     if not store.known().member_ids:  # later the ledger names the key, and it may have changed (G3)
         _check_founder(settings, genesis)
@@ -144,7 +143,7 @@ def _administrator(path: Path, enrolment: Enrolment) -> str:
 
 def _generations(settings: IdentitySettings, genesis: Genesis) -> Generations:
     """The authorities, with the member key and the one that it goes over to, if that lies in `next` beside it (G3)."""
-    signers = [read_member_key(each) for each in member_keys_at(settings.member_key)]
+    signers = [Ed25519Signer.from_seed(each) for each in read_seeds(settings.member_key)]
     folder = settings.state_directory / AUTHORITY
     return Generations(folder, settings.alliance, settings.member_id, signers, genesis.chain_id)
 
@@ -152,5 +151,5 @@ def _generations(settings: IdentitySettings, genesis: Genesis) -> Generations:
 def _check_founder(settings: IdentitySettings, genesis: Genesis) -> None:
     """Raise InvalidArgument: BAD_SETTING for a founder's key that genesis does not name; the ledger names later ones."""
     named = [each.member_key for each in genesis.members if each.member_id == settings.member_id]
-    if named not in ([], [read_member_key(settings.member_key).public_key]):
+    if named not in ([], [Ed25519Signer.from_seed(read_seeds(settings.member_key)[0]).public_key]):
         raise InvalidArgument("BAD_SETTING", f"{settings.member_key} is not the key genesis names for {settings.member_id}.")

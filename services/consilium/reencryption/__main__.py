@@ -24,7 +24,7 @@ from consilium.runtime.background import background, until_stopped
 from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.logs import Log
-from consilium.runtime.member_key import OwnSigner, member_keys_at
+from consilium.runtime.member_key import OwnSigner, read_seeds
 from consilium.runtime.methods import Service
 from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.own_consensus import OwnConsensus
@@ -61,7 +61,7 @@ async def service(settings: ReencryptionSettings, stack: contextlib.AsyncExitSta
 
     Raises as `open_stores`; InvalidArgument for settings and files; FailedPrecondition: PORT_TAKEN.
     """
-    genesis, seeds = read_genesis(settings.genesis), [read_secret(each) for each in member_keys_at(settings.member_key)]
+    genesis, seeds = read_genesis(settings.genesis), read_seeds(settings.member_key)
     tls = Tls(settings.tls_directory, settings.alliance)
     fragments, receipts = open_stores(settings, stack)
     workers = Workers(settings.workers, settings.waiting_max, seeds)

@@ -134,10 +134,13 @@ class Driver:
     # --- following the ledger ---
 
     async def follow(self) -> None:
-        """Give up the fragments of revoked grants, for ever. A stream ends after a while; then all are looked at anew."""
+        """Give up the fragments of revoked grants, for ever. A stream ends after a while; then all are looked at anew.
+
+        Those too that were deleted without a receipt: the ledger or this process may have failed in between (S6).
+        """
         while True:
             try:
-                for grant_id in list(self._keys):
+                for grant_id in [*self._keys, *await run_to_end(self._unsigned)]:
                     await self._look_after(grant_id, 0)
                 async for event in self._ledger.events((Kind.REVOKE,), self._cursor):
                     if isinstance(event.body, RevokeBody):
@@ -163,17 +166,19 @@ class Driver:
     async def _look_after(self, grant_id: bytes, height: int) -> None:
         """Learn a grant's key, and give its fragment up if it was revoked. Raises FailedPrecondition: NOT_FINAL."""
         seen, grant = await self._read_grant(grant_id, height)
-        self._keys[grant_id] = grant.terms.delegating_pk
-        if grant.revoked_height is not None:
+        if grant.revoked_height is None:
+            self._keys[grant_id] = grant.terms.delegating_pk
+        else:
             await self._give_up(seen, grant)
 
     async def _give_up(self, height: int, grant: GrantState) -> KeptReceipt:
-        """Delete first, then sign for it (S6); what cannot be submitted now is by `settle`."""
+        """Delete first, then sign for it (S6); what cannot be signed now is by `follow`, or submitted by `settle`."""
         grant_id = grant.terms.grant_id
         body = revoke_access(self._holder.member_id, grant, height)
         async with self._giving_up:
             await run_to_end(self._fragments.delete, grant_id)
-            was_held = self._keys.pop(grant_id, None) is not None
+            was_held = grant_id in self._keys
+            self._keys.pop(grant_id, None)
             kept = await run_to_end(self.receipts.find, ReceiptKind.DELETION, grant_id, body.request_hash)
             # Whoever asks for the receipt and the ledger's event may both come here: it is given up once.
             self.counts["deleted"] += was_held and kept is None
@@ -185,6 +190,11 @@ class Driver:
                 except ConsiliumError as error:
                     _log.write(logging.WARNING, "receipt_not_submitted", reason=error.reason)
             return kept
+
+    def _unsigned(self) -> list[bytes]:
+        """The grants whose fragments were deleted here without a receipt for it."""
+        signed = frozenset(self.receipts.grant_ids(ReceiptKind.DELETION))
+        return [each for each in self._fragments.deleted() if each not in signed]
 
     # --- receipts ---
 

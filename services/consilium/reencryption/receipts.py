@@ -65,6 +65,10 @@ class Receipts:
         """Those whose outcome is not final, oldest first."""
         return [_kept(row) for row in self._database.rows(f"{_SELECT} WHERE settled = 0 ORDER BY number")]
 
+    def grant_ids(self, kind: ReceiptKind) -> list[bytes]:
+        """The grants that there are receipts of this kind about."""
+        return [row[0] for row in self._database.rows("SELECT grant_id FROM receipts WHERE kind = ?", int(kind))]
+
     def page(self, after: int, size: int, grant_id: bytes, kind: ReceiptKind | None) -> list[KeptReceipt]:
         """The first receipts with a number above `after`, of a grant and a kind where given."""
         where = "number > ? AND (? = x'' OR grant_id = ?) AND (? = 0 OR kind = ?)"

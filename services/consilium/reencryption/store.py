@@ -60,6 +60,10 @@ class KeyFragmentStore:
         """The grants this member holds fragments of, sorted."""
         return self._rows.keys()
 
+    def deleted(self) -> list[bytes]:
+        """The grants whose fragments were deleted here, or would be refused, sorted."""
+        return self._rows.destroyed()
+
     def _holds(self, grant_id: bytes, kfrag: bytes) -> bool:
         """Whether this very fragment is kept already; sealing it again would give other bytes.
 

@@ -8,17 +8,33 @@ word, and a home could take no record in. Where the ledger names neither, the fi
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from consilium.kernel.signing import Ed25519Signer
+from consilium.kernel.errors import InvalidArgument
+from consilium.kernel.signing import SEED_BYTES, Ed25519Signer
 from consilium.kernel.state_values import MemberState
 
 NEXT = "next"
 """The folder beside the keys in force that holds those the member goes over to."""
 
 
-def member_keys_at(path: Path) -> list[Path]:
-    """The file with the member key, and that with the next one where there is one."""
-    following = path.parent / NEXT / path.name
-    return [path, following] if following.exists() else [path]
+def read_seeds(path: Path) -> list[bytes]:
+    """The member key in a file, 32 bytes, and the next one where there is one. Raises InvalidArgument: BAD_MEMBER_KEY."""
+    first, following = _read_seed(path), _read_seed(path.parent / NEXT / path.name)
+    if first is None:
+        raise InvalidArgument("BAD_MEMBER_KEY", f"There is no member key at {path}.", "G3")
+    return [first] if following is None else [first, following]
+
+
+def _read_seed(path: Path) -> bytes | None:
+    """None where there is no such file; what cannot be looked at may be there, and is refused by the name of its folder."""
+    try:
+        seed = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InvalidArgument("BAD_MEMBER_KEY", f"{path.name} in {path.parent} cannot be read: {error}", "G3") from error
+    if len(seed) != SEED_BYTES:
+        raise InvalidArgument("BAD_MEMBER_KEY", f"{path} holds no member key of {SEED_BYTES} bytes.", "G3")
+    return seed
 
 
 class OwnSigner:

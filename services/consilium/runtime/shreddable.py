@@ -38,6 +38,9 @@ class ShreddableRows(Protocol):
     def keys(self) -> list[bytes]:
         """The keys that have values, sorted."""
 
+    def destroyed(self) -> list[bytes]:
+        """The keys that are refused from now on, sorted."""
+
 
 class MemoryRows:
     """Rows in memory."""
@@ -68,6 +71,10 @@ class MemoryRows:
     def keys(self) -> list[bytes]:
         """The keys that have values, sorted."""
         return sorted(self._values)
+
+    def destroyed(self) -> list[bytes]:
+        """The keys that are refused from now on, sorted."""
+        return sorted(self._destroyed)
 
 
 class DatabaseRows:
@@ -128,6 +135,10 @@ class DatabaseRows:
     def keys(self) -> list[bytes]:
         """The keys that have values, sorted."""
         return [row[0] for row in self._database.rows("SELECT key FROM kept ORDER BY key")]
+
+    def destroyed(self) -> list[bytes]:
+        """The keys that are refused from now on, sorted."""
+        return [row[0] for row in self._database.rows("SELECT key FROM destroyed ORDER BY key")]
 
     def close(self) -> None:
         """Let go of the file."""

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from consilium.api.storage.v1 import storage_pb2
 from consilium.api.storage.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
-from consilium.kernel.errors import ConsiliumError, InvalidArgument
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from consilium.runtime.background import background, until_stopped
 from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.disk import OsDisk
 from consilium.runtime.genesis_file import read_genesis
 from consilium.runtime.logs import Log
-from consilium.runtime.member_key import OwnSigner, member_keys_at
+from consilium.runtime.member_key import OwnSigner, read_seeds
 from consilium.runtime.methods import Service
 from consilium.runtime.metrics import VolumeRoom
 from consilium.runtime.process import run
@@ -71,7 +70,7 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
 
     Raises as `open_stores`; InvalidArgument for settings and files; FailedPrecondition: PORT_TAKEN.
     """
-    genesis, (signers, escrow) = read_genesis(settings.genesis), read_signers(settings.member_key)
+    genesis, seeds = read_genesis(settings.genesis), read_seeds(settings.member_key)
     tls = Tls(settings.tls_directory, settings.alliance)
     stores = open_stores(settings, genesis.chain_id, stack)
     channel = await stack.enter_async_context(Channel(Peer(settings.member_id, "ledger", settings.ledger_address), tls))
@@ -80,7 +79,8 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     stack.push_async_callback(others.close)
     founders = [each.member_id for each in genesis.members]
     standing = Standing(settings.member_id, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
-    keys = MemberKeys(OwnSigner(signers, partial(standing.member, settings.member_id)), escrow)
+    signer = OwnSigner([Ed25519Signer.from_seed(each) for each in seeds], partial(standing.member, settings.member_id))
+    keys = MemberKeys(signer, escrow_key(seeds[0]))
     driver = Driver(settings.member_id, keys, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings))
     parts = Parts.of(driver, settings.scrub_chunks_per_s)
     work = (standing.follow(), parts.erasing.follow(), parts.scrub.run(settings.scrub_interval_s))
@@ -165,15 +165,6 @@ def limits_of(settings: StorageSettings) -> Limits:
         settings.wait_s,
         settings.residency,
     )
-
-
-def read_signers(path: Path) -> tuple[list[Ed25519Signer], bytes]:
-    """The member key, and the next one where there is one; what seals escrows. Raises InvalidArgument: BAD_MEMBER_KEY."""
-    try:
-        seeds = [each.read_bytes() for each in member_keys_at(path)]
-        return [Ed25519Signer.from_seed(each) for each in seeds], escrow_key(seeds[0])
-    except (OSError, ConsiliumError) as error:
-        raise InvalidArgument("BAD_MEMBER_KEY", f"{path} is no member key: {error}") from error
 
 
 def main() -> int:
