@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, fields
@@ -33,6 +32,7 @@ from consilium.runtime.disk import OsDisk
 from consilium.runtime.names import Role
 from consilium.runtime.server import ServerSettings
 from consilium.runtime.tls import Tls
+from consilium.sandbox.ports import free_ports
 from tests.alliance import GRADES, Alliance, id_of, record_body, seed_of
 from tests.runtime.authority import ALLIANCE, Authority, Issued
 
@@ -66,7 +66,9 @@ class Alliances:
         """Every member's keys, vote log, authority and ports, and the genesis file."""
         self.alliance = Alliance.founded(self.grades, self.parameters)
         self.authorities = {name: Authority(name) for name in self.grades}
-        self.ports = {(name, service): free_port() for name in self.grades for service in ("ledger", "consensus")}
+        doors = [(name, service) for name in self.grades for service in ("ledger", "consensus")]
+        first = free_ports(len(doors))
+        self.ports = {door: first + place for place, door in enumerate(doors)}
         (self.path / "genesis").write_bytes(self.alliance.genesis_file)
         for name in self.grades:
             folder = self.path / name / "keys"
@@ -177,13 +179,6 @@ async def final(stub: LedgerServiceAsyncStub, transaction_hash: bytes) -> bytes:
 def kill(process: asyncio.subprocess.Process) -> None:
     """As a power cut for one process."""
     process.send_signal(signal.SIGKILL)
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment(service: str, settings: ServerSettings) -> dict[str, str]:
