@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from consilium.kernel.transactions import Body, GrantTerms, RetentionAct
     from consilium.kernel.umbral import VerifiedKeyFrag
     from consilium.ledger.core.chain import Chain
+    from consilium.runtime.standing import Standing
 
 
 @dataclass
@@ -322,3 +323,10 @@ def _grants_named(body: Body) -> list[bytes]:
     if isinstance(body, RequestBody | ReceiptBody):
         return [body.grant_id]
     return []
+
+
+def named_key(standing: Standing, member_id: str) -> bytes:
+    """The member key that a service has heard the ledger name."""
+    state = standing.member(member_id)
+    assert state is not None
+    return state.profile.member_key

@@ -27,6 +27,7 @@ from consilium.kernel.transactions import ReceiptBody, ReceiptKind
 from consilium.kernel.umbral import CAPSULE_BYTES, KFRAG_BYTES, seal
 from consilium.runtime.channels import typed
 from consilium.runtime.names import Role
+from tests.client.local_member import named_key
 from tests.reencryption_service.world import HOME, RECIPIENT, Station, World
 
 if TYPE_CHECKING:
@@ -135,17 +136,10 @@ def test_g3_a_release_is_signed_under_the_key_that_the_ledger_names(tmp_path: Pa
 
             await key_of_release_is(world.local.scribe.alliance.keys[name].profile.member_key)
             following = world.local.adopt_next_key(name)
-            await until(lambda: named_key(station) == following)
+            await until(lambda: named_key(station.standing, name) == following)
             await key_of_release_is(following)
 
     play(tmp_path, scene)
-
-
-def named_key(station: Station) -> bytes:
-    """The holder's own member key, as it has heard of it."""
-    state = station.standing.member(station.member_id)
-    assert state is not None
-    return state.profile.member_key
 
 
 def test_list_receipts_in_pages(tmp_path: Path) -> None:

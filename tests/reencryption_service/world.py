@@ -17,7 +17,7 @@ from consilium.client.session import Session
 from consilium.client.sharing import Permission, Recipient
 from consilium.kernel.errors import Unavailable
 from consilium.kernel.hashing import sha256
-from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
+from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Purpose
 from consilium.reencryption.__main__ import described, open_stores
 from consilium.reencryption.core.admission import admitted
@@ -153,7 +153,7 @@ class World:
             ledger = ChainLedger(self.local.scribe, LedgerEvent, LedgerTip)
             ordering = Ordering(self.local, member_id)
             standing = Standing(member_id, alliance.chain_id, list(alliance.keys), ledger, directory, admitted)
-            signer = OwnSigner([Ed25519Signer.from_seed(each) for each in seeds], partial(standing.member, member_id))
+            signer = OwnSigner(seeds, partial(standing.member, member_id))
             holder = Holder(member_id, signer, alliance.genesis)
             driver = Driver(holder, fragments, receipts, ledger, ordering.submit, workers, settings.wait_s)
             offered = [described(driver, alliance.chain_id)]

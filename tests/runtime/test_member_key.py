@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from consilium.kernel.state_values import MemberState
 
-FIRST, NEXT, OTHER = [Ed25519Signer.from_seed(bytes([each]) * 32) for each in (1, 2, 3)]
+SEEDS = [bytes([each]) * 32 for each in (1, 2)]
+FIRST, NEXT, OTHER = map(Ed25519Signer.from_seed, [*SEEDS, bytes([3]) * 32])
 
 
 def named(signer: Ed25519Signer) -> MemberState:
@@ -31,14 +32,14 @@ def named(signer: Ed25519Signer) -> MemberState:
     ids=["the first", "the next", "neither", "unheard of"],
 )
 def test_g3_what_is_signed_is_under_the_key_that_the_ledger_names(state: MemberState | None, wanted: Ed25519Signer) -> None:
-    signer = OwnSigner([FIRST, NEXT], lambda: state)
+    signer = OwnSigner(SEEDS, lambda: state)
     assert signer.public_key == wanted.public_key
     Ed25519Verifier().verify(wanted.public_key, b"said", signer.sign(b"said"))
 
 
 def test_g3_it_goes_over_when_the_ledger_does() -> None:
     states = [named(FIRST)]
-    signer = OwnSigner([FIRST, NEXT], lambda: states[-1])
+    signer = OwnSigner(SEEDS, lambda: states[-1])
     before = signer.public_key
     states.append(named(NEXT))
     assert (before, signer.public_key) == (FIRST.public_key, NEXT.public_key)
@@ -49,7 +50,7 @@ def test_nothing_is_signed_before_the_ledger_was_read() -> None:
         raise Unavailable("STANDING_UNKNOWN", "The ledger has not been read; call again.")
 
     with pytest.raises(Unavailable, match="STANDING_UNKNOWN"):
-        OwnSigner([FIRST, NEXT], unread).sign(b"said")
+        OwnSigner(SEEDS, unread).sign(b"said")
 
 
 def test_the_next_key_lies_below_the_first(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from consilium.runtime.proven_ledger import ProvenLedger
 from consilium.runtime.tls import Tls
 from consilium.storage import wire
 from tests.alliance import record_body
+from tests.client.local_member import named_key
 from tests.runtime.authority import ALLIANCE
 from tests.storage_service.chain_ledger import serving_chain
 from tests.storage_service.world import (
@@ -131,18 +132,11 @@ def test_g3_a_home_says_what_it_holds_under_the_key_that_the_ledger_names(tmp_pa
 
             await key_of_receipt_is(world.local.scribe.alliance.keys[HOME].profile.member_key, "before")
             following = world.local.adopt_next_key(HOME)
-            while named_key(station) != following:  # noqa: ASYNC110  it follows the ledger, and tells nobody
+            while named_key(station.standing, HOME) != following:  # noqa: ASYNC110  it follows the ledger, and tells nobody
                 await asyncio.sleep(0)
             await key_of_receipt_is(following, "after")
 
     play(tmp_path, scene)
-
-
-def named_key(station: Station) -> bytes:
-    """The service's own member key, as it has heard of it."""
-    state = station.standing.member(HOME)
-    assert state is not None
-    return state.profile.member_key
 
 
 def test_get_object_widens_a_range_to_chunks(tmp_path: Path) -> None:

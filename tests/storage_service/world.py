@@ -23,7 +23,7 @@ from consilium.kernel.encoding import encode
 from consilium.kernel.hashing import sha256
 from consilium.kernel.manifest import Manifest, StorageReceipt
 from consilium.kernel.sealing import CHUNK_BYTES
-from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
+from consilium.kernel.signing import Ed25519Verifier
 from consilium.kernel.transactions import Purpose
 from consilium.runtime.channels import Channel, Peer, typed
 from consilium.runtime.member_key import OwnSigner
@@ -118,7 +118,7 @@ class World:
             stack.push_async_callback(storages.close)
             standing = Standing(member_id, chain_id, list(keys), ledger, directory, admitted)
             seeds = seed_of(f"{member_id} member"), next_seed_of(member_id)
-            signer = OwnSigner([Ed25519Signer.from_seed(each) for each in seeds], partial(standing.member, member_id))
+            signer = OwnSigner(seeds, partial(standing.member, member_id))
             member_keys = MemberKeys(signer, escrow_key(seeds[0]))
             driver = Driver(member_id, member_keys, chain_id, stores, ledger, storages, standing.member, limits_of(settings))
             parts = Parts.of(driver, settings.scrub_chunks_per_s)

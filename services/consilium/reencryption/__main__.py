@@ -11,7 +11,7 @@ from pathlib import Path
 from consilium.api.reencryption.v1 import reencryption_pb2
 from consilium.api.reencryption.v1.reencryption_pb2_grpc import add_ReencryptionServiceServicer_to_server
 from consilium.kernel.errors import InvalidArgument
-from consilium.kernel.signing import SEED_BYTES, Ed25519Signer, Ed25519Verifier
+from consilium.kernel.signing import SEED_BYTES, Ed25519Verifier
 from consilium.reencryption.core.admission import admitted
 from consilium.reencryption.counters import ReencryptionCounters
 from consilium.reencryption.driver import Driver, Holder
@@ -72,7 +72,7 @@ async def service(settings: ReencryptionSettings, stack: contextlib.AsyncExitSta
     ledger, consensus = ProvenLedger(to_ledger, genesis, verifier), OwnConsensus(to_consensus)
     founders = [each.member_id for each in genesis.members]
     standing = Standing(own, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
-    signer = OwnSigner([Ed25519Signer.from_seed(each) for each in seeds], partial(standing.member, own))
+    signer = OwnSigner(seeds, partial(standing.member, own))
     holder = Holder(own, signer, genesis)
     driver = Driver(holder, fragments, receipts, ledger, consensus.submit, workers, settings.wait_s)
     work = (standing.follow(), driver.follow(), driver.settle(settings.interval_s))

@@ -22,6 +22,7 @@ from consilium.kernel.state_values import GrantState
 from consilium.kernel.umbral import verify_kfrag
 from consilium.reencryption.core.proxy import grant_access, reencrypt_capsule
 from consilium.reencryption.core.release import ReleasePermit
+from consilium.runtime.member_key import signers_of
 
 ATTEMPTS = 2
 """How often a job is tried that a worker died of, or beside."""
@@ -84,7 +85,7 @@ class Workers:
 def _begin(*seeds: bytes) -> None:
     """In a worker: take the keys, leave signals to the service, and end when it has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _SIGNERS.update((each.public_key, each) for each in map(Ed25519Signer.from_seed, seeds))
+    _SIGNERS.update(signers_of(seeds))
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -37,14 +37,19 @@ def _read_seed(path: Path) -> bytes | None:
     return seed
 
 
+def signers_of(seeds: Sequence[bytes]) -> dict[bytes, Ed25519Signer]:
+    """The keys whose seeds these are, by their public keys and in the same order."""
+    return {each.public_key: each for each in map(Ed25519Signer.from_seed, seeds)}
+
+
 class OwnSigner:
     """Signs under the key that the ledger names now."""
 
     __slots__ = ("_own", "_signers")
 
-    def __init__(self, signers: Sequence[Ed25519Signer], own: Callable[[], MemberState | None]) -> None:
+    def __init__(self, seeds: Sequence[bytes], own: Callable[[], MemberState | None]) -> None:
         """`own` tells what the ledger says of this member, None for one unheard of; what it raises, signing raises."""
-        self._signers, self._own = {each.public_key: each for each in signers}, own
+        self._signers, self._own = signers_of(seeds), own
 
     @property
     def public_key(self) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from consilium.api.storage.v1 import storage_pb2
 from consilium.api.storage.v1.storage_pb2_grpc import add_StorageServiceServicer_to_server
-from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
+from consilium.kernel.signing import Ed25519Verifier
 from consilium.runtime.background import background, until_stopped
 from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.disk import OsDisk
@@ -79,7 +79,7 @@ async def service(settings: StorageSettings, stack: contextlib.AsyncExitStack) -
     stack.push_async_callback(others.close)
     founders = [each.member_id for each in genesis.members]
     standing = Standing(settings.member_id, genesis.chain_id, founders, ledger, settings.tls_directory, admitted)
-    signer = OwnSigner([Ed25519Signer.from_seed(each) for each in seeds], partial(standing.member, settings.member_id))
+    signer = OwnSigner(seeds, partial(standing.member, settings.member_id))
     keys = MemberKeys(signer, escrow_key(seeds[0]))
     driver = Driver(settings.member_id, keys, genesis.chain_id, stores, ledger, others, standing.member, limits_of(settings))
     parts = Parts.of(driver, settings.scrub_chunks_per_s)

@@ -102,7 +102,7 @@ def _across(tip: Tip, recovery: RecoveryCertificate) -> Tip:
 def refuse_unknown_rules(tip: Tip) -> None:
     """Raise FailedPrecondition UPGRADE_NEEDED where the next block is to be executed by rules this build does not know."""
     upgrade = tip.outlook.upgrade
-    if upgrade is not None and tip.outlook.stops_at is not None and tip.height + 1 >= tip.outlook.stops_at:
+    if upgrade is not None and not tip.outlook.knows(tip.height + 1):
         raise FailedPrecondition(
             "UPGRADE_NEEDED",
             f"From height {upgrade.height} on the alliance goes by protocol version {upgrade.version}, this build knows"

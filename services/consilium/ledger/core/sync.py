@@ -199,8 +199,7 @@ class BlockSync:
 
     @property
     def _stops(self) -> bool:
-        stops_at = self._tip.outlook.stops_at
-        return stops_at is not None and self._tip.height + 1 >= stops_at
+        return not self._tip.outlook.knows(self._tip.height + 1)
 
     def _next_sent(self) -> tuple[str, SentBlock] | None:
         """The next block of the last answer that lies above the tip, and who sent it."""
