@@ -33,6 +33,7 @@ from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import Header
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import ConsiliumError, DataLoss, Malformed, ResourceExhausted
+from consilium.kernel.opening import open_block
 from consilium.kernel.recovery_reports import sign_report
 from consilium.ledger.core.acceptance import verify_block
 from tests.simulation.alliance import GENESIS_MS
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from consilium.consensus.core.messages import Message
     from consilium.consensus.core.replica import Replica
     from consilium.kernel.chain import CertifiedBlock
+    from consilium.kernel.opening import OpenedBlock
     from consilium.kernel.recovery import RecoveryCertificate
     from consilium.kernel.recovery_reports import SignedReport
     from consilium.ledger.core.acceptance import VerifiedBlock
@@ -137,10 +139,22 @@ class Member(Machine):
         )
         self._directory = Directory(chain.tip.outlook, ledger.previous_committee)
         self.replica = self._world.replica_class(self.identity, chain.tip.outlook, tip, self.log.read())
+        found = self._found() if self.honest else []
+        for execution in found:
+            self._tell_checkers(execution)
         if self.honest:
             for hear in self._world.watchers.restarted:
                 hear(self.endpoint, chain.height, chain.tip.block_hash, ledger.last_result)
         self._obey(self.replica.start(self.wall_ms()))
+        for execution in found:
+            self._tell_clients(execution)
+
+    def _found(self) -> list[Execution]:
+        """What this disk holds above all that was told: executed, and kept though the power went before it was synced."""
+        chain = self.ledger.chain
+        heights = range(self._world.top + 1, chain.height + 1)
+        opened = [open_block(chain.block(height), self._world.chain_id) for height in heights]
+        return [self._execution(each, chain.outcome(each.header.height), synced=False) for each in opened]
 
     def crash(self, *, power: bool = True) -> None:
         """Stop at once; with the power, what was not synced may be lost."""
@@ -397,7 +411,7 @@ class Member(Machine):
         outcome = self.ledger.append(verified)
         self._tick()
         self.ledger.store.sync()
-        self._tell(verified, outcome, synced=synced)
+        self._tell(verified.opened, outcome, synced=synced)
         outlook, header = outcome.outlook, verified.opened.header
         if outlook.epoch != self._directory.outlook.epoch:
             self._directory = Directory(outlook, self._directory.outlook.committee)
@@ -406,17 +420,27 @@ class Member(Machine):
         self.step(Executed(self.wall_ms(), outcome.result, header, verified.opened.block.commit, outlook))
         self._blocks.appended()
 
-    def _tell(self, verified: VerifiedBlock, outcome: BlockOutcome, *, synced: bool) -> None:
+    def _tell(self, opened: OpenedBlock, outcome: BlockOutcome, *, synced: bool) -> None:
         """Show the checkers and clients what happened; a twin's ledger is nobody's business."""
-        world, height = self._world, outcome.result.height
-        world.story.note(self.endpoint, "executes", height, outcome.result.state_root.hex()[:12])
-        if not self.honest:
-            return
-        execution = Execution(self.endpoint, verified.opened, outcome.codes, outcome.result, outcome.outlook, synced)
-        for hear in world.watchers.executed:
+        height, root = outcome.result.height, outcome.result.state_root
+        self._world.story.note(self.endpoint, "executes", height, root.hex()[:12])
+        if self.honest:
+            execution = self._execution(opened, outcome, synced=synced)
+            self._tell_checkers(execution)
+            self._tell_clients(execution)
+
+    def _execution(self, opened: OpenedBlock, outcome: BlockOutcome, *, synced: bool) -> Execution:
+        return Execution(self.endpoint, opened, outcome.codes, outcome.result, outcome.outlook, synced)
+
+    def _tell_checkers(self, execution: Execution) -> None:
+        for hear in self._world.watchers.executed:
             hear(execution)
-        if height > world.top:
-            world.top = height
+
+    def _tell_clients(self, execution: Execution) -> None:
+        """Tell whoever wants to know of every block once; they may act on it at once."""
+        world = self._world
+        if execution.height > world.top:
+            world.top = execution.height
             for hear in world.watchers.first_executed:
                 hear(execution)
 

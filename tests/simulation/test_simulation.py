@@ -51,6 +51,21 @@ def test_an_idle_alliance_changes_no_view() -> None:
     assert report.marks["an idle heartbeat"] > 0
 
 
+def test_what_a_start_finds_above_all_that_was_told_is_told_then() -> None:
+    """A block may be executed, not synced, and kept all the same, its executor gone before anybody has heard of it (C5)."""
+    simulation = Simulation(Options(seed=7, blocks_least=5, safety_ms=1_000))
+    assert simulation.run().failure == ""
+    world, member = simulation.world, next(iter(simulation.members.values()))
+    told, first = list[int](), list[int]()
+    world.watchers.executed = [lambda execution: told.append(execution.height)]
+    world.watchers.first_executed = [lambda execution: first.append(execution.height)]
+    world.top = (height := member.ledger.chain.height) - 1
+    for _ in range(2):
+        member.crash()
+        member.start()
+    assert (told, first, world.top) == ([height], [height], height)
+
+
 def traced(seed: int, hash_seed: str) -> str:
     """The trace hash that a fresh interpreter with this hash seed prints."""
     command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed)]
