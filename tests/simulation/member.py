@@ -139,15 +139,22 @@ class Member(Machine):
         )
         self._directory = Directory(chain.tip.outlook, ledger.previous_committee)
         self.replica = self._world.replica_class(self.identity, chain.tip.outlook, tip, self.log.read())
-        found = self._found() if self.honest else []
-        for execution in found:
-            self._tell_checkers(execution)
-        if self.honest:
-            for hear in self._world.watchers.restarted:
-                hear(self.endpoint, chain.height, chain.tip.block_hash, ledger.last_result)
+        found = self._tell_start() if self.honest else []
         self._obey(self.replica.start(self.wall_ms()))
         for execution in found:
             self._tell_clients(execution)
+
+    def _tell_start(self) -> list[Execution]:
+        """Tell the checkers of the tip here as far as anybody was told of it, and of what lies above as executed now."""
+        chain = self.ledger.chain
+        height = min(chain.height, self._world.top)
+        result = chain.outcome(height).result if height else None
+        for hear in self._world.watchers.restarted:
+            hear(self.endpoint, height, self._world.chain_id if result is None else result.block_hash, result)
+        found = self._found()
+        for execution in found:
+            self._tell_checkers(execution)
+        return found
 
     def _found(self) -> list[Execution]:
         """What this disk holds above all that was told: executed, and kept though the power went before it was synced."""

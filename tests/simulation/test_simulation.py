@@ -56,14 +56,15 @@ def test_what_a_start_finds_above_all_that_was_told_is_told_then() -> None:
     simulation = Simulation(Options(seed=7, blocks_least=5, safety_ms=1_000))
     assert simulation.run().failure == ""
     world, member = simulation.world, next(iter(simulation.members.values()))
-    told, first = list[int](), list[int]()
+    tips, told, first = list[int](), list[int](), list[int]()
+    world.watchers.restarted = [lambda _, tip, *__: tips.append(tip)]
     world.watchers.executed = [lambda execution: told.append(execution.height)]
     world.watchers.first_executed = [lambda execution: first.append(execution.height)]
     world.top = (height := member.ledger.chain.height) - 1
     for _ in range(2):
         member.crash()
         member.start()
-    assert (told, first, world.top) == ([height], [height], height)
+    assert (tips, told, first, world.top) == ([height - 1, height], [height], [height], height)
 
 
 def traced(seed: int, hash_seed: str) -> str:
