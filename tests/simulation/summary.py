@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -71,6 +73,7 @@ class Summary:
     fewest_kinds: int | None = None
     steps: int = 0
     processor_s: defaultdict[tuple[int, int], float] = field(default_factory=lambda: defaultdict(float))
+    traces: list[str] = field(default_factory=list)
 
     def add(self, report: Report) -> None:
         """Count one seed in."""
@@ -86,6 +89,7 @@ class Summary:
         self.simulated_ms += report.simulated_ms
         self.releases += report.releases
         self.steps += report.steps
+        self.traces.append(f"{report.seed} {report.trace}")
         self.processor_s[report.delegates, report.members] += report.processor_s
         self.hits += report.hits
         self.reached.update(kinds)
@@ -100,12 +104,14 @@ class Summary:
         refused = sum(count for kind, count in self.hits.items() if kind.startswith("release refused"))
         ratio = self.simulated_ms / 1_000 / seconds
         sizes, unseen = sorted(self.alliances), [kind for kind in FAULTS if not self.hits[kind]]
+        digest = hashlib.sha256("\n".join(self.traces).encode()).hexdigest()
         return [
             f"{self.seeds} seeds, {self.failed} failed; {self.seeds / seconds:.1f} seeds a second",
             "alliances: " + ", ".join(f"n = {n} of {members}: {self._size(n, members)}" for n, members in sizes),
             f"{self.blocks} blocks, {self.blocks / seconds:.0f} a second, at least {self.fewest or 0} in every seed",
             f"{self.simulated_ms / 1_000:.0f} simulated seconds in {seconds:.0f}: {ratio:.0f} : 1",
             f"{self.steps} events, {self.steps / seconds:.0f} a second",
+            f"Python {platform.python_version()}; digest of all traces {digest[:16]}",
             f"{self.epochs} epochs crossed, {self.view_changes} new views, {self.hits['sent']} messages",
             f"{self.releases} fragments released, {refused} refused; {self.hits['read']} reads proven",
             f"faults, at least {self.fewest_kinds or 0} kinds in every seed: "

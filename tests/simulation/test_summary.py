@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 
 from tests.simulation.coverage import MARKS
@@ -36,6 +37,22 @@ def test_each_size_of_alliance_is_counted() -> None:
     lines = summed(small, report(2, 100, processor_s=0.4), large).lines(1)
     costs = "n = 4 of 5: 2 of 300 ms of processor time, n = 7 of 8: 1 of 1000 ms of processor time"
     assert f"alliances: {costs}" in lines
+
+
+def test_two_searches_are_compared_by_one_digest() -> None:
+    """Another seed, another trace or another order is another digest; how long it took is not."""
+    first, second = report(1, 100, trace="aa", processor_s=0.2), report(2, 100, trace="bb")
+    again = report(1, 100, trace="aa", processor_s=0.4)
+    line = digest_line(first, second)
+    assert line.startswith(f"Python {platform.python_version()}; digest of all traces ")
+    assert line == digest_line(again, second)
+    others = [(second, first), (first,), (first, report(2, 100, trace="bc")), (first, report(3, 100, trace="bb"))]
+    assert len({line, *(digest_line(*each) for each in others)}) == 5
+
+
+def digest_line(*reports: Report) -> str:
+    [line] = [line for line in summed(*reports).lines(1) if "digest" in line]
+    return line
 
 
 def test_a_fault_is_counted_and_one_that_never_happened_is_named() -> None:
