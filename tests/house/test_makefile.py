@@ -63,3 +63,36 @@ def test_what_runs_our_code_has_its_stubs_made(word: str) -> None:
 def test_sim_replays_one_seed() -> None:
     assert "tests.simulation --seed 77" in make("--dry-run", "sim", "SEED=77").stdout
     assert "tests.simulation --seeds 10 --from 5 " in make("--dry-run", "sim", "SEEDS=10", "FROM=5").stdout
+
+
+@pytest.mark.parametrize("asked", [["SEEDS=1000"], ["SEEDS=20000", "FROM=7"], ["SEEDS=10", "SEARCH=fast"]])
+def test_a_long_search_runs_on_the_fast_python(asked: list[str]) -> None:
+    """What it finds there is what the usual one finds: the summaries' digests tell."""
+    printed = make("--dry-run", "sim", "FAST_PLATFORM=linux-amd64", *asked).stdout
+    assert "PYTHONPATH=services build/search/bin/python -m tests.simulation --seeds" in printed
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [["SEEDS=100"], ["SEEDS=999"], ["SEED=1000"], ["SEED=7", "SEEDS=1000"], ["SEEDS=1000", "SEARCH=usual"], ["SEEDS=many"]],
+)
+def test_anything_shorter_runs_on_the_usual_python(asked: list[str]) -> None:
+    printed = make("--dry-run", "sim", "FAST_PLATFORM=linux-amd64", *asked).stdout
+    assert ".venv/bin/python -m tests.simulation" in printed
+    assert "build/search" not in printed
+
+
+def test_where_the_fast_python_cannot_be_had_it_is_said_what_to_do(tmp_path: Path) -> None:
+    missing = make(f"{tmp_path}/python", f"FAST={tmp_path}/python", "GO=/missing/go")
+    assert missing.returncode != 0
+    assert "Go 1.26.7 or newer is missing" in missing.stderr
+    assert "make sim SEARCH=usual does without." in missing.stderr
+    assert not list(tmp_path.iterdir())
+    elsewhere = make("--dry-run", "sim", "FAST_PLATFORM=", "SEEDS=1000").stdout
+    assert "searching on the usual one" in elsewhere
+    assert ".venv/bin/python -m tests.simulation --seeds 1000 " in elsewhere
+
+
+def test_the_fast_python_is_pinned_by_hash() -> None:
+    [module] = re.findall(r"^require (\S+ \S+)$", (ROOT / "tools/python/go.mod").read_text(), re.MULTILINE)
+    assert f"\n{module} h1:" in (ROOT / "tools/python/go.sum").read_text()
