@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from consilium.kernel.certificates import ResultCertificate
     from consilium.ledger.core.acceptance import VerifiedBlock
     from consilium.ledger.core.sync import Effect, Input
-    from tests.simulation.clock import Alarm
     from tests.simulation.member import Member
     from tests.simulation.parcels import Parcel
 
@@ -49,7 +48,7 @@ class BlockExchange:
 
     def __init__(self, member: Member) -> None:
         self._member = member
-        self._alarm: Alarm | None = None
+        self._alarm: int | None = None
         # An answer to the question of an earlier life ends with its stream in the real world.
         self._ticket = member.life << 20
         self._moved_at = member.world.clock.now_ms
@@ -72,7 +71,7 @@ class BlockExchange:
                 blocks = self._member.false_blocks(self._member.ledger.blocks_from(from_height, count))
                 self._member.send(member_of(source), BlocksSent(ticket, blocks))
             case BlocksSent(ticket, blocks) if self._alarm is not None and ticket == self._ticket:
-                self._alarm.cancel()
+                self._member.world.clock.cancel(self._alarm)
                 self._alarm = None
                 self._step(Blocks(member_of(source), blocks))
 
@@ -103,9 +102,9 @@ class BlockExchange:
             case RequestBlocks(peer, from_height, count):
                 self._ticket += 1
                 member.send(peer, BlocksAsked(self._ticket, from_height, count))
-                self._alarm = member.after(SYNC_TIMEOUT_MS, lambda: self._give_up(peer))
+                self._alarm = member.after(SYNC_TIMEOUT_MS, self._give_up, peer)
             case Append(block, certificate):
-                member.after(0, lambda: self._append(block, certificate))
+                member.after(0, self._append, block, certificate)
             case Ban(peer, reason):
                 if peer not in member.world.faulty:
                     raise Violation("sync", f"{member.endpoint} bans {peer}: {reason}")

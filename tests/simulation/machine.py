@@ -18,7 +18,6 @@ from tests.stores.simulated_disk import PowerCutError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simulation.clock import Alarm
     from tests.simulation.world import World
 
     Action = Callable[[], None]
@@ -47,6 +46,7 @@ class Machine:
         self.build = OLDER
         self._builds_differ = UPGRADE in world.options.faults
         self._world = world
+        self._clock = world.clock
         self._chance = stream(world.options.seed, f"member {endpoint}")
         self._held_until = 0
         self._waiting: deque[Action] = deque()
@@ -87,24 +87,24 @@ class Machine:
 
     def pause(self, span_ms: int) -> None:
         """Stand still for a while; what arrives waits."""
-        self._held_until = max(self._held_until, self._world.clock.now_ms + span_ms)
-        self._world.clock.after(span_ms, partial(self._go_on, self.life))
+        self._held_until = max(self._held_until, self._clock.now_ms + span_ms)
+        self._clock.after(span_ms, partial(self._go_on, self.life))
 
     def wake(self) -> None:
         """Go on at once, however long this machine was to stand still."""
         self._held_until = self.slow_until = 0
-        self._world.clock.after(0, partial(self._go_on, self.life))
+        self._clock.after(0, partial(self._go_on, self.life))
 
     def _enter(self, action: Callable[..., None], *what: object) -> None:
         """Do something now, or when this machine comes to it."""
-        if self._waiting or self._world.clock.now_ms < self._held_until:
+        if self._waiting or self._clock.now_ms < self._held_until:
             self._waiting.append(partial(action, *what))
         else:
             self._do(action, *what)
 
     def _go_on(self, life: int) -> None:
         """Do what has waited, as far as the machine comes."""
-        while self.life == life and self._waiting and self._world.clock.now_ms >= self._held_until:
+        while self.life == life and self._waiting and self._clock.now_ms >= self._held_until:
             self._do(self._waiting.popleft())
 
     def _do(self, action: Callable[..., None], *what: object) -> None:
@@ -120,21 +120,21 @@ class Machine:
             self.crash()
         except ProcessEnds:
             self.crash(power=False)
-        if self.slow_until > self._world.clock.now_ms:
+        if self.slow_until > self._clock.now_ms:
             self.pause(self._chance.randint(*SLOW_MS))
 
-    def _after(self, delay_ms: int, action: Action) -> Alarm:
-        return self._world.clock.after(delay_ms, partial(self._in_life, self.life, action))
+    def _after(self, delay_ms: int, action: Callable[..., None], *what: object) -> int:
+        return self._clock.after(delay_ms, partial(self._in_life, self.life, action, *what))
 
-    def _in_life(self, life: int, action: Action) -> None:
+    def _in_life(self, life: int, action: Callable[..., None], *what: object) -> None:
         if self.life == life:
-            self._enter(action)
+            self._enter(action, *what)
 
     # --- clock ---
 
     def set_clock(self, offset_ms: int) -> None:
         """Let the wall clock be so far from the true time, from now on."""
-        self._offset_ms, self._clock_set_at = offset_ms, self._world.clock.now_ms
+        self._offset_ms, self._clock_set_at = offset_ms, self._clock.now_ms
 
     def keep_time(self) -> None:
         """Let the wall clock be right, and go right, from now on."""
@@ -143,6 +143,6 @@ class Machine:
 
     def wall_ms(self) -> int:
         """The wall clock here, milliseconds since 1970."""
-        now_ms = self._world.clock.now_ms
+        now_ms = self._clock.now_ms
         drifted = (now_ms - self._clock_set_at) * self._drift // 1_000
         return GENESIS_MS + now_ms + self._offset_ms + drifted

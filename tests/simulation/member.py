@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from consilium.ledger.core.execution import BlockOutcome
     from consilium.ledger.core.sync import SentBlock
     from tests.simulation.alliance import Founder
-    from tests.simulation.clock import Alarm
     from tests.simulation.parcels import Parcel
     from tests.simulation.twin import Dropper
     from tests.simulation.world import World
@@ -84,7 +83,7 @@ class Member(Machine):
         self.identity: Identity
         self.replica: Replica
         self._dropper = dropper
-        self._timers: dict[Timer, Alarm] = {}
+        self._timers: dict[Timer, int] = {}
         self._effects: deque[Effect] = deque()
         self._writing = False
         self._deliveries: deque[CertifiedBlock | ResultCertificate] = deque()
@@ -170,7 +169,7 @@ class Member(Machine):
         self._world.story.note(self.endpoint, "loses power" if power else "is killed")
         self._halt()
         for alarm in self._timers.values():
-            alarm.cancel()
+            self._clock.cancel(alarm)
         self._timers.clear()
         self._deliveries.clear()
         self._effects.clear()
@@ -204,7 +203,10 @@ class Member(Machine):
     def submit(self, transactions: tuple[bytes, ...]) -> None:
         """A client hands transactions in."""
         if self.up:
-            self._enter(lambda: self.step(Submitted(self.wall_ms(), transactions)))
+            self._enter(self._hand_in, transactions)
+
+    def _hand_in(self, transactions: tuple[bytes, ...]) -> None:
+        self.step(Submitted(self.wall_ms(), transactions))
 
     def stop_epoch(self, epoch: int) -> SignedReport:
         """Its people stop the replica for a recovery; what it reports (C10)."""
@@ -216,24 +218,21 @@ class Member(Machine):
         self.step(RecoverySigned(self.wall_ms(), certificate))
 
     def step(self, event: Input) -> None:
-        """Let the replica take an input, and obey what it asks for."""
-        effects = self._stepped(event)
-        state = self.replica.state
-        if state.outlook.epoch > self._directory.outlook.epoch:
-            self._directory = Directory(state.outlook, state.previous_committee)
-        if self.replica.refused is not None:
-            self._world.hits[f"refused {self.replica.refused.reason}"] += 1
-        self._obey(effects)
-
-    def _stepped(self, event: Input) -> list[Effect]:
-        """What the replica asks for. One whose actor lies may find that it has broken its word, and ends."""
+        """Let the replica take an input, and obey what it asks for. A liar's may find that it has broken its word, and ends."""
         try:
-            return self.replica.step(event)
+            effects = self.replica.step(event)
         except AssertionError as error:
             if not isinstance(self._dropper, Liar):
                 raise
             self._world.hits["liar caught itself"] += 1
             raise ProcessEnds from error
+        state = self.replica.state
+        if state.outlook.epoch > self._directory.outlook.epoch:
+            self._directory = Directory(state.outlook, state.previous_committee)
+        if state.refusals:
+            self._world.hits[f"refused {state.refusals[-1][1].reason}"] += 1
+        if effects:
+            self._obey(effects)
 
     def _obey(self, effects: Iterable[Effect]) -> None:
         """Set alarms at once; everything else happens in order, and waits for the disk."""
@@ -279,7 +278,7 @@ class Member(Machine):
             self._world.hits["slow disk"] += 1
             self._writing = True
             delay_ms = self._chance.randrange(self._world.options.disk_ms)
-            self._after(delay_ms, lambda: self._go_on_after(records, replace=replace))
+            self._after(delay_ms, partial(self._go_on_after, records, replace=replace))
         else:
             self._sync(records, replace=replace)
 
@@ -300,12 +299,15 @@ class Member(Machine):
 
     def _set(self, timer: Timer, delay_ms: int) -> None:
         self._cancel(timer)
-        self._timers[timer] = self._after(delay_ms, lambda: self.step(TimerExpired(self.wall_ms(), timer)))
+        self._timers[timer] = self._after(delay_ms, self._ring, timer)
+
+    def _ring(self, timer: Timer) -> None:
+        self.step(TimerExpired(self.wall_ms(), timer))
 
     def _cancel(self, timer: Timer) -> None:
         alarm = self._timers.pop(timer, None)
         if alarm is not None:
-            alarm.cancel()
+            self._clock.cancel(alarm)
 
     # --- links ---
 
@@ -361,39 +363,32 @@ class Member(Machine):
         if certificates.endings and self.up and certificates.refuses_caller(member_of(source), self.wall_ms):
             self._world.hits["refused CERTIFICATE_EXPIRED"] += 1
         elif self.up:
-            self._enter(self._take, source, parcel)
-
-    def _take(self, source: str, parcel: Parcel) -> None:
-        if isinstance(parcel, bytes):
-            self._admit(source, parcel)
-        else:
-            self._blocks.take(source, parcel)
+            self._enter(self._admit if isinstance(parcel, bytes) else self._blocks.take, source, parcel)
 
     def _admit(self, source: str, data: bytes) -> None:
-        """Judge an envelope as the driver does, and hand it to the replica."""
-        world = self._world
-        world.story.mix(data[-16:])
-        try:
-            received = self._judged(data)
-        except ConsiliumError as refusal:
-            world.hits[f"refused {refusal.reason}"] += 1
-            if self.honest and isinstance(refusal, Malformed):
-                raise Violation("codec", f"{source} sent {self.endpoint} what it refuses: {refusal}") from refusal
-        else:
-            assert received.sender == member_of(source), "the link knows its peer"
-            for hear in world.watchers.received:
-                hear(self, received)
-            self.step(received)
+        """Judge an envelope as the driver does, and hand it to the replica.
 
-    def _judged(self, data: bytes) -> Received:
-        """What admission says; it is a pure function of bytes and epoch, worked out once for all who get them."""
+        What admission says is a pure function of bytes and epoch, worked out once for all who get them. So is the input: it
+        lives for one step, and the next member gets it with its own time.
+        """
         world, key = self._world, (data, self._directory.outlook.epoch)
-        known = world.admitted.get(key)
-        if known is None:
-            known = world.admitted[key] = self._admission(data)
-        if isinstance(known, ConsiliumError):
-            raise known.with_traceback(None)
-        return Received(self.wall_ms(), known.sender, known.incarnation, known.session, known.message, known.batches)
+        world.story.mix(data[-16:])
+        received = world.admitted.get(key)
+        if received is None:
+            received = world.admitted[key] = self._admission(data)
+        if isinstance(received, ConsiliumError):
+            self._refuse(source, received)
+            return
+        assert received.sender == member_of(source), "the link knows its peer"
+        received.now_ms = self.wall_ms()
+        for hear in world.watchers.received:
+            hear(self, received)
+        self.step(received)
+
+    def _refuse(self, source: str, refusal: ConsiliumError) -> None:
+        self._world.hits[f"refused {refusal.reason}"] += 1
+        if self.honest and isinstance(refusal, Malformed):
+            raise Violation("codec", f"{source} sent {self.endpoint} what it refuses: {refusal}")
 
     def _admission(self, data: bytes) -> Received | ConsiliumError:
         world = self._world
@@ -401,7 +396,7 @@ class Member(Machine):
             envelope = decode(Envelope, data, world.chain_id)
             return admit(envelope, self._directory, world.chain_id, world.verifier, 0)
         except ConsiliumError as refusal:
-            return refusal
+            return refusal.with_traceback(None)
 
     # --- the ledger ---
 
@@ -455,7 +450,7 @@ class Member(Machine):
         """Keep a result certificate; it tells that the tip is fresh."""
         if not self.ledger.certify(certificate):
             return
-        self.certified_at = self._world.clock.now_ms
+        self.certified_at = self._clock.now_ms
         if self.honest:
             for hear in self._world.watchers.certified:
                 hear(self.endpoint, certificate)
@@ -471,9 +466,9 @@ class Member(Machine):
         """The run this endpoint belongs to."""
         return self._world
 
-    def after(self, delay_ms: int, action: Callable[[], None]) -> Alarm:
-        """Let something happen in this life after a delay."""
-        return self._after(delay_ms, action)
+    def after(self, delay_ms: int, action: Callable[..., None], *what: object) -> int:
+        """Let something happen in this life after a delay; the number cancels it."""
+        return self._after(delay_ms, action, *what)
 
     def false_blocks(self, blocks: tuple[SentBlock, ...]) -> tuple[SentBlock, ...]:
         """What a liar answers block sync with; the blocks themselves from everybody else."""

@@ -14,7 +14,7 @@ from tests.simulation.schedule import stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tests.simulation.clock import Alarm, Clock
+    from tests.simulation.clock import Clock
     from tests.simulation.parcels import Parcel
     from tests.simulation.schedule import Options
 
@@ -43,8 +43,8 @@ class Network:
         self._last: dict[tuple[str, str], int] = {}
         self._cut: dict[tuple[str, str], int] = {}
         self._held_until: dict[tuple[str, str], int] = {}
-        self._late: list[tuple[int, Alarm]] = []
-        """What a link keeps longer than its own delay, in the order in which it was sent, and when it would let it go."""
+        self._late: list[tuple[int, int, Callable[[], None]]] = []
+        """What a link keeps longer than its own delay, in the order in which it was sent: when it lets it go, and its alarm."""
         self.receivers: dict[str, Receive] = {}
         self.counts: Counter[str] = Counter()
 
@@ -94,22 +94,23 @@ class Network:
         self._cut.clear()
         self._held_until.clear()
         self._last.clear()
-        for at_ms, alarm in self._late:
-            if at_ms > self._clock.now_ms and alarm.action is not None:
-                self._clock.after(0, alarm.action)
-                alarm.cancel()
+        for at_ms, alarm, action in self._late:
+            if at_ms > self._clock.now_ms:
+                self._clock.after(0, action)
+                self._clock.cancel(alarm)
         self._late.clear()
 
     def _deliver_later(self, source: str, target: str, parcel: Parcel, extra_ms: int = 0) -> None:
-        link = source, target
-        at_ms = self._clock.now_ms + int(self._chance.random() * (self._delay_max + 1)) + extra_ms
-        at_ms = max(at_ms, self._held_until.get(link, 0))
+        link, now_ms = (source, target), self._clock.now_ms
+        at_ms = now_ms + int(self._chance.random() * (self._delay_max + 1)) + extra_ms
+        if self._held_until:
+            at_ms = max(at_ms, self._held_until.get(link, 0))
         if self._fifo and not extra_ms:
-            at_ms = max(at_ms, self._last.get(link, 0))
-            self._last[link] = at_ms
-        alarm = self._clock.after(at_ms - self._clock.now_ms, partial(self.receivers[target], source, parcel))
-        if at_ms > self._clock.now_ms + self._delay_max + extra_ms:
-            self._late.append((at_ms, alarm))
+            self._last[link] = at_ms = max(at_ms, self._last.get(link, 0))
+        action = partial(self.receivers[target], source, parcel)
+        alarm = self._clock.after(at_ms - now_ms, action)
+        if at_ms > now_ms + self._delay_max + extra_ms:
+            self._late.append((at_ms, alarm, action))
 
     def _happens(self, permille: int) -> bool:
         return self._chance.random() * 1_000 < permille
