@@ -237,14 +237,13 @@ class Member(Machine):
     def _obey(self, effects: Iterable[Effect]) -> None:
         """Set alarms at once; everything else happens in order, and waits for the disk."""
         for effect in effects:
-            match effect:
-                case SetTimer(timer, delay_ms):
-                    self._set(timer, delay_ms)
-                case CancelTimer(timer):
-                    self._cancel(timer)
-                case _:
-                    self._effects.append(effect)
-        if not self._writing:
+            if isinstance(effect, SetTimer):
+                self._set(effect.timer, effect.delay_ms)
+            elif isinstance(effect, CancelTimer):
+                self._cancel(effect.timer)
+            else:
+                self._effects.append(effect)
+        if self._effects and not self._writing:
             self._drain()
 
     def _drain(self) -> None:
@@ -256,23 +255,24 @@ class Member(Machine):
                 self.log.end_silence()
                 speaks_again = False
             match effect:
-                case Persist(records, replace, at_leisure):
-                    self._persist(records, replace=replace, at_leisure=at_leisure)
-                case Send(to, message):
-                    self._post((to,), message)
-                case Broadcast(to, message):
-                    self._post(to, message)
-                case Deliver(item):
-                    self._deliveries.append(item)
+                case Persist():
+                    self._persist(effect)
+                case Broadcast():
+                    self._post(effect.to, effect.message)
+                case Deliver():
+                    self._deliveries.append(effect.item)
                     self._after(self._chance.randint(0, self._world.options.execute_delay_max), self._take_delivery)
+                case Send():
+                    self._post((effect.to,), effect.message)
 
-    def _persist(self, records: Sequence[Record], *, replace: bool, at_leisure: bool) -> None:
+    def _persist(self, effect: Persist) -> None:
         """Write; what follows waits until it is durable, unless the next sync is soon enough."""
+        records, replace = effect.records, effect.replace
         try:
             self.log.write(records, replace=replace)
         except (DataLoss, ResourceExhausted) as error:
             raise ProcessEnds from error
-        if at_leisure:
+        if effect.at_leisure:
             return
         if self._world.options.disk_ms and not self._world.calm:
             self._world.hits["slow disk"] += 1
