@@ -59,7 +59,7 @@ class Checker:
         """An honest endpoint came back with this tip."""
 
     def received(self, member: Member, received: Received) -> None:
-        """An endpoint, honest or not, is about to act on a message whose signatures hold."""
+        """An endpoint, honest or not, is about to act on a proposal, a prepare or a commit whose signature holds."""
 
     def persisted(self, member: Member, records: Sequence[Record], replace: bool) -> None:  # noqa: FBT001  the effect's field
         """An endpoint has made records durable, with `replace` in the place of all others."""

@@ -47,8 +47,9 @@ class Evidence(Checker):
     def received(self, member: Member, received: Received) -> None:
         """Keep the votes an honest delegate hears once the faults are over."""
         message = received.message
-        if not member.world.calm or not member.honest or not isinstance(message, PrePrepare | Prepare | Commit):
+        if not member.honest or not member.world.calm:
             return
+        assert isinstance(message, (PrePrepare, Prepare, Commit)), "votes are heard alone"
         vote, state = message.signed.vote, member.replica.state
         if not state.votes or vote.epoch != state.outlook.epoch or not state.low < vote.height <= state.high:
             return

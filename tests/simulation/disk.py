@@ -8,10 +8,11 @@ power. The block store loses whole blocks that were not synced: torn bytes in it
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consilium.consensus.core.events import LogEntry
+from consilium.consensus.core.events import BatchRecord, LogEntry
 from consilium.consensus.driver import recovered
 from consilium.consensus.store import FileVoteLog
 from consilium.kernel.certificates import ResultCertificate
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
     from consilium.consensus.core.identity import Recovered
 
 PATH = Path("/member/votes")
+
+
+def _written(record: Record, chain_id: bytes) -> bytes:
+    """A record as it lies in the vote log. Most are batches, which all members write alike: those are remembered."""
+    return written_batch(record.batch, chain_id) if isinstance(record, BatchRecord) else encode(LogEntry(record), chain_id)
+
+
+@lru_cache(8_192)
+def written_batch(batch: bytes, chain_id: bytes) -> bytes:
+    """A batch as it lies in the vote log."""
+    return encode(LogEntry(BatchRecord(batch)), chain_id)
 
 
 class VoteLog:
@@ -73,7 +85,7 @@ class VoteLog:
     def write(self, records: Sequence[Record], *, replace: bool) -> None:
         """Write records after the others, not durable yet; or, with `replace`, in their place and durable."""
         assert self._log is not None, "the log is open"
-        entries = [encode(LogEntry(each), self._chain_id) for each in records]
+        entries = [_written(each, self._chain_id) for each in records]
         (self._log.prune if replace else self._log.append)(entries)
 
     def sync(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from consilium.consensus.core.batching import QUEUED_BATCHES_MAX
@@ -36,6 +37,8 @@ LOOK_EVERY = 8
 """At every so many blocks the queues are measured (L7)."""
 PARTS = ("", "log", "pool", "calls", "turnover", "checkpoints", "attendance", "pace", "silence")
 """Where a replica keeps things: its state, and what that consists of."""
+GROWS = (dict, list, deque)
+"""What things can be kept in."""
 EMPTIED = ("effects", "refusals")
 """What every step empties."""
 
@@ -145,21 +148,28 @@ def collections(state: State) -> dict[str, int]:
     for part in PARTS:
         owner = getattr(state, part) if part else state
         for name, value in _attributes(owner):
-            if isinstance(value, dict | list | deque) and name not in EMPTIED:
+            if isinstance(value, GROWS) and name not in EMPTIED:
                 found[f"{part}.{name}".lstrip(".")] = _size(value)
     return found
 
 
 def _attributes(owner: object) -> list[tuple[str, object]]:
     """What an object of the state holds; one that is not there (a silence) nothing."""
-    names = (each.name for each in fields(owner)) if is_dataclass(owner) else getattr(owner, "__dict__", {})
-    return [(name, getattr(owner, name)) for name in names]
+    return [(name, getattr(owner, name)) for name in _field_names(type(owner)) or getattr(owner, "__dict__", {})]
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    """The fields of a dataclass, none of another class."""
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _size(value: dict[Any, Any] | list[Any] | deque[Any]) -> int:
     """How many, those in a dictionary of dictionaries each counted."""
-    inner = list(value.values()) if isinstance(value, dict) else []
-    return sum(map(len, inner)) if inner and all(isinstance(each, dict) for each in inner) else len(value)
+    if not value or not isinstance(value, dict):
+        return len(value)
+    inner = value.values()
+    return sum(map(len, inner)) if all(isinstance(each, dict) for each in inner) else len(value)
 
 
 def _bounds(state: State) -> dict[str, int]:

@@ -27,7 +27,7 @@ from consilium.consensus.core.events import (
     TimerExpired,
 )
 from consilium.consensus.core.identity import Identity, Tip
-from consilium.consensus.core.messages import Envelope
+from consilium.consensus.core.messages import Commit, Envelope, Prepare, PrePrepare
 from consilium.consensus.core.recovering import report
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import Header
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 
 TIP_EVERY_MS = 1_000
 """How often an endpoint tells the others its height."""
+VOTES = (PrePrepare, Prepare, Commit)
+"""What checkers hear of when it arrives."""
 
 
 class Member(Machine):
@@ -218,7 +220,7 @@ class Member(Machine):
         self.step(RecoverySigned(self.wall_ms(), certificate))
 
     def step(self, event: Input) -> None:
-        """Let the replica take an input, and obey what it asks for. A liar's may find that it has broken its word, and ends."""
+        """Let the replica take an input, and obey what it asks for. A liar that finds it has broken its word ends."""
         try:
             effects = self.replica.step(event)
         except AssertionError as error:
@@ -381,8 +383,9 @@ class Member(Machine):
             return
         assert received.sender == member_of(source), "the link knows its peer"
         received.now_ms = self.wall_ms()
-        for hear in world.watchers.received:
-            hear(self, received)
+        if isinstance(received.message, VOTES):
+            for hear in world.watchers.received:
+                hear(self, received)
         self.step(received)
 
     def _refuse(self, source: str, refusal: ConsiliumError) -> None:

@@ -44,7 +44,7 @@ class Network:
         self._cut: dict[tuple[str, str], int] = {}
         self._held_until: dict[tuple[str, str], int] = {}
         self._late: list[tuple[int, int, Callable[[], None]]] = []
-        """What a link keeps longer than its own delay, in the order in which it was sent: when it lets it go, and its alarm."""
+        """What a link keeps longer than its own delay, in the order in which it was sent: when it comes, and its alarm."""
         self.receivers: dict[str, Receive] = {}
         self.counts: Counter[str] = Counter()
 

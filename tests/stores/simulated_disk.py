@@ -46,11 +46,14 @@ class Content:
     def write(self, offset: int, data: bytes) -> None:
         """Change the visible bytes; every touched sector may or may not reach the disk."""
         end = offset + len(data)
-        self.truncate(max(len(self.visible), end))
+        self.visible += bytes(max(0, offset - len(self.visible)))
         self.visible[offset:end] = data
-        for sector in range(offset // SECTOR_BYTES, -(-end // SECTOR_BYTES)):
-            self.touched[sector] = None
-            self.forgotten.pop(sector, None)
+        self.lengths.append(len(self.visible))
+        sectors = range(offset // SECTOR_BYTES, -(-end // SECTOR_BYTES))
+        self.touched.update(dict.fromkeys(sectors))
+        if self.forgotten:
+            for sector in sectors:
+                self.forgotten.pop(sector, None)
 
     def truncate(self, length: int) -> None:
         """Change the length, which may or may not reach the disk."""
@@ -60,7 +63,7 @@ class Content:
 
     def sync(self) -> None:
         """Make what is visible durable, but for what a failed sync has marked clean."""
-        kept = self.durable.ljust(len(self.visible), b"\0")
+        kept = self.durable.ljust(len(self.visible), b"\0") if self.forgotten else b""
         self.durable = bytes(self.visible)
         for sector in self.forgotten:
             place = slice(sector * SECTOR_BYTES, min((sector + 1) * SECTOR_BYTES, len(self.visible)))
