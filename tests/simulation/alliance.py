@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from consilium.kernel.chain import Genesis
@@ -27,7 +27,7 @@ GRADES = {
 """The grades of alliances of five, seven and eight, so that the strata caps can be met (C6)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Founder:
     """One founding member and all it keeps secret."""
 
@@ -37,7 +37,7 @@ class Founder:
     consensus_signer: KeyedHashSigner
     reveals: tuple[bytes, ...]
 
-    @property
+    @cached_property
     def profile(self) -> MemberProfile:
         """What the genesis says about it."""
         return MemberProfile(

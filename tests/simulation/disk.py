@@ -19,7 +19,6 @@ from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import CertifiedBlock
 from consilium.kernel.encoding import decode, encode
 from consilium.kernel.errors import DataLoss
-from consilium.runtime.journal_format import Verdict, read_journal
 from tests.stores.simulated_disk import SECTOR_BYTES, SimulatedDisk
 
 if TYPE_CHECKING:
@@ -71,16 +70,13 @@ class VoteLog:
             self._log = FileVoteLog.create(self.disk, PATH)
         else:
             try:
-                self.was_torn = self._is_torn()
+                steps = len(self.disk.steps)
                 self._log = FileVoteLog.open(self.disk, PATH)
+                self.was_torn = "truncate" in self.disk.steps[steps:]
             except DataLoss:
                 self._log, begun = FileVoteLog.begin_again(self.disk, PATH, self.highest), True
         self.highest = max(self.highest, self._log.incarnation)
         return begun
-
-    def _is_torn(self) -> bool:
-        """Whether the file ends in something that is no whole record."""
-        return self.disk.exists(PATH) and read_journal(bytes(self.disk.contents(PATH)))[2] is Verdict.TORN
 
     def write(self, records: Sequence[Record], *, replace: bool) -> None:
         """Write records after the others, not durable yet; or, with `replace`, in their place and durable."""
