@@ -11,8 +11,8 @@ import sys
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from consilium.consensus.core.messages import Envelope
 from consilium.kernel import election, encoding, opening, umbral
-from consilium.kernel.chain import Header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ KEPT = 8_192
 """How many answers of one function are kept."""
 
 _decode, _draw_committee = encoding.decode, election.draw_committee
-_decode_header = lru_cache(KEPT)(_decode)
+_decode_value = lru_cache(KEPT)(_decode)
 _open_batch, _verify_ownership = lru_cache(KEPT)(opening.open_batch.__wrapped__), lru_cache(KEPT)(umbral.verify_ownership)
 
 
@@ -47,7 +47,7 @@ def share() -> None:
 
 def forget() -> None:
     """Let go of one run's answers; another run asks for others."""
-    for each in (_decode_header, _open_batch, _verify_ownership, _draw):
+    for each in (_decode_value, _open_batch, _verify_ownership, _draw):
         each.cache_clear()
 
 
@@ -58,7 +58,7 @@ def _replace(plain: Callable[..., object], remembering: Callable[..., object]) -
 
 
 def _decode_once(kind: type[Value], data: bytes, chain_id: bytes, bytes_max: int = encoding.ENCODED_BYTES_MAX) -> Value:
-    read = _decode_header if kind is Header else _decode
+    read = _decode if kind is Envelope else _decode_value  # each envelope is decoded once anyway
     value: Value = read(kind, data, chain_id, bytes_max)
     return value
 
