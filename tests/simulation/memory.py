@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 from consilium.consensus.core.messages import Envelope
 from consilium.kernel import election, encoding, opening, umbral
+from consilium.kernel.opening import OpenedBlock
+from consilium.kernel.state_map import StateMap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from consilium.kernel.chain import CertifiedBlock
     from consilium.kernel.election import Candidate, Election
     from consilium.kernel.encoding import Value
     from consilium.kernel.parameters import Parameters
@@ -26,6 +29,9 @@ KEPT = 8_192
 
 _decode, _draw_committee = encoding.decode, election.draw_committee
 _decode_value = lru_cache(KEPT)(_decode)
+_open_block, _updated = opening.open_block, StateMap.updated
+_opened: dict[tuple[bytes, tuple[bytes, ...], bytes], OpenedBlock] = {}
+_maps: dict[tuple[bytes, tuple[tuple[bytes, bytes | None], ...]], StateMap] = {}
 _open_batch, _verify_ownership = lru_cache(KEPT)(opening.open_batch.__wrapped__), lru_cache(KEPT)(umbral.verify_ownership)
 
 
@@ -38,10 +44,12 @@ def share() -> None:
     for plain, remembering in (
         (_decode, _decode_once),
         (opening.open_batch, _open_batch),
+        (_open_block, _open_block_once),
         (umbral.verify_ownership, _verify_ownership),
         (_draw_committee, _draw_committee_once),
     ):
         _replace(plain, remembering)
+    StateMap.updated = _updated_once  # type: ignore[method-assign]
     gc.freeze()
 
 
@@ -49,6 +57,8 @@ def forget() -> None:
     """Let go of one run's answers; another run asks for others."""
     for each in (_decode_value, _open_batch, _verify_ownership, _draw):
         each.cache_clear()
+    _opened.clear()
+    _maps.clear()
 
 
 def _replace(plain: Callable[..., object], remembering: Callable[..., object]) -> None:
@@ -61,6 +71,24 @@ def _decode_once(kind: type[Value], data: bytes, chain_id: bytes, bytes_max: int
     read = _decode if kind is Envelope else _decode_value  # each envelope is decoded once anyway
     value: Value = read(kind, data, chain_id, bytes_max)
     return value
+
+
+def _open_block_once(block: CertifiedBlock, chain_id: bytes) -> OpenedBlock:
+    """Members may hold a block under different commits."""
+    key = block.header, block.batches, chain_id
+    known = _opened.get(key)
+    if known is None:
+        known = _opened[key] = _open_block(block, chain_id)
+    return OpenedBlock(block, known.header, known.block_hash, known.batches)
+
+
+def _updated_once(before: StateMap, changes: Mapping[bytes, bytes | None]) -> StateMap:
+    """A map's root stands for all it holds."""
+    key = before.root, tuple(changes.items())
+    known = _maps.get(key)
+    if known is None:
+        known = _maps[key] = _updated(before, changes)
+    return known
 
 
 def _draw_committee_once(
