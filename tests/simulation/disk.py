@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from consilium.consensus.core.identity import Recovered
 
 PATH = Path("/member/votes")
+BATCHES_KEPT = 8_192
+"""How many batches are remembered as a vote log holds them."""
 
 
 def _written(record: Record, chain_id: bytes) -> bytes:
@@ -36,7 +38,7 @@ def _written(record: Record, chain_id: bytes) -> bytes:
     return written_batch(record.batch, chain_id) if isinstance(record, BatchRecord) else encode(LogEntry(record), chain_id)
 
 
-@lru_cache(8_192)
+@lru_cache(BATCHES_KEPT)
 def written_batch(batch: bytes, chain_id: bytes) -> bytes:
     """A batch as it lies in the vote log."""
     return encode(LogEntry(BatchRecord(batch)), chain_id)

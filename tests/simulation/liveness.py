@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import fields, is_dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from consilium.consensus.core.batching import QUEUED_BATCHES_MAX
@@ -41,6 +40,8 @@ GROWS = (dict, list, deque)
 """What things can be kept in."""
 EMPTIED = ("effects", "refusals")
 """What every step empties."""
+_fields: dict[type, tuple[str, ...]] = {}
+"""The names of each dataclass's fields, none for another class: asking for them is slow."""
 
 
 class Liveness(Checker):
@@ -155,13 +156,10 @@ def collections(state: State) -> dict[str, int]:
 
 def _attributes(owner: object) -> list[tuple[str, object]]:
     """What an object of the state holds; one that is not there (a silence) nothing."""
-    return [(name, getattr(owner, name)) for name in _field_names(type(owner)) or getattr(owner, "__dict__", {})]
-
-
-@cache
-def _field_names(kind: type) -> tuple[str, ...]:
-    """The fields of a dataclass, none of another class."""
-    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
+    kind = type(owner)
+    if kind not in _fields:
+        _fields[kind] = tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
+    return [(name, getattr(owner, name)) for name in _fields[kind] or getattr(owner, "__dict__", {})]
 
 
 def _size(value: dict[Any, Any] | list[Any] | deque[Any]) -> int:

@@ -15,6 +15,7 @@ from consilium.consensus.core.messages import Envelope
 from consilium.kernel import election, encoding, opening, umbral
 from consilium.kernel.opening import OpenedBlock
 from consilium.kernel.state_map import StateMap
+from tests.simulation.disk import written_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,13 +50,13 @@ def share() -> None:
         (_draw_committee, _draw_committee_once),
     ):
         _replace(plain, remembering)
-    StateMap.updated = _updated_once  # type: ignore[method-assign]
+    StateMap.updated = _updated_once  # type: ignore[method-assign, assignment]
     gc.freeze()
 
 
 def forget() -> None:
     """Let go of one run's answers; another run asks for others."""
-    for each in (_decode_value, _open_batch, _verify_ownership, _draw):
+    for each in (_decode_value, _open_batch, _verify_ownership, _draw, written_batch):
         each.cache_clear()
     _opened.clear()
     _maps.clear()
