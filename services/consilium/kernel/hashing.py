@@ -17,8 +17,7 @@ def sha256(data: bytes) -> bytes:
 
 def domain_hash(domain: str, *parts: bytes) -> bytes:
     """SHA-256 of the domain and the parts, each behind its length in four bytes, big-endian."""
-    hasher = _sha256()
+    framed: list[bytes] = []
     for part in (domain.encode(), *parts):
-        hasher.update(len(part).to_bytes(4, "big"))
-        hasher.update(part)
-    return hasher.digest()
+        framed += (len(part).to_bytes(4, "big"), part)
+    return _sha256(b"".join(framed)).digest()

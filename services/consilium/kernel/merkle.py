@@ -198,7 +198,12 @@ class MerkleLog:
         Raises InvalidArgument: NO_SUCH_SIZE.
         """
         self._check_size(size)
-        return [edge for _, _, edge in self._right_edge(size)][-1] if size else EMPTY_ROOT
+        root = b""
+        for height in range(size.bit_length()):
+            if size >> height & 1:  # a complete subtree, which all smaller ones stand to the right of
+                peak = self._subtree(height, (size >> height) - 1)
+                root = node_hash(peak, root) if root else peak
+        return root or EMPTY_ROOT
 
     def leaf_at(self, index: int) -> bytes:
         """The leaf hash at `index`.

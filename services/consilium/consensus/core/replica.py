@@ -47,6 +47,11 @@ from consilium.kernel.chain import Outlook
 from consilium.kernel.errors import Conflict, ConsiliumError, FailedPrecondition
 from consilium.kernel.transactions import EvidenceBody
 
+ADDS_UP = (BatchOffer, Checkpoint)
+"""Unless they ask for something at once, a batch is known already and a result is short of a quorum: nothing follows."""
+VOTES = (Prepare, Commit)
+"""Most complete no quorum. Then nothing is asked for, and the alarm stands as it stood."""
+
 
 class Replica:
     """The state machine; all it knows is in `state`."""
@@ -90,22 +95,25 @@ class Replica:
         except ConsiliumError as error:
             whose = event.sender if isinstance(event, Received) else self.state.identity.member_id
             self.state.refusals.append((whose, error))
-        return self._finish()
+        return self._finish(type(event.message) if isinstance(event, Received) else None)
 
     @property
     def refused(self) -> ConsiliumError | None:
         """What the last step refused, the latest if there were several."""
         return self.state.refusals[-1][1] if self.state.refusals else None
 
-    def _finish(self) -> list[Effect]:
-        """What has become possible, then the alarm by which something must move."""
+    def _finish(self, heard: type | None = None) -> list[Effect]:
+        """What has become possible, then the alarm by which something must move; `heard` is a message's class."""
         state = self.state
+        if heard in ADDS_UP and not state.effects:
+            return []
         if recovering.proceed(state):
             normal_case.arm_heartbeat(state)
         if state.turnover.own is not None and state.is_primary:
             checkpointing.hand_over(state)
         normal_case.advance(state)
-        resending.arm_progress(state)
+        if state.effects or heard not in VOTES:
+            resending.arm_progress(state)
         effects, state.effects = state.effects, []
         return effects
 

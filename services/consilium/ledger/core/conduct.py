@@ -19,7 +19,7 @@ from consilium.kernel.state_values import DUTIES_KEPT, CastVote, Conduct, Member
 from consilium.kernel.transactions import Absence, AttendanceBody, LeftViewBody, Points, VoteBody
 from consilium.ledger.core.block_scope import BlockScope
 from consilium.ledger.core.state import LedgerState
-from consilium.ledger.core.terms import LEFT_VIEWS_MAX, Report, Terms, outlook
+from consilium.ledger.core.terms import LEFT_VIEWS_MAX, Report, Terms
 
 MISSED_MAX = DUTIES_KEPT // 2
 """The most of them it may miss."""
@@ -135,7 +135,7 @@ def _take_report(state: LedgerState, report: Report) -> Code:
 
 def duties_of(state: LedgerState) -> int:
     """How many blocks of the term a delegate is judged by: those up to the election height."""
-    return outlook(state.terms, state.alliance).election_height - state.terms.epoch_start + 1
+    return state.outlook.election_height - state.terms.epoch_start + 1
 
 
 def _is_possible(absences: Sequence[Absence], size: int, duties: int) -> bool:

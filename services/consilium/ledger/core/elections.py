@@ -15,7 +15,7 @@ from consilium.ledger.core.block_scope import BlockScope
 from consilium.ledger.core.conduct import judge_term, note_alive, votes_by_candidate
 from consilium.ledger.core.governance import settle_proposals
 from consilium.ledger.core.state import LedgerState
-from consilium.ledger.core.terms import draw_recovery, drawn, mixed, next_epoch, outlook, recovered_epoch
+from consilium.ledger.core.terms import draw_recovery, drawn, mixed, next_epoch, recovered_epoch
 
 ALWAYS_ALLOWED = (ProposalBody, BallotBody, EvidenceBody, HandoverBody)
 """What a committee may still order once its extended terms are used up: governance, and what ends its epoch (C7)."""
@@ -61,7 +61,7 @@ def apply_handover(state: LedgerState, _: OpenedTransaction, body: HandoverBody,
 def is_exhausted(state: LedgerState, height: int) -> bool:
     """Whether the sitting committee has served all the terms it may; then only `ALWAYS_ALLOWED` takes effect (C7)."""
     parameters = state.parameters
-    last = outlook(state.terms, state.alliance).term_end + parameters.terms_extended_max * parameters.term_blocks
+    last = state.outlook.term_end + parameters.terms_extended_max * parameters.term_blocks
     return height > last
 
 
@@ -69,7 +69,7 @@ def close_block(state: LedgerState, height: int) -> None:
     """After a block: settle proposals (G1), draw at the election height; after a handover judge the term, open the next."""
     settle_proposals(state, height)
     terms = state.terms
-    if height == outlook(terms, state.alliance).election_height:
+    if height == state.outlook.election_height:
         left = replace(terms, candidates=_still_active(state))
         state.terms = drawn(left, state.parameters, state.chain_id, _sitting(state))
     if terms.handed_over:

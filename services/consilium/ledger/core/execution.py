@@ -49,7 +49,6 @@ from consilium.ledger.core.offences import apply_evidence
 from consilium.ledger.core.registration import apply_record
 from consilium.ledger.core.retention import apply_erasure
 from consilium.ledger.core.state import LedgerState
-from consilium.ledger.core.terms import outlook
 
 # Each judge takes the state, the transaction, its body (of the class it stands under) and the block's scope.
 _Judge = Callable[[LedgerState, OpenedTransaction, Any, BlockScope], Code]
@@ -107,7 +106,7 @@ def execute_block(state: LedgerState, log: MerkleLog, opened: OpenedBlock, verif
         merkle_root(outcome_leaves(leaves, codes)),
     )
     _note_term_end(state, header, result)
-    return BlockOutcome(result, tuple(codes), outlook(state.terms, state.alliance))
+    return BlockOutcome(result, tuple(codes), state.outlook)
 
 
 def _execute_batch(state: LedgerState, batch: OpenedBatch, scope: BlockScope, *, exhausted: bool) -> list[Code]:
@@ -150,5 +149,5 @@ def _is_vouched(state: LedgerState, batch: OpenedBatch) -> bool:
 def _note_term_end(state: LedgerState, header: Header, result: Result) -> None:
     """Keep the term's last result, which the handover must carry; it counts in the state from the next block on (C7)."""
     terms = state.terms
-    if header.epoch == terms.epoch and header.height == outlook(terms, state.alliance).term_end:
+    if header.epoch == terms.epoch and header.height == state.outlook.term_end:
         state.terms = replace(terms, term_result=result)

@@ -18,7 +18,6 @@ from consilium.kernel.transactions import BadFragment, InvalidProposal
 from consilium.kernel.umbral import Sealed, fits
 from consilium.ledger.core.block_scope import BlockScope
 from consilium.ledger.core.state import LedgerState
-from consilium.ledger.core.terms import outlook
 
 FRAGMENT_COST = 100
 """What a fragment that does not fit takes off its holder's score (election.md section 5, point 9)."""
@@ -95,7 +94,7 @@ def _names_the_draw(state: LedgerState, header: Header) -> bool:
     terms = state.terms
     if header.epoch != terms.epoch:
         return True
-    if header.height <= outlook(terms, state.alliance).election_height:
+    if header.height <= state.outlook.election_height:
         return (header.next_committee_hash, header.election_mix) == (ZERO_DIGEST, terms.drawn_mix)
     following = terms.next_committee
     return following is None or (header.next_committee_hash, header.election_mix) == (

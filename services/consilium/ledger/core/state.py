@@ -8,7 +8,7 @@ nothing; changes reach the map when the block is sealed.
 from collections.abc import Sequence
 
 from consilium.kernel.certificates import Committee
-from consilium.kernel.chain import Genesis
+from consilium.kernel.chain import Genesis, Outlook
 from consilium.kernel.encoding import encode
 from consilium.kernel.founding import founder
 from consilium.kernel.hashing import domain_hash
@@ -35,7 +35,7 @@ from consilium.kernel.state_values import (
 )
 from consilium.ledger.core.proposals import Proposals
 from consilium.ledger.core.tables import Disclosures, Records, RequestIds
-from consilium.ledger.core.terms import Terms, first_alliance, first_terms
+from consilium.ledger.core.terms import Terms, first_alliance, first_terms, outlook
 
 
 class LedgerState:
@@ -57,6 +57,7 @@ class LedgerState:
         self._retentions: dict[bytes, RetentionState] = {}
         self._committees: dict[int, Committee] = {}
         self._terms_root: tuple[Terms, bytes] | None = None
+        self._outlook: tuple[Terms, AllianceState, Outlook] | None = None
         self.proposals = Proposals()
         self.put_alliance(first_alliance(genesis))
         self.put_registry(Registry(tuple([each.member_id for each in genesis.members]), ()))
@@ -67,6 +68,14 @@ class LedgerState:
         self.tables_root = self.seal()
 
     # --- the alliance ---
+
+    @property
+    def outlook(self) -> Outlook:
+        """Who orders the blocks that follow, worked out anew only when terms or alliance changed."""
+        known = self._outlook
+        if known is None or known[0] is not self.terms or known[1] is not self.alliance:
+            known = self._outlook = self.terms, self.alliance, outlook(self.terms, self.alliance)
+        return known[2]
 
     @property
     def parameters(self) -> Parameters:
