@@ -36,13 +36,14 @@ RECORD_BYTES_MAX = 256 * 1024 * 1024
 
 _HEADER = struct.Struct(">8sI16sQQ")
 _RECORD = struct.Struct(">4sII16sQ")
+# The same in two parts, around the CRC.
+_START, _END = struct.Struct(">4sI"), struct.Struct(">16sQ")
 _CRC = struct.Struct(">I")
 _MARK = struct.Struct(">16sQQ16s")
 _SPAN = struct.Struct(">QI16s")
 HEADER_BYTES = _HEADER.size + _CRC.size
 RECORD_OVERHEAD_BYTES = _RECORD.size
 _WINDOW_BYTES = 1024 * 1024
-_CRC_OFFSET = 8
 
 
 class Verdict(Enum):
@@ -150,9 +151,8 @@ def frame_records(header: Header, records: Iterable[bytes], offset: int, chain: 
     for record in records:
         length = len(record)
         assert 0 < length <= RECORD_BYTES_MAX, "a record has from 1 byte to RECORD_BYTES_MAX"
-        head = _RECORD.pack(marker, length, 0, chain, synced)
-        crc = _CRC.pack(_record_crc(header, head, record))
-        pieces += (head[:_CRC_OFFSET], crc, head[_CRC_OFFSET + _CRC.size :], record)
+        start, end = _START.pack(marker, length), _END.pack(chain, synced)
+        pieces += (start, _CRC.pack(_record_crc(header, start + end, record)), end, record)
         chain = chain_after(chain, record)
         spans.append(Span(offset + RECORD_OVERHEAD_BYTES, length, chain))
         offset += RECORD_OVERHEAD_BYTES + length
@@ -239,15 +239,14 @@ def _read_record(read: Callable[[int, int], bytes], size: int, header: Header, o
     if marker != header.marker or not 0 < length <= RECORD_BYTES_MAX or end > size:
         return None
     data = read(offset + RECORD_OVERHEAD_BYTES, length)
-    if len(data) != length or _record_crc(header, head, data) != crc:
+    if len(data) != length or _record_crc(header, head[: _START.size] + head[-_END.size :], data) != crc:
         return None
     return _Found(previous, synced, data)
 
 
 def _record_crc(header: Header, head: bytes, data: bytes) -> int:
-    """The CRC over the journal's id and all of the record but the CRC itself."""
-    crc = zlib.crc32(head[:_CRC_OFFSET] + head[_CRC_OFFSET + _CRC.size :], zlib.crc32(header.journal_id))
-    return zlib.crc32(data, crc)
+    """The CRC over the journal's id and all of the record but the CRC itself, which `head` is without."""
+    return zlib.crc32(data, zlib.crc32(head, zlib.crc32(header.journal_id)))
 
 
 def _check_mark(mark: Mark, spans: Spans) -> None:

@@ -132,10 +132,10 @@ def send_checkpoint(state: State) -> None:
     checkpoint = state.last_checkpoint
     if checkpoint is None or checkpoint.result.height <= state.stable_height:
         return
-    audience = [state.committee]
     if checkpoint.result.epoch != state.outlook.epoch and state.previous_committee is not None:
-        audience.append(state.previous_committee)
-    state.broadcast(checkpoint, state.peers(*audience))
+        state.broadcast(checkpoint, state.peers(state.committee, state.previous_committee))
+    else:
+        state.broadcast(checkpoint)
 
 
 def on_checkpoint(state: State, message: Checkpoint, sender: str) -> None:

@@ -213,9 +213,7 @@ class State:
         return Parent(height, slot.digest, slot.header.time_ms)
 
     def peers(self, *committees: Committee) -> tuple[str, ...]:
-        """The delegates of these committees (of this epoch's, when none is named), without this member."""
-        if not committees:
-            return self.others
+        """The delegates of these committees without this member."""
         names = [each.member_id for committee in committees for each in committee.delegates]
         return tuple([each for each in dict.fromkeys(names) if each != self.identity.member_id])
 
