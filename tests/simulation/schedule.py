@@ -14,9 +14,9 @@ SAFETY_MS = 12_000
 """How long faults last at most, in simulated milliseconds."""
 SAFETY_BLOCKS = 80
 """The height at which the faults end when it comes first."""
-CALM_PAUSES = 4
+CALM_PAUSES = 12
 """How many times as long clients pause once the faults are over: most of a chain's life is idle, and must be quiet then."""
-LIVENESS_MS = 300_000
+LIVENESS_MS = 600_000
 """How long a healed alliance may take to converge, in simulated milliseconds."""
 BLOCKS_LEAST = 100
 """The height every seed must reach."""
