@@ -11,14 +11,13 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from consilium.consensus.core.admission import Directory, admit
+from consilium.consensus.core.admission import Directory
 from consilium.consensus.core.events import (
     Broadcast,
     CancelTimer,
     Deliver,
     Executed,
     Persist,
-    Received,
     RecoverySigned,
     Send,
     SetTimer,
@@ -27,12 +26,11 @@ from consilium.consensus.core.events import (
     TimerExpired,
 )
 from consilium.consensus.core.identity import Identity, Tip
-from consilium.consensus.core.messages import Commit, Envelope, Prepare, PrePrepare
 from consilium.consensus.core.recovering import report
 from consilium.kernel.certificates import ResultCertificate
 from consilium.kernel.chain import Header
-from consilium.kernel.encoding import decode, encode
-from consilium.kernel.errors import ConsiliumError, DataLoss, Malformed, ResourceExhausted
+from consilium.kernel.encoding import decode
+from consilium.kernel.errors import DataLoss, ResourceExhausted
 from consilium.kernel.opening import open_block
 from consilium.kernel.recovery_reports import sign_report
 from consilium.ledger.core.acceptance import verify_block
@@ -40,18 +38,16 @@ from tests.simulation.alliance import GENESIS_MS
 from tests.simulation.block_exchange import BlockExchange
 from tests.simulation.builds import running
 from tests.simulation.disk import BlockStore, VoteLog
+from tests.simulation.endpoint import Endpoint
 from tests.simulation.liar import Liar
 from tests.simulation.local_ledger import LocalLedger
-from tests.simulation.machine import Machine, ProcessEnds
-from tests.simulation.observed import Execution, Speech, Violation
-from tests.simulation.twin import member_of
+from tests.simulation.machine import ProcessEnds
+from tests.simulation.observed import Execution, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from consilium.consensus.core.events import Effect, Input, Record, Timer
-    from consilium.consensus.core.messages import Message
-    from consilium.consensus.core.replica import Replica
     from consilium.kernel.chain import CertifiedBlock
     from consilium.kernel.opening import OpenedBlock
     from consilium.kernel.recovery import RecoveryCertificate
@@ -66,31 +62,22 @@ if TYPE_CHECKING:
 
 TIP_EVERY_MS = 1_000
 """How often an endpoint tells the others its height."""
-VOTES = (PrePrepare, Prepare, Commit)
-"""What checkers hear of when it arrives."""
 
 
-class Member(Machine):
+class Member(Endpoint):
     """One instance of one member; a twin is a second one with the same founder."""
 
     def __init__(self, endpoint: str, founder: Founder, world: World, dropper: Dropper | None = None) -> None:
-        super().__init__(endpoint, world)
-        self.founder = founder
-        self.is_byzantine = member_of(endpoint) in world.faulty
-        self.honest = not self.is_byzantine
+        super().__init__(endpoint, founder, world, dropper)
         self.log = VoteLog(world.chain_id)
         self.ledger = LocalLedger(world, BlockStore())
         self.damaged = False
         self.certified_at: int | None = None
-        self.identity: Identity
-        self.replica: Replica
-        self._dropper = dropper
         self._timers: dict[Timer, int] = {}
         self._effects: deque[Effect] = deque()
         self._writing = False
         self._deliveries: deque[CertifiedBlock | ResultCertificate] = deque()
         self._peers = [each.member_id for each in world.genesis.members if each.member_id != founder.member_id]
-        self._directory: Directory
         self._blocks = BlockExchange(self)
 
     # --- life and death ---
@@ -311,97 +298,11 @@ class Member(Machine):
         if alarm is not None:
             self._clock.cancel(alarm)
 
-    # --- links ---
-
-    def _post(self, to: Iterable[str], message: Message) -> None:
-        me, world, dropper = self.identity, self._world, self._dropper
-        speech = Speech(self.endpoint, me.member_id, self.honest, message)
-        for hear in world.watchers.sent:
-            hear(speech)
-        data = encode(Envelope(me.member_id, me.incarnation, me.session, message), me.chain_id)
-        if dropper is None:
-            for member_id in to:
-                self.send(member_id, data)
-            return
-        late_ms = dropper.delay_ms(message)
-        for member_id in to:
-            if dropper.drops(member_id, message):
-                world.hits["kept back"] += 1
-            elif late_ms:
-                world.hits["slow primary"] += 1
-                self._after(late_ms, partial(self.send, member_id, data))
-            else:
-                self.send(member_id, self._lie(message) or data)
-
-    def _lie(self, message: Message) -> bytes | None:
-        """What a liar tells one member instead, or None where it tells the truth."""
-        if not isinstance(self._dropper, Liar):
-            return None
-        told = self._dropper.alter(self.identity, message)
-        if told is message:
-            return None
-        self._dropper.stand_by(told, self.replica.state)
-        self._world.hits["lie"] += 1
-        return self.utter(told)
-
-    def utter(self, message: Message) -> bytes:
-        """An envelope with what no honest replica would say."""
-        me, world = self.identity, self._world
-        for hear in world.watchers.sent:
-            hear(Speech(self.endpoint, me.member_id, self.honest, message))
-        return encode(Envelope(me.member_id, me.incarnation, me.session, message), me.chain_id)
-
-    def send(self, member_id: str, parcel: Parcel) -> None:
-        """Hand a parcel to the link to a member."""
-        target, certificates = self._world.views.endpoint(self.endpoint, member_id), self._world.certificates
-        if certificates.endings and certificates.refuses_called(member_id, self.founder.member_id, self.wall_ms):
-            self._world.hits["refused to connect"] += 1
-        elif target is not None:
-            self._world.network.send(self.endpoint, target, parcel)
-
-    def receive(self, source: str, parcel: Parcel) -> None:
-        """Something arrived from an endpoint."""
-        certificates = self._world.certificates
-        if certificates.endings and self.up and certificates.refuses_caller(member_of(source), self.wall_ms):
-            self._world.hits["refused CERTIFICATE_EXPIRED"] += 1
-        elif self.up:
-            self._enter(self._admit if isinstance(parcel, bytes) else self._blocks.take, source, parcel)
-
-    def _admit(self, source: str, data: bytes) -> None:
-        """Judge an envelope as the driver does, and hand it to the replica.
-
-        What admission says is a pure function of bytes and epoch, worked out once for all who get them. So is the input: it
-        lives for one step, and the next member gets it with its own time.
-        """
-        world, key = self._world, (data, self._directory.outlook.epoch)
-        world.story.mix(data[-16:])
-        received = world.admitted.get(key)
-        if received is None:
-            received = world.admitted[key] = self._admission(data)
-        if isinstance(received, ConsiliumError):
-            self._refuse(source, received)
-            return
-        assert received.sender == member_of(source), "the link knows its peer"
-        received.now_ms = self.wall_ms()
-        if isinstance(received.message, VOTES):
-            for hear in world.watchers.received:
-                hear(self, received)
-        self.step(received)
-
-    def _refuse(self, source: str, refusal: ConsiliumError) -> None:
-        self._world.hits[f"refused {refusal.reason}"] += 1
-        if self.honest and isinstance(refusal, Malformed):
-            raise Violation("codec", f"{source} sent {self.endpoint} what it refuses: {refusal}")
-
-    def _admission(self, data: bytes) -> Received | ConsiliumError:
-        world = self._world
-        try:
-            envelope = decode(Envelope, data, world.chain_id)
-            return admit(envelope, self._directory, world.chain_id, world.verifier, 0)
-        except ConsiliumError as refusal:
-            return refusal.with_traceback(None)
-
     # --- the ledger ---
+
+    def take(self, source: str, parcel: Parcel) -> None:
+        """What block sync has been told."""
+        self._blocks.take(source, parcel)
 
     def _take_delivery(self) -> None:
         """Execute or keep the next item that the replica delivered."""
