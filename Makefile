@@ -43,9 +43,10 @@ CLUSTER_PACKAGES := etcd=etcd-server containerd=containerd runc=runc /usr/lib/cn
   iptables=iptables conntrack=conntrack buildah=buildah debootstrap=debootstrap ip=iproute2
 
 # The Python that long searches run on: a newer CPython, compiled for speed, which takes a fifth less processor time. It costs half
-# a minute once in each checkout; on two cores about so many seeds give that back.
+# a minute once; on two cores about so many seeds give that back. Who asks for nothing and cannot have it searches on the usual one.
 SEEDS_FAST := 1000
-SEARCH ?= $(if $(SEED),usual,$(shell [ "$(SEEDS)" -ge $(SEEDS_FAST) ] 2>/dev/null && echo fast || echo usual))
+LONG = $(if $(SEED),,$(shell [ "$(SEEDS)" -ge $(SEEDS_FAST) ] 2>/dev/null && echo long))
+SEARCH ?= $(if $(LONG),$(if $(and $(FAST_PLATFORM),$(or $(wildcard $(FAST)),$(shell command -v "$(GO)"))),fast,slow),usual)
 FAST_VERSION := $(shell sed -n 's|.*github.com/kluctl/go-embed-python v0.0.0-||p' tools/python/go.mod)
 FAST := $(CACHE)/python-$(FAST_VERSION)
 FAST_NAME := python$(basename $(firstword $(subst -, ,$(FAST_VERSION))))
@@ -99,7 +100,7 @@ format: $(DEV) $(BUF) ## lay out Python and protos
 
 sim: $(DEV) $(STUBS) $(SEARCH_BY) ## the simulator: SEEDS=100 FROM=0 to search, SEED=x to replay one; SEARCH=fast or usual chooses its Python
 	@case "$(SEARCH)-$(FAST_PLATFORM)" in usual-*|fast-?*) ;; \
-	  fast-) echo "the fast Python is there for Linux on x86-64 and arm64 alone: searching on the usual one" ;; \
+	  slow-*|fast-) echo "the fast Python needs Go, on Linux for x86-64 or arm64: searching on the usual one" ;; \
 	  *) echo "SEARCH is fast or usual, not $(SEARCH)." >&2; exit 2 ;; esac
 	$(if $(SEARCH_BY),PYTHONPATH=services $(FAST_VENV),.venv)/bin/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM) --jobs $(JOBS))
 
@@ -240,6 +241,7 @@ $(FAST):
 # What the simulator imports is in the services' lock; the services themselves are those of this checkout. Who emptied the cache
 # has it made again, as has who asks for another version.
 $(FAST_VENV)/.made: requirements/services.txt tools/python/go.mod $(FAST) $(if $(realpath $(FAST_VENV)/bin/python),,fetch-again)
+	@[ -x "$(FAST)/bin/$(FAST_NAME)" ] || { echo "$(FAST) is not whole: remove it and try again." >&2; exit 2; }
 	@echo "installing requirements/services.txt into $(FAST_VENV)"
 	@rm -rf $(FAST_VENV)
 	@"$(FAST)/bin/$(FAST_NAME)" -m venv --without-pip $(FAST_VENV)

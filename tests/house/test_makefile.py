@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,10 +16,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+OWN = ("SEARCH", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")
+"""What whoever runs these tests may have chosen for a make of their own."""
+
+
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs make at the top of the checkout."""
     command = [shutil.which("make") or "make", "--no-print-directory", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 (our Makefile)
+    environment = {name: value for name, value in os.environ.items() if name not in OWN}  # noqa: TID251  passed on
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 (our Makefile)
 
 
 def test_help_is_the_default_and_one_line_a_target() -> None:
@@ -88,9 +94,13 @@ def test_where_the_fast_python_cannot_be_had_it_is_said_what_to_do(tmp_path: Pat
     assert "Go 1.26.7 or newer is missing" in missing.stderr
     assert "make sim SEARCH=usual does without." in missing.stderr
     assert not list(tmp_path.iterdir())
-    elsewhere = make("--dry-run", "sim", "FAST_PLATFORM=", "SEEDS=1000").stdout
-    assert "searching on the usual one" in elsewhere
-    assert ".venv/bin/python -m tests.simulation --seeds 1000 " in elsewhere
+
+
+@pytest.mark.parametrize("lacking", [["FAST_PLATFORM="], ["GO=/missing/go", "FAST=/missing/python"]])
+def test_who_cannot_have_the_fast_python_searches_on_the_usual_one(lacking: list[str]) -> None:
+    printed = make("--dry-run", "sim", "SEEDS=1000", *lacking).stdout
+    assert ".venv/bin/python -m tests.simulation --seeds 1000 " in printed
+    assert "build/search" not in printed
 
 
 def test_the_fast_python_is_pinned_by_hash() -> None:

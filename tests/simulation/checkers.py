@@ -56,7 +56,7 @@ class Checker:
         """An honest endpoint holds a result certificate: its clients may be told."""
 
     def restarted(self, endpoint: str, height: int, block_hash: bytes, result: Result | None) -> None:
-        """An honest endpoint came back with this tip."""
+        """An honest endpoint came back with this tip, or with more: what nobody was told of follows as executed."""
 
     def received(self, member: Member, received: Received) -> None:
         """An endpoint, honest or not, is about to act on a proposal, a prepare or a commit whose signature holds."""

@@ -27,7 +27,7 @@ class Clock:
         return self._count
 
     def cancel(self, number: int) -> None:
-        """Make something not happen; what has happened already is no matter."""
+        """Make something not happen. Of what has happened already the number is kept, which is no matter for one run."""
         self._cancelled.add(number)
 
     def step(self) -> bool:

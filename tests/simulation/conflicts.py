@@ -49,7 +49,7 @@ class Evidence(Checker):
         message = received.message
         if not member.honest or not member.world.calm:
             return
-        assert isinstance(message, (PrePrepare, Prepare, Commit)), "votes are heard alone"
+        assert isinstance(message, (PrePrepare, Prepare, Commit)), "checkers hear of nothing else"
         vote, state = message.signed.vote, member.replica.state
         if not state.votes or vote.epoch != state.outlook.epoch or not state.low < vote.height <= state.high:
             return

@@ -8,7 +8,6 @@ power. The block store loses whole blocks that were not synced: torn bytes in it
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,16 +28,13 @@ if TYPE_CHECKING:
     from consilium.consensus.core.identity import Recovered
 
 PATH = Path("/member/votes")
-BATCHES_KEPT = 8_192
-"""How many batches are remembered as a vote log holds them."""
 
 
 def _written(record: Record, chain_id: bytes) -> bytes:
-    """A record as it lies in the vote log. Most are batches, which all members write alike: those are remembered."""
+    """A record as it lies in the vote log; most are batches, which all members write alike (`memory`)."""
     return written_batch(record.batch, chain_id) if isinstance(record, BatchRecord) else encode(LogEntry(record), chain_id)
 
 
-@lru_cache(BATCHES_KEPT)
 def written_batch(batch: bytes, chain_id: bytes) -> bytes:
     """A batch as it lies in the vote log."""
     return encode(LogEntry(BatchRecord(batch)), chain_id)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.simulation.twin import Dropper
     from tests.simulation.world import World
 
-VOTES = (PrePrepare, Prepare, Commit)
+HEARD = (PrePrepare, Prepare, Commit)
 """What checkers hear of when it arrives."""
 
 
@@ -125,7 +125,7 @@ class Endpoint(Machine):
             return
         assert received.sender == member_of(source), "the link knows its peer"
         received.now_ms = self.wall_ms()
-        if isinstance(received.message, VOTES):
+        if isinstance(received.message, HEARD):
             for hear in world.watchers.received:
                 hear(self, received)
         self.step(received)

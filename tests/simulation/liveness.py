@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from consilium.consensus.core.state import State
+    from consilium.kernel.chain import Outlook
     from tests.simulation.member import Member
     from tests.simulation.observed import Execution, Speech
     from tests.simulation.world import World
@@ -94,8 +95,16 @@ class Liveness(Checker):
             body = transaction.payload.body
             if type(body) is RecordBody:
                 self._waiting.pop(body.record_id, None)
+        self._let_go(execution.outlook)
         if execution.height % LOOK_EVERY == 0:
             self.measure()
+
+    def _let_go(self, outlook: Outlook) -> None:
+        """Wait for nothing that was handed in at a member that has lost its place since: nobody takes its batches (L2)."""
+        electors = [each.member_id for each in outlook.electorate.electors]
+        for record_id, name in list(self._waiting.items()):
+            if name not in electors:
+                del self._waiting[record_id]
 
     def executed(self, execution: Execution) -> None:
         """An epoch that begins with everybody at hand, its first primary in good time, needs no view change (L3)."""

@@ -73,6 +73,7 @@ class Member(Endpoint):
         self.ledger = LocalLedger(world, BlockStore())
         self.damaged = False
         self.certified_at: int | None = None
+        self._has_begun = False
         self._timers: dict[Timer, int] = {}
         self._effects: deque[Effect] = deque()
         self._writing = False
@@ -86,7 +87,7 @@ class Member(Endpoint):
         """Come up: read the disk, begin a session, and let the replica speak. A clone speaks in its twin's session."""
         world, founder = self._world, self.founder
         self._boot()
-        self.certified_at = None
+        self.certified_at, self._has_begun = None, False
         self._open_log()
         with running(self.build):
             self.ledger.start(self._chance)
@@ -127,29 +128,33 @@ class Member(Endpoint):
         )
         self._directory = Directory(chain.tip.outlook, ledger.previous_committee)
         self.replica = self._world.replica_class(self.identity, chain.tip.outlook, tip, self.log.read())
-        found = self._tell_start() if self.honest else []
+        if self.honest:
+            self._tell_start()
         self._obey(self.replica.start(self.wall_ms()))
-        for execution in found:
-            self._tell_clients(execution)
+        self._has_begun = True
 
-    def _tell_start(self) -> list[Execution]:
-        """Tell the checkers of the tip here as far as anybody was told of it, and of what lies above as executed now."""
+    def _tell_start(self) -> None:
+        """Tell of the tip here as far as anybody was told of it, and of what lies above as executed now.
+
+        Before the replica speaks: the power may fail while it does. A client that answers at once finds nobody here.
+        """
         chain = self.ledger.chain
         height = min(chain.height, self._world.top)
         result = chain.outcome(height).result if height else None
         for hear in self._world.watchers.restarted:
             hear(self.endpoint, height, self._world.chain_id if result is None else result.block_hash, result)
-        found = self._found()
-        for execution in found:
-            self._tell_checkers(execution)
-        return found
+        for execution in self._found():
+            self._tell_all(execution)
 
     def _found(self) -> list[Execution]:
-        """What this disk holds above all that was told: executed, and kept though the power went before it was synced."""
+        """What this disk holds above all that was told: executed, and kept though the power went before it was synced.
+
+        How a block came is not known any more, so it is judged as a copy, as block sync's are.
+        """
         chain = self.ledger.chain
         heights = range(self._world.top + 1, chain.height + 1)
         opened = [open_block(chain.block(height), self._world.chain_id) for height in heights]
-        return [self._execution(each, chain.outcome(each.header.height), synced=False) for each in opened]
+        return [self._execution(each, chain.outcome(each.header.height), synced=True) for each in opened]
 
     def crash(self, *, power: bool = True) -> None:
         """Stop at once; with the power, what was not synced may be lost."""
@@ -191,7 +196,7 @@ class Member(Endpoint):
 
     def submit(self, transactions: tuple[bytes, ...]) -> None:
         """A client hands transactions in."""
-        if self.up:
+        if self.up and self._has_begun:
             self._enter(self._hand_in, transactions)
 
     def _hand_in(self, transactions: tuple[bytes, ...]) -> None:
@@ -331,20 +336,16 @@ class Member(Endpoint):
         height, root = outcome.result.height, outcome.result.state_root
         self._world.story.note(self.endpoint, "executes", height, root.hex()[:12])
         if self.honest:
-            execution = self._execution(opened, outcome, synced=synced)
-            self._tell_checkers(execution)
-            self._tell_clients(execution)
+            self._tell_all(self._execution(opened, outcome, synced=synced))
 
     def _execution(self, opened: OpenedBlock, outcome: BlockOutcome, *, synced: bool) -> Execution:
         return Execution(self.endpoint, opened, outcome.codes, outcome.result, outcome.outlook, synced)
 
-    def _tell_checkers(self, execution: Execution) -> None:
-        for hear in self._world.watchers.executed:
-            hear(execution)
-
-    def _tell_clients(self, execution: Execution) -> None:
-        """Tell whoever wants to know of every block once; they may act on it at once."""
+    def _tell_all(self, execution: Execution) -> None:
+        """Tell the checkers, and clients and whoever else wants to know of every block once: these may act on it at once."""
         world = self._world
+        for hear in world.watchers.executed:
+            hear(execution)
         if execution.height > world.top:
             world.top = execution.height
             for hear in world.watchers.first_executed:

@@ -1,7 +1,7 @@
 """Pure functions that all members of an alliance call with the same arguments, worked out once in a process.
 
 A member of a real alliance does all this work itself; five members in one process would do it five times. Nothing else
-changes: `test_simulation` compares whole traces with and without.
+changes: `test_simulation` compares whole traces with and without, in processes of their own.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import gc
 import sys
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from consilium.consensus.core.messages import Envelope
 from consilium.kernel import election, encoding, opening, umbral
 from consilium.kernel.opening import OpenedBlock
 from consilium.kernel.state_map import StateMap
-from tests.simulation.disk import written_batch
+from tests.simulation import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,7 @@ _open_block, _updated = opening.open_block, StateMap.updated
 _opened: dict[tuple[bytes, tuple[bytes, ...], bytes], OpenedBlock] = {}
 _maps: dict[tuple[bytes, tuple[tuple[bytes, bytes | None], ...]], StateMap] = {}
 _open_batch, _verify_ownership = lru_cache(KEPT)(opening.open_batch.__wrapped__), lru_cache(KEPT)(umbral.verify_ownership)
+_written_batch = lru_cache(KEPT)(disk.written_batch)
 
 
 @cache
@@ -51,12 +52,13 @@ def share() -> None:
     ):
         _replace(plain, remembering)
     StateMap.updated = _updated_once  # type: ignore[method-assign, assignment]
+    disk.written_batch = _written_batch
     gc.freeze()
 
 
 def forget() -> None:
     """Let go of one run's answers; another run asks for others."""
-    for each in (_decode_value, _open_batch, _verify_ownership, _draw, written_batch):
+    for each in (_decode_value, _open_batch, _verify_ownership, _written_batch, _draw):
         each.cache_clear()
     _opened.clear()
     _maps.clear()
@@ -79,7 +81,8 @@ def _open_block_once(block: CertifiedBlock, chain_id: bytes) -> OpenedBlock:
     key = block.header, block.batches, chain_id
     known = _opened.get(key)
     if known is None:
-        known = _opened[key] = _open_block(block, chain_id)
+        known = _open_block(block, chain_id)
+        _keep(_opened, key, known)
     return OpenedBlock(block, known.header, known.block_hash, known.batches)
 
 
@@ -88,8 +91,16 @@ def _updated_once(before: StateMap, changes: Mapping[bytes, bytes | None]) -> St
     key = before.root, tuple(changes.items())
     known = _maps.get(key)
     if known is None:
-        known = _maps[key] = _updated(before, changes)
+        known = _updated(before, changes)
+        _keep(_maps, key, known)
     return known
+
+
+def _keep(answers: dict[Any, Any], key: object, answer: object) -> None:
+    """Remember an answer; all of them go when there are too many."""
+    if len(answers) == KEPT:
+        answers.clear()
+    answers[key] = answer
 
 
 def _draw_committee_once(

@@ -164,6 +164,15 @@ def test_a_request_that_is_never_ordered() -> None:
     checker.overdue()
 
 
+def test_a_request_at_a_member_that_has_lost_its_place() -> None:
+    """L1: it was an elector when the faults ended and is none now, so nobody takes its batches any more (L2)."""
+    simulation, checker = calm()
+    electorate = replace(OUTLOOK.electorate, electors=OUTLOOK.electorate.electors[:1])
+    checker.first_executed(replace(block(1), outlook=replace(OUTLOOK, electorate=electorate)))
+    simulation.world.clock.now_ms = 32_001
+    checker.overdue()
+
+
 def new_view(epoch: int, view: int) -> Speech:
     name = COMMITTEE.delegates[1].member_id
     return Speech(name, name, honest=True, message=NewView(epoch, view, (), (), SIGNATURE))

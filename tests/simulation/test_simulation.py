@@ -61,15 +61,25 @@ def test_what_a_start_finds_above_all_that_was_told_is_told_then() -> None:
     world.watchers.executed = [lambda execution: told.append(execution.height)]
     world.watchers.first_executed = [lambda execution: first.append(execution.height)]
     world.top = (height := member.ledger.chain.height) - 1
-    for _ in range(2):
+    for fuse in (0, None):  # the first start ends while the replica begins to speak
         member.crash()
+        member.fuse = fuse
         member.start()
+        assert member.up is (fuse is None)
     assert (tips, told, first, world.top) == ([height - 1, height], [height], [height], height)
 
 
-def traced(seed: int, hash_seed: str) -> str:
+PLAIN = """
+from tests.simulation.run import Simulation
+from tests.simulation.schedule import draw_options
+print("trace", Simulation(draw_options({seed})).run().trace)
+"""
+"""A run in which nothing is remembered."""
+
+
+def traced(hash_seed: str, *program: str) -> str:
     """The trace hash that a fresh interpreter with this hash seed prints."""
-    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed)]
+    command = [sys.executable, *program]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}  # noqa: TID251  the child needs ours, and a hash seed
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
     found = re.search(r"trace ([0-9a-f]{32})", run.stdout)
@@ -83,8 +93,26 @@ def test_a_seed_repeats_under_any_hash_seed(seed: int) -> None:
 
     The second has seven delegates, two of them twins; in the third one lies and floods; both have members suspended.
     """
-    plain = Simulation(draw_options(seed)).run().trace
-    assert traced(seed, "1") == traced(seed, "2") == plain
+    remembering = "-m", "tests.simulation", "--seed", str(seed)
+    plain = traced("3", "-c", PLAIN.format(seed=seed))
+    assert traced("1", *remembering) == traced("2", *remembering) == plain
+
+
+class Settled(Replica):
+    """Looks again after every step."""
+
+    def step(self, event: Input) -> list[Effect]:
+        effects, refusals = super().step(event), self.state.refusals
+        deadline, refused = self.state.deadline, len(refusals)
+        assert self._finish() == []
+        assert (self.state.deadline, self.state.refusals, len(refusals)) == (deadline, refusals, refused)
+        return effects
+
+
+@pytest.mark.parametrize("seed", [13, pytest.param(24, marks=pytest.mark.slow)])
+def test_a_step_leaves_nothing_undone(seed: int) -> None:
+    """C1, C2: whatever a message made possible has been asked for, and the alarm stands where it must."""
+    assert Simulation(draw_options(seed), Settled).run().failure == ""
 
 
 class Forgetful(Replica):

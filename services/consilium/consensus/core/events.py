@@ -1,8 +1,8 @@
 """What happens to a replica, and what it asks for (rule C1; reference: house.md, "The replica's shape").
 
 Inputs are past participles: they happened. Effects are imperatives: please do. The driver obeys the effects of one step in
-their order, so "made durable before it is sent" is written once, in the core (C5). Both live for one step; nobody changes or
-keeps them, and they are not frozen because making a frozen one takes four times as long. Records are.
+their order, so "made durable before it is sent" is written once, in the core (C5). Both live for one step; the core neither
+changes nor keeps an input, and they are not frozen because making a frozen one takes four times as long. Records are.
 """
 
 from dataclasses import dataclass

@@ -52,7 +52,7 @@ class Pool:
         self._waiting: dict[bytes, Entry] = {}
         self._ordered: dict[bytes, int] = {}
         self._load: dict[str, int] = {}
-        # Answers of `eligible_since` and `ages_since`, which are asked for at every input; stale once what waits changes.
+        # Answers of `eligible_since` and `ages_since`, which are asked for at most inputs; stale once what waits changes.
         self._oldest: int | None = None
         self._aged: int | None = None
         self._is_stale = False

@@ -48,7 +48,7 @@ from consilium.kernel.errors import Conflict, ConsiliumError, FailedPrecondition
 from consilium.kernel.transactions import EvidenceBody
 
 ADDS_UP = (BatchOffer, Checkpoint)
-"""Unless they ask for something at once, a batch is known already and a result is short of a quorum: nothing follows."""
+"""What follows from one is asked for at once: a new batch is written, a certificate delivered. Else nothing follows."""
 VOTES = (Prepare, Commit)
 """Most complete no quorum. Then nothing is asked for, and the alarm stands as it stood."""
 
