@@ -61,9 +61,10 @@ def test_what_a_start_finds_above_all_that_was_told_is_told_then() -> None:
     world.watchers.executed = [lambda execution: told.append(execution.height)]
     world.watchers.first_executed = [lambda execution: first.append(execution.height)]
     world.top = (height := member.ledger.chain.height) - 1
-    for fuse in (0, None):  # the first start ends while the replica begins to speak
+    for fuse in (0, None):  # the first start ends while the replica, which has lost its log, begins to ask
         member.crash()
-        member.fuse = fuse
+        member.log.wipe()
+        member.damaged, member.fuse = True, fuse
         member.start()
         assert member.up is (fuse is None)
     assert (tips, told, first, world.top) == ([height - 1, height], [height], [height], height)
