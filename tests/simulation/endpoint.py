@@ -54,11 +54,7 @@ class Endpoint(Machine):
     # --- saying ---
 
     def _post(self, to: Iterable[str], message: Message) -> None:
-        me, world, dropper = self.identity, self._world, self._dropper
-        speech = Speech(self.endpoint, me.member_id, self.honest, message)
-        for hear in world.watchers.sent:
-            hear(speech)
-        data = encode(Envelope(me.member_id, me.incarnation, me.session, message), me.chain_id)
+        data, dropper = self.utter(message), self._dropper
         if dropper is None:
             for member_id in to:
                 self.send(member_id, data)
@@ -66,9 +62,9 @@ class Endpoint(Machine):
         late_ms = dropper.delay_ms(message)
         for member_id in to:
             if dropper.drops(member_id, message):
-                world.hits["kept back"] += 1
+                self._world.hits["kept back"] += 1
             elif late_ms:
-                world.hits["slow primary"] += 1
+                self._world.hits["slow primary"] += 1
                 self._after(late_ms, partial(self.send, member_id, data))
             else:
                 self.send(member_id, self._lie(message) or data)
@@ -85,10 +81,11 @@ class Endpoint(Machine):
         return self.utter(told)
 
     def utter(self, message: Message) -> bytes:
-        """An envelope with what no honest replica would say."""
-        me, world = self.identity, self._world
-        for hear in world.watchers.sent:
-            hear(Speech(self.endpoint, me.member_id, self.honest, message))
+        """The envelope with a message, true or not, as it leaves; the checkers are told what it says."""
+        me = self.identity
+        speech = Speech(self.endpoint, me.member_id, self.honest, message)
+        for hear in self._world.watchers.sent:
+            hear(speech)
         return encode(Envelope(me.member_id, me.incarnation, me.session, message), me.chain_id)
 
     def send(self, member_id: str, parcel: Parcel) -> None:

@@ -220,11 +220,11 @@ class Member(Endpoint):
                 raise
             self._world.hits["liar caught itself"] += 1
             raise ProcessEnds from error
-        state = self.replica.state
+        state, refused = self.replica.state, self.replica.refused
         if state.outlook.epoch > self._directory.outlook.epoch:
             self._directory = Directory(state.outlook, state.previous_committee)
-        if state.refusals:
-            self._world.hits[f"refused {state.refusals[-1][1].reason}"] += 1
+        if refused is not None:
+            self._world.hits[f"refused {refused.reason}"] += 1
         if effects:
             self._obey(effects)
 
