@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +17,15 @@ from minio.error import S3Error
 from urllib3 import PoolManager, Retry
 from urllib3.exceptions import HTTPError
 
-from consilium.sandbox.ports import is_free
+from consilium.sandbox.ports import drawn_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ACCESS, SECRET = "backup", "the backup's secret"
 START_S_MAX = 60
-OWN_PORTS_ABOVE = 10_000
-"""SeaweedFS takes each port's own number and one so much higher."""
+PORTS = 8
+"""Of its four parts, each for HTTP and for gRPC."""
 
 
 @dataclass
@@ -34,13 +33,13 @@ class S3:
     """The store, up or down; what was put into it stays in its folder."""
 
     folder: Path
-    ports: list[int] = field(default_factory=list)
+    first_port: int
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
         """Its host:port."""
-        return f"127.0.0.1:{self.ports[3]}"
+        return f"127.0.0.1:{self.first_port}"
 
     def start(self) -> None:
         """Start it, where it was before, and wait until its bucket `backups` is there."""
@@ -51,11 +50,11 @@ class S3:
         }
         self.folder.mkdir(exist_ok=True)
         (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        self.ports = self.ports or _ports(4)
-        master, volume, filer, s3 = self.ports
+        parts = enumerate(("s3", "master", "volume", "filer"))
+        ports = [f"-{part}.port{kind}={self.first_port + 2 * place + own}" for place, part in parts
+                 for own, kind in enumerate(("", ".grpc"))]  # fmt: skip
         words = [
-            "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}",
-            f"-volume.port={volume}", f"-filer.port={filer}", "-s3", f"-s3.port={s3}",
+            "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *ports, "-s3",
             f"-s3.config={self.folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
             "-s3.port.iceberg=0", "-s3.port.lance=0",  # else on ports that another store has
             "-master.electionTimeout=1s",  # alone it has nobody to wait for; else it does for 20 seconds when started again
@@ -76,12 +75,13 @@ class S3:
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3]:
     """The store, up. Ended with the block."""
-    store = S3(folder)
-    try:
-        store.start()
-        yield store
-    finally:
-        store.kill()
+    with drawn_ports(PORTS) as first_port:
+        store = S3(folder, first_port)
+        try:
+            store.start()
+            yield store
+        finally:
+            store.kill()
 
 
 def impatient(address: str) -> Minio:
@@ -104,9 +104,3 @@ def _until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.2)
         else:
             return
-
-
-def _ports(count: int) -> list[int]:
-    """Free ports whose higher ones are free too; another process of these tests begins elsewhere."""
-    first = 20_000 + os.getpid() % 1_000 * 20
-    return [each for each in range(first, 40_000) if is_free(each) and is_free(each + OWN_PORTS_ABOVE)][:count]

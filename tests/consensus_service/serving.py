@@ -32,7 +32,7 @@ from consilium.runtime.disk import OsDisk
 from consilium.runtime.names import Role
 from consilium.runtime.server import ServerSettings
 from consilium.runtime.tls import Tls
-from consilium.sandbox.ports import free_ports
+from consilium.sandbox.ports import drawn_ports
 from tests.alliance import GRADES, Alliance, id_of, record_body, seed_of
 from tests.runtime.authority import ALLIANCE, Authority, Issued
 
@@ -59,6 +59,7 @@ class Alliances:
     """Four members' files and addresses; a test starts and ends what it likes."""
 
     path: Path
+    first_port: int
     parameters: Parameters = PARAMETERS
     grades: dict[str, Grade] = field(default_factory=lambda: FOUR)
 
@@ -67,8 +68,7 @@ class Alliances:
         self.alliance = Alliance.founded(self.grades, self.parameters)
         self.authorities = {name: Authority(name) for name in self.grades}
         doors = [(name, service) for name in self.grades for service in ("ledger", "consensus")]
-        first = free_ports(len(doors))
-        self.ports = {door: first + place for place, door in enumerate(doors)}
+        self.ports = {door: self.first_port + place for place, door in enumerate(doors)}
         (self.path / "genesis").write_bytes(self.alliance.genesis_file)
         for name in self.grades:
             folder = self.path / name / "keys"
@@ -158,6 +158,13 @@ class Alliances:
     def registration(self, name: str, holder: str, expiry_height: int = 200) -> bytes:
         """A record whose ids all come from `name`, for its holder's batch to vouch for."""
         return self.alliance.registration(holder, record_body(name, holder), id_of(f"{name} request"), expiry_height)
+
+
+@contextlib.asynccontextmanager
+async def founded(path: Path, parameters: Parameters = PARAMETERS) -> AsyncIterator[Alliances]:
+    """Four members' files, and ports that are theirs within."""
+    with drawn_ports(len(FOUR) * 2) as first_port:
+        yield Alliances(path, first_port, parameters)
 
 
 async def register(stub: ConsensusServiceAsyncStub, *registrations: bytes) -> list[bytes]:

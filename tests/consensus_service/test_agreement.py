@@ -12,7 +12,7 @@ import pytest
 from consilium.kernel.codes import Code
 from consilium.kernel.encoding import decode
 from consilium.kernel.light_client import TransactionProof
-from tests.consensus_service.serving import FOUR, Alliances, final, kill, register
+from tests.consensus_service.serving import FOUR, final, founded, kill, register
 
 pytestmark = pytest.mark.slow
 WAIT_S = 90
@@ -22,8 +22,7 @@ def test_four_agree_across_an_epoch(tmp_path: Path) -> None:
     """C6, C7: what goes in at one is final at all; reveals and handover come by themselves; one sync a block."""
 
     async def scene() -> None:
-        alliances = Alliances(tmp_path)
-        async with asyncio.timeout(WAIT_S), alliances.members(*FOUR) as members:
+        async with asyncio.timeout(WAIT_S), founded(tmp_path) as alliances, alliances.members(*FOUR) as members:
             async with alliances.application("anshan") as stub, alliances.reader("dalian") as reader:
                 hashes = await register(stub, *(alliances.registration(str(i), "anshan") for i in range(3)))
                 for each in hashes:
@@ -51,8 +50,7 @@ def test_one_is_killed_and_comes_back(tmp_path: Path) -> None:
     """C5, L8: kill -9 of both its processes in mid-work; the others go on; restarted, it has all and votes again."""
 
     async def scene() -> None:
-        alliances = Alliances(tmp_path)
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WAIT_S), founded(tmp_path) as alliances:
             processes = [await alliances.start_process("dalian", each) for each in ("ledger", "consensus")]
             async with (
                 alliances.members("anshan", "benxi", "chaoyang") as members,

@@ -22,7 +22,7 @@ from consilium.kernel.transactions import RecordBody, RevealBody
 from consilium.runtime.channels import Channel, Limits
 from consilium.runtime.names import Role
 from tests.alliance import id_of, seed_of
-from tests.consensus_service.serving import Alliances, Member
+from tests.consensus_service.serving import Alliances, Member, founded
 from tests.ledger_service.serving import refusal
 
 CONSENSUS = "/consilium.api.consensus.v1.ConsensusService"
@@ -32,8 +32,7 @@ HOME, OTHER = "anshan", "benxi"
 @asynccontextmanager
 async def alone(path: Path, **changed: Any) -> AsyncIterator[tuple[Alliances, Member]]:
     """One member's services, the others down."""
-    alliances = Alliances(path)
-    async with alliances.member(HOME, **changed) as member:
+    async with founded(path) as alliances, alliances.member(HOME, **changed) as member:
         yield alliances, member
 
 
@@ -197,16 +196,16 @@ def test_a_lost_vote_log_is_not_replaced_without_a_word(tmp_path: Path) -> None:
     """C5: amnesia is a fault; told how far its peers have seen it, the member begins again in silence."""
 
     async def scene() -> None:
-        alliances = Alliances(tmp_path)
-        async with alliances.member(HOME):
-            pass
-        (tmp_path / HOME / "votes").unlink()
-        with pytest.raises(Conflict, match="JOURNAL_EXISTS"):
+        async with founded(tmp_path) as alliances:
             async with alliances.member(HOME):
                 pass
-        async with alliances.member(HOME, begin_again_above=7) as member, alliances.application(HOME) as stub:
-            assert member.consensus.seat.identity.incarnation == 8
-            state = await stub.GetReplicaState(pb.GetReplicaStateRequest())
-            assert state.state == pb.REPLICA_STATE_SILENT
+            (tmp_path / HOME / "votes").unlink()
+            with pytest.raises(Conflict, match="JOURNAL_EXISTS"):
+                async with alliances.member(HOME):
+                    pass
+            async with alliances.member(HOME, begin_again_above=7) as member, alliances.application(HOME) as stub:
+                assert member.consensus.seat.identity.incarnation == 8
+                state = await stub.GetReplicaState(pb.GetReplicaStateRequest())
+                assert state.state == pb.REPLICA_STATE_SILENT
 
     asyncio.run(scene())

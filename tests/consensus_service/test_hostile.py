@@ -33,9 +33,8 @@ from consilium.kernel.parameters import Parameters
 from consilium.kernel.signing import Ed25519Signer
 from consilium.runtime.clock import wall_ms
 from tests.alliance import Alliance, id_of, seed_of
-from tests.consensus_service.serving import FOUR, Alliances, Member
+from tests.consensus_service.serving import FOUR, Member, founded
 from tests.consensus_service.test_links import greeting, group
-from tests.runtime.authority import Issued
 
 PATIENT = Parameters(heartbeat_ms=60_000, view_timeout_ms=60_000, tip_age_max_ms=120_000)
 """Nothing happens by itself here."""
@@ -82,12 +81,11 @@ def attack(path: Path, act: Callable[[Hostile], Any]) -> None:
     """Let a member speak to one that runs alone."""
 
     async def scene() -> None:
-        alliances = Alliances(path, PATIENT)
-        issued: Issued = alliances.authorities[OTHER].service("consensus")
         async with (
             asyncio.timeout(WAIT_S),
+            founded(path, PATIENT) as alliances,
             alliances.member(HOME) as home,
-            alliances.channel(HOME, "consensus", issued) as channel,
+            alliances.channel(HOME, "consensus", alliances.authorities[OTHER].service("consensus")) as channel,
         ):
             stream: Any = ReplicaServiceStub(channel).Exchange()
             await stream.write(greeting(alliances, member_id=OTHER))

@@ -17,7 +17,7 @@ from consilium.consensus.streams import Bounds, Waiting
 from consilium.consensus.wire import Greeting, greeting_message
 from consilium.kernel.errors import ConsiliumError
 from tests.alliance import id_of, seed_of
-from tests.consensus_service.serving import Alliances, Member
+from tests.consensus_service.serving import Alliances, Member, founded
 from tests.ledger_service.serving import refusal
 from tests.runtime.authority import Issued
 
@@ -27,10 +27,10 @@ HOME, OTHER = "anshan", "benxi"
 @asynccontextmanager
 async def dialled(path: Path, who: str = OTHER, service: str = "consensus") -> AsyncIterator[tuple[Alliances, Member, Any]]:
     """A member's services, and a stub of another's that can speak to its replica."""
-    alliances = Alliances(path)
-    issued: Issued = alliances.authorities[who].service(service)
-    async with alliances.member(HOME) as member, alliances.channel(HOME, "consensus", issued) as channel:
-        yield alliances, member, ReplicaServiceStub(channel)
+    async with founded(path) as alliances, alliances.member(HOME) as member:
+        issued: Issued = alliances.authorities[who].service(service)
+        async with alliances.channel(HOME, "consensus", issued) as channel:
+            yield alliances, member, ReplicaServiceStub(channel)
 
 
 def greeting(alliances: Alliances, **changed: Any) -> replica_pb2.ExchangeRequest:

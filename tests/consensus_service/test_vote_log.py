@@ -15,7 +15,7 @@ from consilium.consensus.settings import ConsensusSettings
 from consilium.consensus.store import FileVoteLog
 from consilium.kernel.errors import Conflict
 from consilium.runtime.disk import OsDisk
-from tests.consensus_service.serving import FOUR, Alliances
+from tests.consensus_service.serving import FOUR, founded
 
 HOME, *OTHERS = FOUR
 
@@ -101,8 +101,7 @@ def test_a_delegate_whose_folder_is_gone_comes_back_silent(tmp_path: Path) -> No
     """C5, the real service: its ledger stands on blocks that it has voted for; peers take its new incarnation."""
 
     async def scene() -> None:
-        alliances = Alliances(tmp_path)
-        async with asyncio.timeout(60), alliances.members(*OTHERS) as others:
+        async with asyncio.timeout(60), founded(tmp_path) as alliances, alliances.members(*OTHERS) as others:
             async with alliances.member(HOME) as member:
                 await member.ledger.keeper.until_executed(2)
             for name in ("votes", "votes.mark", "votes.lock"):

@@ -18,7 +18,7 @@ from consilium.kernel.membership import MONITORING, SERVICES
 from consilium.runtime.names import server_name
 from consilium.runtime.tls import AUTHORITIES, CERTIFICATE, KEY
 from consilium.sandbox.founders import ALLIANCE
-from consilium.sandbox.ports import free_ports
+from consilium.sandbox.ports import drawn_ports
 from tests.observability.rules import ALLIANCE_RULES, MEMBER_RULES, rendered
 
 if TYPE_CHECKING:
@@ -129,10 +129,17 @@ def watching(alliance: SandboxAlliance, folder: Path) -> Iterator[Prometheus]:
     }
     with (folder / "prometheus.yaml").open("w") as file:
         YAML().dump(config, file)
-    port = free_ports(1)
-    command = [program, f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}",
-               f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]  # fmt: skip
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:  # noqa: S603
+    command = [
+        program,
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        "--log.level=warn",
+    ]
+    with (
+        drawn_ports(1) as port,
+        (folder / "log").open("wb") as log,
+        subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log) as process,  # noqa: S603
+    ):
         try:
             found = Prometheus(port)
             found.until(lambda: _is_ready(found, process), "Prometheus to be ready")

@@ -25,8 +25,9 @@ from consilium.ledger.settings import LedgerSettings
 from consilium.reencryption.settings import ReencryptionSettings
 from consilium.runtime.settings import FILE_VARIABLE, load
 from consilium.sandbox.founders import FIVE, founders_of
+from consilium.sandbox.layout import ports_for
 from consilium.sandbox.local import NOTHING, SANDBOX_PARAMETERS, SandboxAlliance, opened
-from consilium.sandbox.ports import loopback
+from consilium.sandbox.ports import drawn_ports, loopback
 from consilium.sandbox.processes import SandboxService
 from consilium.storage.settings import StorageSettings
 
@@ -164,10 +165,41 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, offset: int) -> None:
     """Its calls, health and metrics: nobody else's answers are taken for the service's."""
     with founded(tmp_path) as alliance, socket.socket() as other:
         port = alliance.service("2A", "ledger").port + offset
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # nor drawn nor kept: it goes where it is told to
         other.bind((loopback(), port))
         other.listen()
         with pytest.raises(FailedPrecondition, match=f"Port {port} .*ledger service's of 2A.*PORT_TAKEN"):
             asyncio.run(alliance.start("2A", "ledger"))
+
+
+def is_drawn(port: int) -> bool:
+    """Whether who looks for a port of its own may take it."""
+    with socket.socket() as own:
+        try:
+            own.bind((loopback(), port))
+        except OSError:
+            return False
+    return True
+
+
+def test_ports_are_kept_while_their_services_are_down(tmp_path: Path) -> None:
+    """From founding on and after coming back, and no longer than the sandbox is open; its services can listen there."""
+    for _ in range(2):
+        with founded(tmp_path) as alliance:
+            ports = range(alliance.layout.first_port, alliance.layout.first_port + ports_for(4))
+            assert not [each for each in ports if is_drawn(each)]
+            alliance.service("2A", "ledger").spawn()
+        assert [each for each in ports if is_drawn(each)] == list(ports)
+
+
+def test_ports_that_are_drawn_are_nobody_elses() -> None:
+    with drawn_ports(3) as first:
+        assert not [port for port in range(first, first + 3) if is_drawn(port)]
+        with socket.socket() as service:
+            service.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            service.bind((loopback(), first))
+            service.listen()
+    assert is_drawn(first + 1)
 
 
 def is_up(service: SandboxService) -> bool:

@@ -21,7 +21,7 @@ from consilium.sandbox.foundation import write_settings
 from consilium.sandbox.founders import founders_of
 from consilium.sandbox.layout import PORTS_EACH, Layout
 from consilium.sandbox.local import NOTHING, SandboxAlliance, opened
-from consilium.sandbox.ports import free_ports
+from consilium.sandbox.ports import drawn_ports
 from tests.client.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ def until(terminal: Terminal, holds: Callable[[Any], bool], *words: str) -> Any:
 
 def test_a_fifth_member_joins_by_one_file(tmp_path: Path) -> None:
     folder = tmp_path / "alliance"
-    with opened(folder, founders_of(4), PARAMETERS, NOTHING) as four:
+    with opened(folder, founders_of(4), PARAMETERS, NOTHING) as four, drawn_ports(len(SERVICES) * PORTS_EACH) as fifth:
         for name in STARTED:
             asyncio.run(four.start(None, name))
         asyncio.run(four.until_final(2))
         machines = {each: Terminal(tmp_path / each, four.member(each).client_settings) for each in four.members}
-        layout = LayoutOfFive(four.folder, four.genesis, four.layout.first_port, free_ports(len(SERVICES) * PORTS_EACH))
+        layout = LayoutOfFive(four.folder, four.genesis, four.layout.first_port, fifth)
         with_newcomer(four, layout, machines, tmp_path)
 
 

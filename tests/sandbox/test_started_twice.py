@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import re
 import shutil
@@ -27,7 +26,7 @@ from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.tls import Tls
 from consilium.sandbox.founders import ALLIANCE, founders_of
 from consilium.sandbox.local import NOTHING, SANDBOX_PARAMETERS, SandboxAlliance, opened
-from consilium.sandbox.ports import free_ports
+from consilium.sandbox.ports import drawn_ports
 from consilium.sandbox.settings import environment_for
 
 if TYPE_CHECKING:
@@ -49,20 +48,19 @@ def started_elsewhere(alliance: SandboxAlliance, folder: Path) -> Iterator[Path]
     """A second process under the same key, with the copied vote log; the file of what it says."""
     settings = alliance.layout.settings_path(TWICE).read_text()
     moved = settings.replace(str(alliance.member(TWICE).folder / "consensus"), str(folder / "consensus"))
-    ports = itertools.count(free_ports(3))
     section, rest = moved.split("\n[identity]")[0], moved[moved.index("\n[identity]") :]
-    for name in ("port", "health_port", "metrics_port"):
-        section = re.sub(rf"(?m)^{name} = \d+$", f"{name} = {next(ports)}", section)
-    (folder / "settings.toml").write_text(section + rest)
-    with (folder / "log").open("wb") as log:
+    with drawn_ports(3) as first_port, (folder / "log").open("wb") as log:
+        for port, name in enumerate(("port", "health_port", "metrics_port"), first_port):
+            section = re.sub(rf"(?m)^{name} = \d+$", f"{name} = {port}", section)
+        (folder / "settings.toml").write_text(section + rest)
         command = [sys.executable, "-m", "consilium.consensus"]
         environment = environment_for(folder / "settings.toml")
         running = subprocess.Popen(command, env=environment, cwd=alliance.folder, stdout=log, stderr=log)  # noqa: S603
-    try:
-        yield folder / "log"
-    finally:
-        running.kill()
-        running.wait()
+        try:
+            yield folder / "log"
+        finally:
+            running.kill()
+            running.wait()
 
 
 def told_to_stop(log: Path) -> dict[str, str]:

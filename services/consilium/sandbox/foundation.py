@@ -6,6 +6,8 @@ and so is one whose genesis file is of another chain than the state beside it.
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from consilium.ceremony.founding import AUTHORITIES
@@ -24,31 +26,36 @@ from consilium.runtime.settings import FILE_VARIABLE, load
 from consilium.runtime.whole_files import write_atomically
 from consilium.sandbox.founders import found
 from consilium.sandbox.layout import Layout, Tables, ports_for, to_toml
-from consilium.sandbox.ports import free_ports
+from consilium.sandbox.ports import drawn_ports, kept_ports
 from consilium.sandbox.settings import SandboxSettings
 
 MARK, LOCK = "sandbox.toml", "lock"
 
 
-def open_sandbox(folder: Path, founders: tuple[Founder, ...], parameters: Parameters, changed: Tables) -> Layout:
+@contextmanager
+def open_sandbox(folder: Path, founders: tuple[Founder, ...], parameters: Parameters, changed: Tables) -> Iterator[Layout]:
     """The sandbox in a folder, founded when there is none yet, with settings files for where it lies now.
 
-    `changed` are settings by service that differ. Raises Conflict: NOT_EMPTY; FailedPrecondition: FOREIGN_CHAIN or
-    TOO_FEW_MEMBERS; InvalidArgument: BAD_GENESIS, BAD_SETTING or BAD_SETTINGS_FILE; ResourceExhausted: NO_PORTS.
+    Its ports are kept for it within. `changed` are settings by service that differ. Raises Conflict: NOT_EMPTY;
+    FailedPrecondition: FOREIGN_CHAIN or TOO_FEW_MEMBERS; InvalidArgument: BAD_GENESIS, BAD_SETTING or BAD_SETTINGS_FILE;
+    ResourceExhausted: NO_PORTS.
     """
     folder = folder.resolve()
     if (folder / MARK).exists():
         layout = _come_back(folder)
-        write_settings(layout, changed)
-        return layout
+        with kept_ports(layout.first_port, ports_for(len(layout.member_ids))):
+            write_settings(layout, changed)
+            yield layout
+        return
     if folder.exists() and any(each.name != LOCK for each in folder.iterdir()):
         raise Conflict("NOT_EMPTY", f"{folder} holds no whole sandbox but other things; name a folder that is empty or new.")
-    return _found(folder, founders, parameters, changed)
+    with drawn_ports(ports_for(len(founders))) as first_port:
+        layout = Layout(folder, found(folder, parameters, wall_ms(), founders), first_port)
+        _found(layout, changed)
+        yield layout
 
 
-def _found(folder: Path, founders: tuple[Founder, ...], parameters: Parameters, changed: Tables) -> Layout:
-    genesis = found(folder, parameters, wall_ms(), founders)
-    layout = Layout(folder, genesis, free_ports(ports_for(len(founders))))
+def _found(layout: Layout, changed: Tables) -> None:
     write_settings(layout, changed)
     for name in layout.member_ids:
         shutil.copytree(layout.folder / AUTHORITIES, layout.authorities(name))
@@ -58,9 +65,8 @@ def _found(folder: Path, founders: tuple[Founder, ...], parameters: Parameters, 
             make(each)
     for member_id in layout.member_ids:
         _create_votes(layout, member_id)
-    mark = {"sandbox": {"chain": genesis.chain_id.hex(), "first_port": layout.first_port}}
-    write_atomically(folder / MARK, to_toml(mark, "What makes this folder a sandbox."))
-    return layout
+    mark = {"sandbox": {"chain": layout.genesis.chain_id.hex(), "first_port": layout.first_port}}
+    write_atomically(layout.folder / MARK, to_toml(mark, "What makes this folder a sandbox."))
 
 
 def _come_back(folder: Path) -> Layout:

@@ -241,6 +241,6 @@ def opened(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="consilium-sandbox-")))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stack.callback(OsDisk().lock(folder / LOCK).close)
-        alliance = SandboxAlliance(open_sandbox(folder, founders, parameters, settings))
+        alliance = SandboxAlliance(stack.enter_context(open_sandbox(folder, founders, parameters, settings)))
         stack.callback(alliance.kill)
         yield alliance

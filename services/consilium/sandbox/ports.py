@@ -2,13 +2,14 @@
 
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 
 from consilium.kernel.errors import ResourceExhausted
 
 PORT_MIN, PORT_MAX = 10_000, 32_767
-"""Ports are taken below those that the kernel gives to outgoing connections, which could take the port of a service that is
-down for a moment."""
+"""Ports are taken below those that the kernel gives to outgoing connections."""
 ATTEMPTS_MAX = 100
 """How often ports are drawn before giving up."""
 
@@ -16,31 +17,76 @@ ATTEMPTS_MAX = 100
 @cache
 def loopback() -> str:
     """This machine as its own services reach it: 127.0.0.1, or ::1 where it has no IPv4."""
-    return "127.0.0.1" if _is_bound("127.0.0.1", 0) else "::1"
+    try:
+        _bound("127.0.0.1", 0).close()
+    except OSError:
+        return "::1"
+    return "127.0.0.1"
 
 
-def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody listens on. Raises ResourceExhausted: NO_PORTS."""
+@contextmanager
+def drawn_ports(count: int) -> Iterator[int]:
+    """The first of so many ports in a row that are nobody's; within they are kept, as by `kept_ports`.
+
+    Raises ResourceExhausted: NO_PORTS.
+    """
     for _ in range(ATTEMPTS_MAX):
         first = PORT_MIN + secrets.randbelow(PORT_MAX - PORT_MIN - count)
-        if all(is_free(port) for port in range(first, first + count)):
-            return first
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(_drawn(port))
+            except OSError:
+                continue
+            yield first
+            return
     raise ResourceExhausted(
         "NO_PORTS", f"No {count} free ports in a row between {PORT_MIN} and {PORT_MAX} on {loopback()}; end other sandboxes."
     )
 
 
+@contextmanager
+def kept_ports(first: int, count: int) -> Iterator[None]:
+    """Ports in a row that nobody draws within, also while the services that listen there are down.
+
+    Each is bound and never listened on, which a service that listens with SO_REUSEADDR does not mind (Linux, socket(7)).
+    Those that somebody listens on already are left to them.
+    """
+    with ExitStack() as stack:
+        for port in range(first, first + count):
+            with suppress(OSError):
+                stack.enter_context(_shared(port))
+        yield
+
+
 def is_free(port: int) -> bool:
     """Whether a service can listen on it now."""
-    return _is_bound(loopback(), port)
-
-
-def _is_bound(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # As the services listen: what a connection of before left behind does not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
+    try:
+        _shared(port).close()
+    except OSError:
+        return False
     return True
+
+
+def _drawn(port: int) -> socket.socket:
+    """Bound only where nobody is, listening or not; others may share it from then on. Raises OSError."""
+    bound = _bound(loopback(), port)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return bound
+
+
+def _shared(port: int) -> socket.socket:
+    """Bound as the services are: what a connection of before left behind does not count. Raises OSError."""
+    return _bound(loopback(), port, socket.SO_REUSEADDR)
+
+
+def _bound(host: str, port: int, *options: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        for each in options:
+            bound.setsockopt(socket.SOL_SOCKET, each, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
