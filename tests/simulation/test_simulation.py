@@ -76,6 +76,13 @@ from tests.simulation.schedule import draw_options
 print("trace", Simulation(draw_options({seed})).run().trace)
 """
 """A run in which nothing is remembered."""
+THAWED = """
+import tests.simulation.warm
+from tests.simulation.run import run_uncollected
+from tests.simulation.schedule import draw_options
+print("trace", run_uncollected(draw_options({seed})).trace)
+"""
+"""A run as a search's worker makes it, after another, with values that are frozen no more."""
 
 
 def traced(hash_seed: str, *program: str) -> str:
@@ -90,13 +97,13 @@ def traced(hash_seed: str, *program: str) -> str:
 
 @pytest.mark.parametrize("seed", [2, pytest.param(13, marks=pytest.mark.slow), pytest.param(24, marks=pytest.mark.slow)])
 def test_a_seed_repeats_under_any_hash_seed(seed: int) -> None:
-    """S8: the whole trace, not only the roots; and with pure functions remembered or not.
+    """S8: the whole trace, not only the roots; with pure functions remembered or not, and with values frozen or not.
 
     The second has seven delegates, two of them twins; in the third one lies and floods; both have members suspended.
     """
     remembering = "-m", "tests.simulation", "--seed", str(seed)
-    plain = traced("3", "-c", PLAIN.format(seed=seed))
-    assert traced("1", *remembering) == traced("2", *remembering) == plain
+    plain, thawed = (traced("3", "-c", each.format(seed=seed)) for each in (PLAIN, THAWED))
+    assert traced("1", *remembering) == traced("2", *remembering) == plain == thawed
 
 
 class Settled(Replica):
