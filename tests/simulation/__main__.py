@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.simulation.run import Report, run_options, run_uncollected
+from tests.simulation.run import Report, run_options
 from tests.simulation.schedule import AMNESIA, LOST_LEDGER, Options, draw_options
 from tests.simulation.shrinking import Shrinker
 from tests.simulation.summary import Summary
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 REGRESSION_SEEDS = Path(__file__).with_name("regression_seeds.txt")
 
-SEEDS_A_PROCESS = 8
-"""After how many seeds a worker ends and another takes its place: nobody has to clear up after it."""
+SEEDS_AT_ONCE = 8
+"""How many seeds a worker is handed."""
 
 TALES_MAX = 2
 """How many failures of a search are cut down to a story; the others only tell their last events."""
@@ -104,8 +104,8 @@ def _reports(options: Iterator[Options], jobs: int) -> Iterator[Report]:
         return
     # Workers are copies of a process that has imported everything, and no copies of this one with its threads.
     multiprocessing.set_forkserver_preload(["tests.simulation.warm"])
-    with multiprocessing.get_context("forkserver").Pool(jobs, maxtasksperchild=1) as pool:
-        yield from pool.imap(run_uncollected, options, chunksize=SEEDS_A_PROCESS)
+    with multiprocessing.get_context("forkserver").Pool(jobs) as pool:
+        yield from pool.imap(run_options, options, chunksize=SEEDS_AT_ONCE)
 
 
 def _verdict(report: Report) -> str:

@@ -279,25 +279,18 @@ class Simulation:
 
 
 def run_options(options: Options, faults: Sequence[Fault] | None = None) -> Report:
-    """One seed. The collector would walk a whole alliance again and again; it runs between seeds instead."""
-    try:
-        return run_uncollected(options, faults)
-    finally:
-        gc.enable()
-        gc.collect()
-
-
-def run_uncollected(options: Options, faults: Sequence[Fault] | None = None) -> Report:
-    """One seed in a process that ends after a few: what they leave behind goes with it, and nobody collects it."""
+    """One seed. The collector would walk a whole alliance again and again; it runs once, at the end."""
     share()
-    gc.disable()
     began_s = time.process_time()
+    gc.disable()
     try:
         report = Simulation(options, faults=faults).run()
-        report.processor_s = time.process_time() - began_s
-        return report
     finally:
         forget()
+        gc.enable()
+        gc.collect()
+    report.processor_s = time.process_time() - began_s
+    return report
 
 
 def checkers(world: World, members: Mapping[str, Member]) -> list[Checker]:

@@ -78,9 +78,9 @@ print("trace", Simulation(draw_options({seed})).run().trace)
 """A run in which nothing is remembered."""
 THAWED = """
 import tests.simulation.warm
-from tests.simulation.run import run_uncollected
+from tests.simulation.run import run_options
 from tests.simulation.schedule import draw_options
-print("trace", run_uncollected(draw_options({seed})).trace)
+print("trace", run_options(draw_options({seed})).trace)
 """
 """A run as a search's worker makes it, after another, with values that are frozen no more."""
 

@@ -6,9 +6,9 @@ leaves nothing behind that another run could see: traces are the same with and w
 
 from __future__ import annotations
 
-from tests.simulation.run import run_uncollected
+from tests.simulation.run import run_options
 from tests.simulation.schedule import Options
 from tests.simulation.thawing import thaw
 
 thaw()
-run_uncollected(Options(seed=0, blocks_least=10, safety_ms=1_000))
+run_options(Options(seed=0, blocks_least=10, safety_ms=1_000))
