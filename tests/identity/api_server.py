@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from kubernetes import client
 
 from consilium.runtime.cluster import Cluster
+from consilium.sandbox.ports import drawn_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,10 +40,10 @@ class Refused(Exception):
 class ApiServer:
     """The server's state; `forbidden` are (verb, plural) that it refuses, `asked` every request's verb, plural and name."""
 
+    port: int
     objects: dict[tuple[str, str], Body] = field(default_factory=dict)
     forbidden: set[tuple[str, str]] = field(default_factory=set)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
-    port: int = 0
     _version: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _server: ThreadingHTTPServer | None = None
@@ -50,14 +51,13 @@ class ApiServer:
     # --- running ---
 
     def start(self) -> None:
-        """Answer, on the port of before when there was one."""
+        """Answer, on the port of before too."""
 
         class Handler(_Handler):
             api = self
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
-        self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
@@ -233,9 +233,10 @@ def _merged(held: Any, patch: Any) -> Any:
 
 def serving_api() -> Iterator[ApiServer]:
     """A server for the time of a fixture."""
-    api = ApiServer()
-    api.start()
-    try:
-        yield api
-    finally:
-        api.stop()
+    with drawn_ports(1) as port:
+        api = ApiServer(port)
+        api.start()
+        try:
+            yield api
+        finally:
+            api.stop()

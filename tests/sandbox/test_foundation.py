@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import resource
 import select
 import shutil
 import signal
@@ -27,7 +29,7 @@ from consilium.runtime.settings import FILE_VARIABLE, load
 from consilium.sandbox.founders import FIVE, founders_of
 from consilium.sandbox.layout import ports_for
 from consilium.sandbox.local import NOTHING, SANDBOX_PARAMETERS, SandboxAlliance, opened
-from consilium.sandbox.ports import drawn_ports, loopback
+from consilium.sandbox.ports import drawn_ports, is_free, kept_ports, loopback
 from consilium.sandbox.processes import SandboxService
 from consilium.storage.settings import StorageSettings
 
@@ -174,21 +176,22 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, offset: int) -> None:
 
 def is_drawn(port: int) -> bool:
     """Whether who looks for a port of its own may take it."""
-    with socket.socket() as own:
+    with socket.socket(socket.AF_INET6 if ":" in loopback() else socket.AF_INET) as own:
         try:
             own.bind((loopback(), port))
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
             return False
     return True
 
 
 def test_ports_are_kept_while_their_services_are_down(tmp_path: Path) -> None:
-    """From founding on and after coming back, and no longer than the sandbox is open; its services can listen there."""
+    """From founding on and after coming back, and no longer than the sandbox is open."""
     for _ in range(2):
         with founded(tmp_path) as alliance:
             ports = range(alliance.layout.first_port, alliance.layout.first_port + ports_for(4))
             assert not [each for each in ports if is_drawn(each)]
-            alliance.service("2A", "ledger").spawn()
         assert [each for each in ports if is_drawn(each)] == list(ports)
 
 
@@ -200,6 +203,19 @@ def test_ports_that_are_drawn_are_nobody_elses() -> None:
             service.bind((loopback(), first))
             service.listen()
     assert is_drawn(first + 1)
+
+
+def test_a_look_that_cannot_be_had_finds_nobody() -> None:
+    """Without a file descriptor left nobody is told that another process holds a port."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        for look in (lambda: is_free(1), lambda: kept_ports(1, 1).__enter__(), lambda: drawn_ports(1).__enter__()):
+            with pytest.raises(OSError) as refused:  # noqa: PT011  by its number, whatever the language of its words
+                look()
+            assert refused.value.errno == errno.EMFILE
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def is_up(service: SandboxService) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.run import Report, run_options
 from tests.simulation.schedule import AMNESIA, LOST_LEDGER, Options, draw_options
 from tests.simulation.shrinking import Shrinker
-from tests.simulation.summary import Summary
+from tests.simulation.summary import LONG_SEARCH, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +86,7 @@ def _tale(options: Options, report: Report) -> list[str]:
 
 def _search(seeds: Sequence[int], jobs: int, options_of: partial[Options]) -> int:
     summary, began = Summary(), time.monotonic()
-    for count, report in enumerate(_reports(map(options_of, seeds), jobs), start=1):
+    for count, report in enumerate(_reports([*map(options_of, seeds)], jobs), start=1):
         summary.add(report)
         if report.failure:
             tale = _tale(options_of(report.seed), report) if summary.failed <= TALES_MAX else report.story
@@ -97,13 +97,14 @@ def _search(seeds: Sequence[int], jobs: int, options_of: partial[Options]) -> in
     return int(summary.failed > 0 or bool(summary.blind_spots()))
 
 
-def _reports(options: Iterator[Options], jobs: int) -> Iterator[Report]:
+def _reports(options: Sequence[Options], jobs: int) -> Iterator[Report]:
     """Reports in the order of the seeds, from several processes."""
     if jobs <= 1:
         yield from map(run_options, options)
         return
     # Workers are copies of a process that has imported everything, and no copies of this one with its threads.
-    multiprocessing.set_forkserver_preload(["tests.simulation.warm"])
+    thawed = ["tests.simulation.thawed"] if len(options) >= LONG_SEARCH else []
+    multiprocessing.set_forkserver_preload([*thawed, "tests.simulation.warm"])
     with multiprocessing.get_context("forkserver").Pool(jobs) as pool:
         yield from pool.imap(run_options, options, chunksize=SEEDS_AT_ONCE)
 

@@ -50,8 +50,8 @@ FAULTS = (
 )
 """The kinds of faults, and what follows from them, that a summary counts."""
 
-SEEDS_FOR_ALL_MARKS = 1_000
-"""A search of so many seeds must have reached every mark."""
+LONG_SEARCH = 1_000
+"""A search of so many seeds must have reached every mark, and its workers make values cheaply (`thawed`)."""
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ class Summary:
 
     def blind_spots(self) -> list[str]:
         """The marks that a search long enough to reach all of them has not reached."""
-        return [mark for mark in MARKS if not self.marked[mark]] if self.seeds >= SEEDS_FOR_ALL_MARKS else []
+        return [mark for mark in MARKS if not self.marked[mark]] if self.seeds >= LONG_SEARCH else []
 
     def lines(self, seconds: float) -> list[str]:
         """The summary as it is printed; `seconds` is the time it really took."""

@@ -77,12 +77,15 @@ print("trace", Simulation(draw_options({seed})).run().trace)
 """
 """A run in which nothing is remembered."""
 THAWED = """
+import tests.simulation.thawed
 import tests.simulation.warm
 from tests.simulation.run import run_options
 from tests.simulation.schedule import draw_options
-print("trace", run_options(draw_options({seed})).trace)
+options = draw_options({seed})
+options.seed = {seed}
+print("trace", run_options(options).trace)
 """
-"""A run as a search's worker makes it, after another, with values that are frozen no more."""
+"""A run as a long search's worker makes it, after another, with values that are frozen no more."""
 
 
 def traced(hash_seed: str, *program: str) -> str:

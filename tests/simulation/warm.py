@@ -8,7 +8,5 @@ from __future__ import annotations
 
 from tests.simulation.run import run_options
 from tests.simulation.schedule import Options
-from tests.simulation.thawing import thaw
 
-thaw()
 run_options(Options(seed=0, blocks_least=10, safety_ms=1_000))

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from consilium.sandbox.ports import drawn_ports
 from tests.alliance import seed_of
 from tests.runtime.authority import ALLIANCE
 from tests.storage_service.chain_ledger import serving_chain
@@ -54,7 +55,7 @@ def test_a_bad_setting_is_refused_by_name(tmp_path: Path, service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_it_serves_once_the_ledger_is_read_and_ends_when_told(tmp_path: Path, service: str) -> None:
-    async def scene() -> None:
+    async def scene(port: int) -> None:
         async with World(tmp_path) as world:
             scribe, authority = world.local.scribe, world.authorities[HOME]
             (tmp_path / "genesis").write_bytes(scribe.alliance.genesis_file)
@@ -63,12 +64,12 @@ def test_it_serves_once_the_ledger_is_read_and_ends_when_told(tmp_path: Path, se
             directory = world.directory(authority.service(service))
             async with serving_chain(scribe, HOME, world.directory(authority.service("ledger"))) as ledger:
                 with_port = environment(
-                    tmp_path, service, ledger_address=ledger, tls_directory=str(directory), health_port=str(PORT)
+                    tmp_path, service, ledger_address=ledger, tls_directory=str(directory), health_port=str(port)
                 )
                 for _ in range(2):  # the second time the stores are there already
                     process = await started(service, with_port)
                     try:
-                        await ready()
+                        await ready(port)
                         process.terminate()
                         _, said = await process.communicate()
                     finally:
@@ -77,17 +78,14 @@ def test_it_serves_once_the_ledger_is_read_and_ends_when_told(tmp_path: Path, se
                     assert process.returncode == 0, said
                     assert b"Traceback" not in said
 
-    asyncio.run(scene())
+    with drawn_ports(1) as port:
+        asyncio.run(scene(port))
 
 
-PORT = 34_871
-"""The health port, which has to be known beforehand."""
-
-
-async def ready() -> None:
+async def ready(port: int) -> None:
     """Waits until the service says that it is."""
     serving = health_pb2.HealthCheckResponse.SERVING
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{PORT}") as channel:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service="readiness")
         async with asyncio.timeout(60):

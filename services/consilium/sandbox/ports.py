@@ -1,5 +1,6 @@
 """This machine's own address, and ports on it that a sandbox keeps for as long as its folder stands."""
 
+import errno
 import secrets
 import socket
 from collections.abc import Iterator
@@ -14,12 +15,18 @@ ATTEMPTS_MAX = 100
 """How often ports are drawn before giving up."""
 
 
+class PortTaken(Exception):
+    """Somebody has this port."""
+
+
 @cache
 def loopback() -> str:
     """This machine as its own services reach it: 127.0.0.1, or ::1 where it has no IPv4."""
     try:
         _bound("127.0.0.1", 0).close()
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise
         return "::1"
     return "127.0.0.1"
 
@@ -36,7 +43,7 @@ def drawn_ports(count: int) -> Iterator[int]:
             try:
                 for port in range(first, first + count):
                     stack.enter_context(_drawn(port))
-            except OSError:
+            except PortTaken:
                 continue
             yield first
             return
@@ -49,12 +56,12 @@ def drawn_ports(count: int) -> Iterator[int]:
 def kept_ports(first: int, count: int) -> Iterator[None]:
     """Ports in a row that nobody draws within, also while the services that listen there are down.
 
-    Each is bound and never listened on, which a service that listens with SO_REUSEADDR does not mind (Linux, socket(7)).
-    Those that somebody listens on already are left to them.
+    Each is bound and never listened on, which a service that listens with SO_REUSEADDR does not mind (Linux, socket(7)); nor
+    does a stranger that wants this very number. Those that somebody listens on already are left to them.
     """
     with ExitStack() as stack:
         for port in range(first, first + count):
-            with suppress(OSError):
+            with suppress(PortTaken):
                 stack.enter_context(_shared(port))
         yield
 
@@ -63,20 +70,20 @@ def is_free(port: int) -> bool:
     """Whether a service can listen on it now."""
     try:
         _shared(port).close()
-    except OSError:
+    except PortTaken:
         return False
     return True
 
 
 def _drawn(port: int) -> socket.socket:
-    """Bound only where nobody is, listening or not; others may share it from then on. Raises OSError."""
+    """Bound only where nobody is, listening or not; others may share it from then on. Raises PortTaken."""
     bound = _bound(loopback(), port)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return bound
 
 
 def _shared(port: int) -> socket.socket:
-    """Bound as the services are: what a connection of before left behind does not count. Raises OSError."""
+    """Bound as the services are: what a connection of before left behind does not count. Raises PortTaken."""
     return _bound(loopback(), port, socket.SO_REUSEADDR)
 
 
@@ -86,7 +93,9 @@ def _bound(host: str, port: int, *options: int) -> socket.socket:
         for each in options:
             bound.setsockopt(socket.SOL_SOCKET, each, 1)
         bound.bind((host, port))
-    except OSError:
+    except OSError as error:
         bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(port) from error
         raise
     return bound

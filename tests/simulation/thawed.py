@@ -1,20 +1,23 @@
-"""Frozen values made as cheaply as others, in the processes of a search.
+"""Frozen values made as cheaply as others, in the workers of a long search.
 
 A frozen dataclass makes each of its fields by a call; a seed makes some hundred thousand. That nobody changes a value is
-what type checks and all tests that run on frozen ones hold; a seed's trace is the same either way (`test_simulation`).
+what type checks hold, and every shorter search, replay and test, which run on frozen ones; a seed's trace is the same
+either way (`test_simulation`). Importing this thaws what `run` has imported, for as long as the process lasts.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Any
+
+import tests.simulation.run  # noqa: F401  what it imports is what a seed is made of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def thaw() -> None:
+def _thaw() -> None:
     """Have every frozen dataclass that is imported by now set its fields as an ordinary one does."""
     for kind in _frozen():
         kind.__init__ = _plain_init(kind)
@@ -22,10 +25,15 @@ def thaw() -> None:
 
 
 def _frozen() -> list[Any]:
-    """The project's frozen dataclasses whose fields are all handed in, in their order."""
+    """The project's frozen dataclasses whose fields are all handed in, in their order; others stay as they are."""
     modules = [module for name, module in sys.modules.items() if name.startswith(("consilium.", "tests."))]
-    kinds = {each for module in modules for each in vars(module).values() if isinstance(each, type) and is_dataclass(each)}
-    return [each for each in kinds if "__setattr__" in vars(each) and all(map(_is_handed_in, fields(each)))]
+    kinds = {each for module in modules for each in vars(module).values() if isinstance(each, type)}
+    return [each for each in kinds if _is_frozen(each) and all(map(_is_handed_in, fields(each)))]
+
+
+def _is_frozen(kind: Any) -> bool:
+    made = vars(kind).get("__dataclass_params__")
+    return made is not None and made.frozen and made.init
 
 
 def _is_handed_in(field: Field[Any]) -> bool:
@@ -39,5 +47,9 @@ def _plain_init(kind: Any) -> Callable[..., None]:
         lines.append("self.__post_init__()")
     exec(f"def __init__(self, {', '.join(names)}):\n  " + "\n  ".join(lines or ["pass"]), made)  # noqa: S102  as dataclasses do
     plain: Callable[..., None] = made["__init__"]
+    assert kind.__init__.__code__.co_varnames[1 : len(names) + 1] == tuple(names), f"{kind} is handed something else"
     plain.__defaults__ = kind.__init__.__defaults__
     return plain
+
+
+_thaw()
