@@ -6,12 +6,14 @@ import gc
 import time
 from contextlib import closing
 from dataclasses import replace
+from threading import Event
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import pytest
-from cassandra import ConsistencyLevel
+from cassandra import AuthenticationFailed, ConsistencyLevel
+from cassandra.connection import ConnectionException
 
 from consilium.kernel.errors import (
     ConsiliumError,
@@ -25,7 +27,7 @@ from consilium.kernel.hashing import sha256
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.sealing import size_class_of
 from consilium.storage.cassandra.schema import BUCKET_CHUNKS, VERSION, migrate
-from consilium.storage.cassandra.session import Database, Pending, Row, Statement
+from consilium.storage.cassandra.session import Database, LightConnection, Pending, Row, Statement
 from consilium.storage.cassandra.store import READ_BACK_CHUNKS, READ_BACK_TRIES, CassandraObjectStore
 from consilium.storage.settings import StorageSettings
 from tests.ring.ring import MIGRATOR
@@ -128,6 +130,23 @@ def test_a_slot_is_given_up_once_however_often_the_driver_answers() -> None:
         give_up = database.slot()
         give_up()
         give_up()
+
+
+class Refused(LightConnection):
+    """A connection that its instance has refused."""
+
+    def __init__(self, words: str, **_: object) -> None:
+        self.connected_event, self.is_unsupported_proto_version = Event(), False
+        self.connected_event.set()
+        self.last_error = AuthenticationFailed(words)
+
+
+def test_an_instance_that_cannot_look_a_password_up_is_not_left_for_good() -> None:
+    """As one that has just come back and hears no others yet; the driver never returns to one that refuses a password."""
+    with pytest.raises(ConnectionException, match="Cannot achieve"):
+        Refused.factory("Unable to perform authentication: Cannot achieve consistency level LOCAL_QUORUM", 1)
+    with pytest.raises(AuthenticationFailed, match="incorrect"):
+        Refused.factory("Provided username consilium and/or password are incorrect", 1)
 
 
 # --- rows under a hostile hand ---

@@ -47,6 +47,8 @@ SPECULATE_S, SPECULATE_MAX = 1.0, 2
 """An answer that late is asked of another instance too: every statement may be sent twice."""
 PAUSE_S_MIN, PAUSE_S_MAX = 0.05, 1.0
 """Between two tries, doubled each time."""
+NOBODY_TO_ASK = "Unable to perform auth"
+"""Cassandra keeps roles and permissions under a quorum too: in these words it refuses, and means Unavailable."""
 _TRANSIENT = (
     NoHostAvailable,
     cassandra.Timeout,
@@ -109,11 +111,22 @@ class Pending:
 
 
 class LightConnection(LibevConnection):  # type: ignore[misc]  # the driver has no types
-    """A connection whose timers hold nothing.
+    """A connection whose timers hold nothing, to an instance that is not given up for want of others.
 
-    One that watches over a request stays with the driver until its time comes, long after the answer, and with it would the
-    request and the chunk in it: as many as are moved in `SPECULATE_S`.
+    A timer that watches over a request stays with the driver until its time comes, long after the answer, and with it would
+    the request and the chunk in it: as many as are moved in `SPECULATE_S`.
     """
+
+    @classmethod
+    def factory(cls, *where: object, **how: object) -> "LightConnection":
+        """One that is ready. What refuses a password the driver leaves for good; who could not look it up is tried again."""
+        try:
+            connection: LightConnection = super().factory(*where, **how)
+        except cassandra.AuthenticationFailed as error:
+            if NOBODY_TO_ASK in str(error):
+                raise ConnectionException(str(error)) from error
+            raise
+        return connection
 
     @classmethod
     def create_timer(cls, timeout: float, callback: Callable[[], object]) -> Timer:
@@ -270,15 +283,12 @@ def translated() -> Iterator[None]:
 
 
 def _is_lasting(error: Exception) -> bool:
-    """Whether asking again gets the same refusal.
-
-    Cassandra keeps roles and permissions under a quorum too: without one it says Unauthorized, and means Unavailable.
-    """
+    """Whether asking again gets the same refusal."""
     if isinstance(error, NoHostAvailable):
         return any(isinstance(each, cassandra.AuthenticationFailed) and _is_lasting(each) for each in error.errors.values())
     if isinstance(error, RequestValidationException):  # what it cannot read today it cannot read tomorrow
         return not isinstance(error, PreparedQueryNotFound) and not _is_keyspace_on_its_way(error)
-    return not isinstance(error, _TRANSIENT) and "Unable to perform auth" not in str(error)
+    return not isinstance(error, _TRANSIENT) and NOBODY_TO_ASK not in str(error)
 
 
 def _is_keyspace_on_its_way(error: Exception) -> bool:
