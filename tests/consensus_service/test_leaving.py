@@ -15,7 +15,7 @@ from consilium.consensus.leaving import TURN_S, Departure, Permission, Seen, Wor
 from consilium.kernel.founding import first_committee
 from consilium.runtime.names import Role
 from tests.alliance import Alliance
-from tests.consensus_service.serving import FOUR, founded
+from tests.consensus_service.serving import FOUR, Alliances, founded
 from tests.ledger_service.serving import refusal
 
 if TYPE_CHECKING:
@@ -221,36 +221,38 @@ def test_two_never_have_permission_at_once(seed: int) -> None:
     asyncio.run(scene())
 
 
+async def ask(alliances: Alliances, name: str, hold_s: int = 60) -> pb.AskLeaveResponse:
+    """A member's staff asks its own consensus."""
+    issued = alliances.authorities[name].person(Role.STAFF, "s1")
+    async with alliances.channel(name, "consensus", issued, f"{name}-staff") as channel:
+        return await ConsensusServiceStub(channel).AskLeave(pb.AskLeaveRequest(hold_seconds=hold_s), timeout=20)
+
+
+async def until_granted(alliances: Alliances, name: str) -> pb.AskLeaveResponse:
+    """Ask until the answer is yes."""
+    while not (said := await ask(alliances, name)).granted:  # noqa: ASYNC110  asked over the wire
+        await asyncio.sleep(0.2)
+    return said
+
+
 @pytest.mark.slow
 def test_four_services_let_one_go_and_the_next_when_it_is_back(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with asyncio.timeout(WAIT_S), founded(tmp_path) as alliances:
-
-            async def ask(name: str, hold_s: int = 60) -> pb.AskLeaveResponse:
-                issued = alliances.authorities[name].person(Role.STAFF, "s1")
-                async with alliances.channel(name, "consensus", issued, f"{name}-staff") as channel:
-                    return await ConsensusServiceStub(channel).AskLeave(pb.AskLeaveRequest(hold_seconds=hold_s), timeout=20)
-
-            async def until_granted(name: str) -> pb.AskLeaveResponse:
-                while not (said := await ask(name)).granted:  # noqa: ASYNC110  asked over the wire
-                    await asyncio.sleep(0.2)
-                return said
-
-            async with alliances.members(B, C, D):
-                async with alliances.member(A):
-                    said = await until_granted(A)
-                    assert (said.needed, said.answers[0].member_id) == (3, A)
-                    refused = await ask(B)
-                    assert not refused.granted
-                    assert A in {each.word.holder_member_id for each in refused.answers}
-                    await ask(A, 0)
-                    assert (await until_granted(B)).granted
-                    await ask(B, 0)
-                    assert (await until_granted(A)).granted
-                # It is gone, under three delegates' word: nobody else may go, whatever the time.
-                assert not (await ask(B)).granted
-                async with alliances.member(A):
-                    assert (await until_granted(B)).granted
-                    assert (await refusal(ask(B, 601))).reason == "BAD_HOLD"
+        async with asyncio.timeout(WAIT_S), founded(tmp_path) as four, four.members(B, C, D):
+            async with four.member(A):
+                said = await until_granted(four, A)
+                assert (said.needed, said.answers[0].member_id) == (3, A)
+                refused = await ask(four, B)
+                assert not refused.granted
+                assert A in {each.word.holder_member_id for each in refused.answers}
+                await ask(four, A, 0)
+                assert (await until_granted(four, B)).granted
+                await ask(four, B, 0)
+                assert (await until_granted(four, A)).granted
+            # It is gone, under three delegates' word: nobody else may go, whatever the time.
+            assert not (await ask(four, B)).granted
+            async with four.member(A):
+                assert (await until_granted(four, B)).granted
+                assert (await refusal(ask(four, B, 601))).reason == "BAD_HOLD"
 
     asyncio.run(scene())

@@ -84,14 +84,13 @@ def _drawn(port: int) -> socket.socket:
 
 def _shared(port: int) -> socket.socket:
     """Bound as the services are: what a connection of before left behind does not count. Raises PortTaken."""
-    return _bound(loopback(), port, socket.SO_REUSEADDR)
+    return _bound(loopback(), port, shared=True)
 
 
-def _bound(host: str, port: int, *options: int) -> socket.socket:
+def _bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        for each in options:
-            bound.setsockopt(socket.SOL_SOCKET, each, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
         bound.bind((host, port))
     except OSError as error:
         bound.close()

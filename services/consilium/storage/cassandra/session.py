@@ -285,7 +285,7 @@ def translated() -> Iterator[None]:
 def _is_lasting(error: Exception) -> bool:
     """Whether asking again gets the same refusal."""
     if isinstance(error, NoHostAvailable):
-        return any(isinstance(each, cassandra.AuthenticationFailed) and _is_lasting(each) for each in error.errors.values())
+        return any(isinstance(each, cassandra.AuthenticationFailed) for each in error.errors.values())
     if isinstance(error, RequestValidationException):  # what it cannot read today it cannot read tomorrow
         return not isinstance(error, PreparedQueryNotFound) and not _is_keyspace_on_its_way(error)
     return not isinstance(error, _TRANSIENT) and NOBODY_TO_ASK not in str(error)
