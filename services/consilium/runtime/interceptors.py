@@ -130,7 +130,11 @@ def counts(call: Call) -> Iterator[None]:
 
 @contextmanager
 def typed_errors(call: Call) -> Iterator[None]:
-    """Whatever ends a call early becomes an error of the tree; what nobody foresaw is logged with its stack, as Internal."""
+    """Whatever ends a call early becomes an error of the tree; what nobody foresaw is logged with its stack, as Internal.
+
+    A caller whose time is over cancels, and on the wire that is any other cancelling. Its deadline began when it called,
+    ours when the call came in, so on a busy machine the cancelling may come first: then it counts as Canceled.
+    """
     try:
         yield
     except ConsiliumError as error:
