@@ -6,11 +6,14 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typer.testing import CliRunner
 
 from consilium.client.cli import app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PASSPHRASE = "correct horse"
 MANUAL = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
@@ -68,6 +71,12 @@ class Terminal:
         result = CliRunner().invoke(app, [str(each) for each in words], env=environment)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return Said(result.exit_code, result.stdout, result.stderr)
+
+    def until(self, holds: Callable[[Said], bool], *words: str | Path) -> Said:
+        """Run a command again and again until what it says is as wanted; pytest's limit ends it."""
+        while not holds(said := self.run(*words)):
+            pass
+        return said
 
     def asked(self, *words: str | Path) -> Said:
         """The same for a command that opens the keystore, as JSON."""

@@ -281,7 +281,7 @@ def test_what_is_not_there_is_waited_for_or_refused(alliance: SandboxAlliance) -
     """L3, L5: a height to come comes; a record, a hop, a transaction nobody knows is refused by its reason."""
 
     async def story() -> None:
-        async with open_alliance(replace(settings_of(alliance, HOME), wait_s=10)) as opened:
+        async with open_alliance(settings_of(alliance, HOME)) as opened:
             home = opened.session.home
             await opened.session.member(HOME)
             coming = opened.session.height + 2

@@ -157,10 +157,15 @@ async def receipt(world: World) -> Frames:
 
 async def release(world: World) -> Frames:
     await answer(world, "GrantAccess", *await fragment(world))
-    world.home.scribe.write(time_ms=now_ms())  # a fresh tip (S5)
-    await world.give_blocks()
+    await freshen(world)
     capsule = world.story.manifest.sealed.capsule
     return (reencryption_pb2.ReencryptCapsuleRequest(access_request_hash=world.story.request_hash, capsule=capsule),)
+
+
+async def freshen(world: World) -> None:
+    """Give the ledger a tip of now, as a release needs one (S5)."""
+    world.home.scribe.write(time_ms=now_ms())
+    await world.give_blocks()
 
 
 async def report(world: World) -> Frames:
@@ -291,7 +296,10 @@ def test_every_write_is_repeated() -> None:
 def test_replayed(stage: Stage, name: str) -> None:
     async def scene() -> tuple[Ending, Ending]:
         frames = await REQUESTS[name](stage.world)
-        return await called(stage.world, name, *frames), await called(stage.world, name, *frames)
+        first = await called(stage.world, name, *frames)
+        if name == "ReencryptCapsule":
+            await freshen(stage.world)
+        return first, await called(stage.world, name, *frames)
 
     first, second = stage.play(scene())
     assert first.code is grpc.StatusCode.OK, first

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.contract.world import World
 
 OVER = grpc.StatusCode.DEADLINE_EXCEEDED
-SOON_S, LOOK_S = 0.2, 0.005
+SOON_S = 0.2
 
 
 def counted(world: World, name: str) -> dict[str, float]:
@@ -32,13 +32,6 @@ def counted(world: World, name: str) -> dict[str, float]:
     families = world.running[METHODS[name].service].metrics.registry.collect()
     handled = [each for family in families for each in family.samples if each.name == "grpc_server_handled_total"]
     return {each.labels["grpc_code"]: each.value for each in handled if each.labels["grpc_method"] == name}
-
-
-async def ended_at_the_service(world: World, name: str, before: dict[str, float]) -> set[str]:
-    """The codes of the calls that have ended there since; waits for the first one."""
-    while (after := counted(world, name)) == before:  # noqa: ASYNC110  a metric has no event to wait for
-        await asyncio.sleep(LOOK_S)
-    return {code for code, count in after.items() if count != before[code]}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -131,20 +124,24 @@ class Details:
 
 @pytest.mark.parametrize("name", sorted(LIVES_ON | FIRST_FRAMES))
 def test_a_deadline_that_passes_during_work(stage: Stage, name: str) -> None:
-    """A stream that lives on, or one of requests whose next never comes."""
+    """A stream that lives on, or one of requests whose next never comes.
+
+    Called until one has ended there: on a busy machine a deadline may be over before the call has left, and nobody sees it.
+    """
     method, world = METHODS[name], stage.world
 
-    async def scene() -> tuple[Ending, set[str]]:
+    async def scene() -> set[str]:
         before = counted(world, name)
         first = (
             world.first_frame(name) if name in FIRST_FRAMES else method.message(**BEGIN.get(name, {})).SerializeToString()
         )
-        ending = await attempt(world.welcome(method), method, first, timeout=SOON_S, answers_max=None, ends=False)
-        return ending, await ended_at_the_service(world, name, before)
+        while (after := counted(world, name)) == before:
+            ending = await attempt(world.welcome(method), method, first, timeout=SOON_S, answers_max=None, ends=False)
+            clean(world, ending)
+            assert ending.code is OVER
+        return {code for code, count in after.items() if count != before[code]}
 
-    ending, codes = stage.play(scene())
-    clean(world, ending)
-    assert ending.code is OVER
+    codes = stage.play(scene())
     # A stream of requests that is cut looks to the service like one that its caller has ended.
     assert codes <= {"DeadlineExceeded", "Canceled", "OK" if name == "Exchange" else "FailedPrecondition"}
 

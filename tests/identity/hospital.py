@@ -36,6 +36,7 @@ from consilium.runtime.tls import Tls
 from tests.alliance import Alliance, Scribe, id_of, seed_of
 from tests.identity.own_services import OwnConsensus, OwnLedger, consensus_service, ledger_service
 from tests.runtime.authority import DAY, Authority, Issued
+from tests.runtime.loopback import UNHURRIED
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 ALLIANCE = "liaoning"
 HOME, AWAY = "anshan", "benxi"
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
@@ -198,7 +199,7 @@ class Served:
 
     def channel(self, tls: Tls) -> Channel:
         """A channel to the service."""
-        return Channel(Peer(self.hospital.member_id, "identity", f"127.0.0.1:{self.running.port}"), tls)
+        return Channel(Peer(self.hospital.member_id, "identity", f"127.0.0.1:{self.running.port}"), tls, UNHURRIED)
 
     def administrator(self) -> Channel:
         """A channel with the credential that `found` issued."""

@@ -21,6 +21,7 @@ from consilium.identity.settings import IdentitySettings
 from consilium.kernel.errors import PermissionDenied, Unavailable
 from consilium.kernel.membership import MONITORING, SERVICES
 from consilium.kernel.signing import Ed25519Signer
+from consilium.runtime import cluster as runtime_cluster
 from consilium.runtime.tls import read_material
 from tests.identity.api_contract import check_config_map, check_event, check_lease, check_secret
 from tests.identity.api_server import ApiServer, serving_api
@@ -35,7 +36,9 @@ NAMES = sorted([*(f"{RELEASE}-tls-{each}" for each in (*SERVICES, MONITORING)), 
 
 
 @pytest.fixture
-def api() -> Iterator[ApiServer]:
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """None of the tests is about how long an answer may take."""
+    monkeypatch.setattr(runtime_cluster, "LIMIT_S", (60.0, 60.0))
     yield from serving_api()
 
 
@@ -188,8 +191,9 @@ def test_the_process_keeps_secrets_and_serves_on_without_the_api_server(tmp_path
                 while len(seen) < len(NAMES):
                     entry = json.loads(await process.stderr.readline())
                     seen |= {entry["kind"]} if entry["event"] == "secret_written" else set()
-                assert api.names("secrets") == NAMES
-                api.stop()
+            assert api.names("secrets") == NAMES
+            api.stop()
+            async with asyncio.timeout(DEADLINE_S):
                 while json.loads(await process.stderr.readline())["event"] != "kubernetes_failed":
                     pass
             process.send_signal(signal.SIGTERM)

@@ -17,6 +17,7 @@ from consilium.api.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from consilium.runtime.channels import Channel, Peer
 from consilium.runtime.tls import Tls
 from tests.identity.hospital import ALLIANCE, DEADLINE_S, HOME, Hospital, hospitals, play
+from tests.runtime.loopback import UNHURRIED
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -60,7 +61,7 @@ def test_the_process_serves_and_ends(tmp_path: Path) -> None:
             process = await started(**environment_of(home))
             serving = await event(process, "serving")
             tls = Tls(home.home / "identity" / "administrator", ALLIANCE)
-            async with Channel(Peer(HOME, "identity", f"127.0.0.1:{serving['port']}"), tls) as channel:
+            async with Channel(Peer(HOME, "identity", f"127.0.0.1:{serving['port']}"), tls, UNHURRIED) as channel:
                 response = await IdentityServiceStub(channel).GetAuthority(pb.GetAuthorityRequest())
                 assert len(response.authorities) == 1
             process.send_signal(signal.SIGTERM)

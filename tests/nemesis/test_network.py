@@ -78,7 +78,7 @@ def test_a_cut_goes_one_way_and_ends() -> None:
 
 def test_slow_packets_come_after_others_and_clients_are_not_slow() -> None:
     with cables() as found:
-        found.switch.slow("1A", Slow(300, 0, 0))
+        found.switch.slow("1A", Slow(3_000, 0, 0))
         found.send("1A", "2A", b"slow")
         found.send("3A", "2A", b"quick")
         found.send("1A", CLIENTS, b"at once")

@@ -86,9 +86,15 @@ async def stall(found: Recorded, primary: str, backups: Sequence[str]) -> None:
                     lambda: newest(found, primary, PrePrepare) > max(newest(found, each, Commit) for each in backups)
                 )
                 return
-        # A commit was under way when they were paused, and its block waits for it.
+        # A commit was under way when they were paused, and its block waits for it: they run until the next is proposed.
         for each in backups:
             found.alliance.resume(each, "consensus")
+        await until_after(found, primary, newest(found, primary, PrePrepare))
+
+
+async def until_after(found: Recorded, primary: str, height: int) -> None:
+    """Wait until the primary has proposed a later block."""
+    await until(lambda: newest(found, primary, PrePrepare) > height)
 
 
 def newest(found: Recorded, member_id: str, kind: type[PrePrepare | Commit], incarnation: int = 1) -> int:

@@ -9,7 +9,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from ruamel.yaml import YAML
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from consilium.sandbox.local import SandboxAlliance
 
+Found = TypeVar("Found")
 SCRAPE_S, EVALUATE_S = 2, 5
 WINDOW = "1m"
 """What stands for Grafana's interval of rates."""
@@ -69,12 +70,22 @@ class Prometheus:
         found: list[Any] = self.ask("alerts")["alerts"]
         return found
 
-    def until(self, holds: Callable[[], object], what: str) -> None:
-        """Ask until something holds."""
+    def until(self, holds: Callable[[], Found], what: str) -> Found:
+        """Ask until something holds, and what that was."""
         over_s = time.monotonic() + WAIT_S
-        while not holds():
+        while not (found := holds()):
             assert time.monotonic() < over_s, f"waited in vain for {what}"
             time.sleep(0.5)
+        return found
+
+    def shown(self, expression: str, holds: Callable[[list[Any]], object] = bool) -> list[Any]:
+        """The samples of an expression once they are as wanted: a scrape that a busy machine was late for leaves none."""
+
+        def wanted() -> list[Any]:
+            found = self.query(expression)
+            return found if holds(found) else []
+
+        return self.until(wanted, expression)
 
 
 def namespace_of(member_id: str) -> str:

@@ -7,11 +7,11 @@ import re
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consilium.kernel.errors import PermissionDenied
+from consilium.kernel.errors import FailedPrecondition, PermissionDenied
 from consilium.kernel.founding import first_committee
 from consilium.kernel.membership import SERVICES
 from consilium.sandbox import founders
@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from consilium.client.recipient import OpenedRecord
+    from consilium.client.sharing import PreparedGrant, RecordReference
     from consilium.sandbox.local import SandboxAlliance
     from observability.panels import Board
+    from tests.e2e.test_share_record import Cast
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first test waits for the alliance and for all its work
 
 EMPTY_HERE = {
     "consilium_election_grade_expiry_height": "the sandbox's founders have grades without an end",
@@ -42,8 +45,15 @@ EMPTY_HERE = {
     "consilium_rpc_refused_total": "a reason shows when a call was refused for it, and some services refuse nobody here",
 }
 """Metrics that a healthy sandbox may have no sample of, and why: a rule or panel on one of them may find nothing here."""
+TRUE_OF_A_BUSY_MACHINE = {
+    "ConsiliumSlowPrimary": "a primary was too slow once in an hour",
+    "ConsiliumViewChangeStorm": "six times in a quarter of one a member gave a primary up",
+}
+"""Alerts that wait for nothing before they ring, and what a machine that stalls for some seconds makes true."""
 NOISE_S = 20
 """How long the alliance is watched after its work, so that rates have something to be taken from."""
+ONCE = {"dead": "1", "last_deleted": "1"}
+"""One grant has died, and the last of its fragments was deleted, as its owner's ledger counts them."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +84,21 @@ async def work(alliance: SandboxAlliance, folder: Path) -> None:
         for number in range(3):
             reference = await people.owner.write(bytes([number]) * 100_000)
         grant = await people.share()
-        await people.read(await people.hospital.client.open(grant.terms.grant_id, reference, REASON))
+        await people.read(await opened(people, grant, reference))
         with pytest.raises(PermissionDenied):
             await people.stranger.client.open(grant.terms.grant_id, reference, REASON)
         await people.owner.close(grant)
         await people.until_deleted(grant)
+
+
+async def opened(people: Cast, grant: PreparedGrant, reference: RecordReference) -> OpenedRecord:
+    """Open a record, again while holders' ledgers are only late, as they may be on a busy machine."""
+    while True:
+        try:
+            return await people.hospital.client.open(grant.terms.grant_id, reference, REASON)
+        except FailedPrecondition as error:
+            if not re.search("STALE_TIP|NOT_FINAL", error.sentence):
+                raise
 
 
 def asked(expression: str) -> str:
@@ -96,9 +116,13 @@ KNOWN = {
 
 def test_every_service_is_read_with_the_certificate_made_for_it(watched: Watched) -> None:
     """Design section 8: monitoring reads metrics, over mutual TLS."""
-    up = watched.prometheus.query("up")
-    found = {(each["metric"]["member"], each["metric"]["component"]): each["value"][1] for each in up}
-    assert found == {(member, service): "1" for member in watched.alliance.members for service in SERVICES}
+    wanted = {(member, service) for member in watched.alliance.members for service in SERVICES}
+
+    def of(found: list[Any]) -> set[tuple[str, str]]:
+        return {(each["metric"]["member"], each["metric"]["component"]) for each in found}
+
+    watched.prometheus.shown("up == 1", lambda found: of(found) == wanted)
+    assert of(watched.prometheus.query("present_over_time(up[1h])")) == wanted, "and nothing else is read"
 
 
 def test_all_names_are_as_prometheus_wants_them(watched: Watched) -> None:
@@ -122,21 +146,22 @@ def test_every_query_of_a_dashboard_returns_data_and_is_drawn(watched: Watched, 
             for query in panel.queries:
                 expression = asked(query.expression)
                 may_be_empty = any(name in expression for name in EMPTY_HERE)
-                assert may_be_empty or watched.prometheus.query(expression), (panel.title, expression)
+                assert may_be_empty or watched.prometheus.shown(expression)
                 lines[row.title + panel.title, query.text] = watched.prometheus.lines(expression, watched.since_s)
     assert draw(board, lines).stat().st_size > 10_000
 
 
 def test_panels_show_what_happened(watched: Watched) -> None:
     """One grant was opened, revoked and deleted by three holders, of five who made blocks all the while."""
-    one = watched.prometheus.query
-    assert [each["value"][1] for each in one("sum(consilium_reencryption_deleted_total)")] == ["3"]
-    assert float(one("sum(consilium_reencryption_released_total)")[0]["value"][1]) >= 2
-    ends = one('sum by (until) (consilium_ledger_revocation_seconds_count{member="2A"})')
-    assert {each["metric"]["until"]: each["value"][1] for each in ends} == {"dead": "1", "last_deleted": "1"}
-    assert {each["value"][1] for each in one("consilium_ledger_revocations_open")} == {"0"}
-    assert float(one("min(consilium_consensus_height)")[0]["value"][1]) > 5
-    assert {each["metric"]["phase"] for each in one("consilium_consensus_phase_seconds_count > 3")} >= {"prepare", "commit"}
+    shown = watched.prometheus.shown
+    shown("sum(consilium_reencryption_deleted_total) == 3")
+    shown("sum(consilium_reencryption_released_total) >= 2")
+    ends = 'sum by (until) (consilium_ledger_revocation_seconds_count{member="2A"})'
+    shown(ends, lambda found: {each["metric"]["until"]: each["value"][1] for each in found} == ONCE)
+    shown("consilium_ledger_revocations_open", lambda found: {each["value"][1] for each in found} == {"0"})
+    shown("min(consilium_consensus_height) > 5")
+    phases = "consilium_consensus_phase_seconds_count > 3"
+    shown(phases, lambda found: {each["metric"]["phase"] for each in found} >= {"prepare", "commit"})
 
 
 @pytest.mark.parametrize("rule", [*rules_of(MEMBER_RULES), *rules_of(ALLIANCE_RULES)], ids=lambda rule: rule.name)
@@ -145,18 +170,20 @@ def test_every_series_a_rule_asks_for_is_there(watched: Watched, rule: Rule) -> 
     names = {name for name in KNOWN if re.search(rf"(?<![a-z_:]){re.escape(name)}(?![a-z0-9_:])", rule.expression)}
     assert names, "a rule asks for something"
     for name in names - set(EMPTY_HERE):
-        assert watched.prometheus.query(f"count({name})"), f"{rule.name} asks for {name}, which nobody shows"
+        assert watched.prometheus.shown(f"count({name})"), f"{rule.name} asks for {name}, which nobody shows"
     expression = rule.expression.replace("hospital-1a", namespace_of("1A"))
-    found = watched.prometheus.query(expression)
-    if not rule.is_alert:
-        assert found, expression
+    if rule.is_alert:
+        watched.prometheus.query(expression)
+    else:
+        watched.prometheus.shown(expression)
 
 
 def test_rules_are_in_health_and_nothing_rings(watched: Watched) -> None:
     rules = watched.prometheus.rules()
     assert {each["name"] for each in rules} == {each.name for each in ALL}
     assert {(each["name"], each.get("lastError", "")) for each in rules if each["health"] == "err"} == set()
-    assert [each["labels"] for each in watched.prometheus.alerts() if each["state"] == "firing"] == []
+    firing = [each["labels"] for each in watched.prometheus.alerts() if each["state"] == "firing"]
+    assert [each for each in firing if each["alertname"] not in TRUE_OF_A_BUSY_MACHINE] == []
 
 
 def test_one_look_names_the_delegate_that_is_cut_off(watched: Watched, tmp_path: Path) -> None:
@@ -167,19 +194,17 @@ def test_one_look_names_the_delegate_that_is_cut_off(watched: Watched, tmp_path:
     watched.alliance.kill(gone, "consensus")
     before_s = time.time()
     try:
-        prometheus.until(lambda: ringing(prometheus, home, gone), "the alert")
-        [alert] = ringing(prometheus, home, gone)
+        [alert] = prometheus.until(lambda: ringing(prometheus, home, gone), "the alert")
         for panel in ALLIANCE.rows[1].panels[:2]:  # which add up what all members tell, each when it is next asked
             prometheus.until(partial(highest_is, gone, prometheus, panel.queries[0].expression), panel.title)
-        since = prometheus.query(f'consilium_consensus_delegate_heard_timestamp_seconds{{{own},peer="{gone}"}}')
-        facts = terminal.run("status", "--json").facts
+        since = prometheus.shown(f'consilium_consensus_delegate_heard_timestamp_seconds{{{own},peer="{gone}"}}')
+        facts = terminal.until(lambda said: said.facts.get("missing") == [gone], "status", "--json").facts
     finally:
         asyncio.run(watched.alliance.start(gone, "consensus"))
     says = " ".join(alert["annotations"]["description"].split())
     assert says.startswith(f"{gone} has not been heard of by {home} since 20")
     assert "Ask its operators" in says
     assert abs(float(since[0]["value"][1]) - before_s) < 60
-    assert facts["missing"] == [gone]
     assert facts["advice"][0].startswith(f"{gone} has not been heard of since 20")
 
 

@@ -118,16 +118,19 @@ def bound_s(faults_max: int, lately_s: Sequence[float]) -> float:
     return sum(views) / 1_000 + max(SPARE_S, SPARE_ROUNDS * statistics.median(lately_s))
 
 
-def run_terms(folder: Path, size: int, terms: Iterable[Term], tell: Callable[[str], None]) -> Tally:
+def run_terms(
+    folder: Path, size: int, terms: Iterable[Term], tell: Callable[[str], None], with_quorum_s: float = 0.0
+) -> Tally:
     """Live through the terms, then replay every member's chain and hold them against each other.
 
+    A term that has a quorum may take `with_quorum_s` where that is longer: for who asks whether it agrees, not how soon.
     Raises NotHealedError; Conflict TWO_CHAINS when two members hold different blocks at a height, and as `audit`.
     """
     tally = Tally((size - 1) // 3)
     with opened(folder / "alliance", founders_of(size), PARAMETERS, SETTINGS) as alliance:
         lies = folder / "lies"
         make_two_faced(alliance, lies)
-        asyncio.run(_live(Field(alliance, lies), terms, tally, tell))
+        asyncio.run(_live(Field(alliance, lies), terms, tally, tell, with_quorum_s))
     for line in audit(folder / "alliance"):
         tell(line)
     return tally
@@ -141,15 +144,19 @@ def make_two_faced(alliance: SandboxAlliance, lies: Path) -> None:
         alliance.members[name] = replace(member, services={**member.services, "consensus": consensus})
 
 
-async def _live(played: Field, terms: Iterable[Term], tally: Tally, tell: Callable[[str], None]) -> None:
+async def _live(
+    played: Field, terms: Iterable[Term], tally: Tally, tell: Callable[[str], None], with_quorum_s: float
+) -> None:
     for name in ("ledger", "consensus"):
         await played.alliance.start(None, name)
     async with connected(played.alliance) as client:
         lately_s = deque([await client.round_s() for _ in range(3)], REMEMBERED)
         for number, term in enumerate(terms, 1):
-            agreed = await live_one(played, client, term, bound_s(tally.faults_max, lately_s))
+            has_quorum = len(term.bad) <= tally.faults_max
+            limit_s = max(bound_s(tally.faults_max, lately_s), with_quorum_s if has_quorum else 0.0)
+            agreed = await live_one(played, client, term, limit_s)
             tally.outcomes.append((term, agreed))
-            if agreed is (len(term.bad) > tally.faults_max):
+            if agreed is not has_quorum:
                 tell(f"term {number}: agreed {agreed}, malicious {sorted(term.malicious)}, bad {sorted(term.bad)}")
             lately_s.append(await client.round_s())
         await played.alliance.stop()

@@ -15,7 +15,7 @@ from consilium.kernel.encoding import encode
 from consilium.kernel.signing import Ed25519Signer, Ed25519Verifier
 from tests.odds.faults import ROUGH, Term, draw_terms, scenario_of
 from tests.odds.rows import ROWS, Row, extrapolated, table
-from tests.odds.terms import Tally, run_terms
+from tests.odds.terms import HEALING_S, Tally, run_terms
 from tests.odds.two_faced import lie
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def test_terms_of_processes_go_as_their_faults_foretell(tmp_path: Path) -> None:
         Term(NOBODY, NOBODY, ("3A", "3B")),
     ]
     said: list[str] = []
-    tally = run_terms(tmp_path, 4, terms, said.append)
+    tally = run_terms(tmp_path, 4, terms, said.append, HEALING_S)
     assert [agreed for _, agreed in tally.outcomes] == [True, True, False, True, False, True]
     assert said[-1].startswith("all 4 members hold one chain")
 

@@ -327,9 +327,11 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
 
 
 def test_too_many_jobs_are_refused(tmp_path: Path) -> None:
+    """The first job also starts the worker, so the others come while it is waited for."""
+
     async def scene(world: World) -> None:
         _, grant = await world.shared()
-        async with world.holder(first(grant), waiting_max=1) as station:
+        async with world.holder(first(grant), starts_workers=False, waiting_max=1) as station:
             owner = world.application(station, HOME)
             request = pb.GrantAccessRequest(grant_id=grant.terms.grant_id, key_fragment=own(station, grant))
             answers = await asyncio.gather(*(owner.GrantAccess(request) for _ in range(8)), return_exceptions=True)

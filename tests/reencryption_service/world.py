@@ -33,6 +33,7 @@ from consilium.runtime.tls import Tls
 from tests.alliance import GRADES, next_seed_of, seed_of
 from tests.client.local_member import LocalAlliance
 from tests.runtime.authority import ALLIANCE, Authority, Issued
+from tests.runtime.loopback import UNHURRIED
 from tests.storage_service.chain_ledger import ChainLedger
 
 if TYPE_CHECKING:
@@ -140,8 +141,11 @@ class World:
         return ReencryptionSettings(**(usual | changed))
 
     @asynccontextmanager
-    async def holder(self, member_id: str, **changed: Any) -> AsyncIterator[Station]:
-        """A member's re-encryption service; it follows the ledger only when a test says so."""
+    async def holder(self, member_id: str, *, starts_workers: bool = True, **changed: Any) -> AsyncIterator[Station]:
+        """A member's re-encryption service; it follows the ledger only when a test says so.
+
+        Unless told otherwise its workers are there when it is handed out: a first job that starts one may take seconds.
+        """
         directory = self.directory(self.authorities[member_id].service("reencryption"))
         settings = self.settings(member_id, directory, **changed)
         alliance = self.local.scribe.alliance
@@ -162,13 +166,15 @@ class World:
             following = asyncio.get_running_loop().create_task(standing.follow())
             stack.callback(following.cancel)
             await standing.loaded.wait()
+            if starts_workers:
+                await workers.start()
             address = f"127.0.0.1:{running.port}"
             yield Station(member_id, address, driver, ledger, ordering, workers, standing, settings.state_directory)
 
     def channel(self, station: Station, issued: Issued) -> grpc.aio.Channel:
         """A channel of the bearer of a certificate."""
         peer = Peer(station.member_id, "reencryption", station.address)
-        channel = Channel(peer, Tls(self.directory(issued), ALLIANCE))
+        channel = Channel(peer, Tls(self.directory(issued), ALLIANCE), UNHURRIED)
         self._stack.push_async_callback(channel.close)
         return channel
 

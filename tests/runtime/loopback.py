@@ -23,6 +23,8 @@ from consilium.runtime.tls import Tls
 from tests.runtime.authority import ALLIANCE, Authority
 
 LEDGER = "/consilium.api.ledger.v1.LedgerService"
+UNHURRIED = Limits(unary_s=120)
+"""For calls that are not about deadlines: a machine that stalls for some seconds ends none."""
 SUBMIT = "/consilium.api.consensus.v1.ConsensusService/SubmitTransaction"
 Act = Callable[[], object]
 
@@ -126,7 +128,7 @@ class Loopback:
 
     def channel(self, running: Running, tls: Tls | None = None, limits: Limits | None = None) -> Channel:
         """A channel to the server."""
-        return Channel(Peer("1A", "ledger", f"127.0.0.1:{running.port}"), tls or self.client_tls(), limits)
+        return Channel(Peer("1A", "ledger", f"127.0.0.1:{running.port}"), tls or self.client_tls(), limits or UNHURRIED)
 
 
 class Lines(logging.Handler):

@@ -506,7 +506,7 @@ def test_strangers_are_refused(tmp_path: Path, stranger: str) -> None:
         async with loopback.serve(scripted := Scripted()) as running:
             credentials = grpc.ssl_channel_credentials(loopback.home.pem, issued.key, issued.certificate)
             async with grpc.aio.secure_channel(f"127.0.0.1:{running.port}", credentials) as channel:
-                error = await refusal("unary", channel, timeout=5)
+                error = await refusal("unary", channel, timeout=60)
         if reason:
             assert (type(error), error.reason) == (errors.Unauthenticated, reason)
         else:
@@ -522,9 +522,9 @@ def test_without_a_certificate_nothing_is_answered(tmp_path: Path) -> None:
         async with loopback.serve(scripted := Scripted()) as running:
             credentials = grpc.ssl_channel_credentials(loopback.home.pem)
             async with grpc.aio.secure_channel(f"127.0.0.1:{running.port}", credentials) as channel:
-                assert isinstance(await refusal("unary", channel, timeout=5), Unavailable)
+                assert isinstance(await refusal("unary", channel, timeout=60), Unavailable)
             async with grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
-                assert isinstance(await refusal("unary", channel, timeout=5), Unavailable)
+                assert isinstance(await refusal("unary", channel, timeout=60), Unavailable)
         assert scripted.seen == []
 
     play(scene)
@@ -618,7 +618,7 @@ def test_a_client_turns_down_a_server_of_another_member(tmp_path: Path) -> None:
             address = f"127.0.0.1:{running.port}"
             for peer in (Peer("2B", "ledger", address), Peer("1A", "storage", address)):
                 async with Channel(peer, loopback.client_tls()) as channel:
-                    assert isinstance(await refusal("unary", channel, timeout=5), Unavailable)
+                    assert isinstance(await refusal("unary", channel, timeout=60), Unavailable)
         assert scripted.seen == []
         with pytest.raises(errors.InvalidArgument, match="3C"):
             Channel(Peer("3C", "ledger", address), loopback.client_tls())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -30,7 +31,7 @@ from consilium.kernel.state_values import ProposalStatus
 from consilium.runtime.channels import Channel, Limits, Peer, typed
 from consilium.runtime.tls import Tls
 from consilium.sandbox.founders import ALLIANCE
-from consilium.sandbox.local import SandboxAlliance, sandbox
+from consilium.sandbox.local import SANDBOX_PARAMETERS, SandboxAlliance, sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -39,13 +40,16 @@ pytestmark = pytest.mark.slow
 GOES, STAYS = "1A", ("2A", "2B", "3A", "3B")
 OUT = {"NOT_A_MEMBER", "UNKNOWN_MEMBER"}
 """Why an expelled member's people are refused: by the ledger's word, or as its authority is trusted no longer."""
-CALL_S = 20.0
+CALL_S, STREAM_S = 20.0, 600.0
+"""How long a call may take, and how long a stream is left open."""
+PARAMETERS = replace(SANDBOX_PARAMETERS, heartbeat_ms=3_000, view_timeout_ms=4_500)
+"""Three seconds between blocks: a busy machine may take one to carry a decision to every service."""
 REVOKE = reencryption_pb2.RevokeAccessRequest(grant_id=bytes(16))
 
 
 @pytest.fixture(scope="module")
 def alliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxAlliance]:
-    with sandbox(tmp_path_factory.mktemp("alliance")) as running:
+    with sandbox(tmp_path_factory.mktemp("alliance"), parameters=PARAMETERS) as running:
         yield running
 
 
@@ -88,7 +92,7 @@ class Visitor:
         blocks: Any = ledger.StreamBlocks(ledger_pb2.StreamBlocksRequest(first_height=1))
         await blocks.read()
         exchange: Any = replica.Exchange()
-        put: Any = storage.ReplicateObject(timeout=60)
+        put: Any = storage.ReplicateObject(timeout=STREAM_S)
         await asyncio.gather(exchange.wait_for_connection(), put.wait_for_connection())
         return {"blocks": blocks, "exchange": exchange, "put": put}
 

@@ -51,6 +51,12 @@ async def still(station: Station) -> None:
             await asyncio.sleep(0.01)
 
 
+async def followed(station: Station, height: int) -> None:
+    """Waits until the station has obeyed the erasure at this height: it looks for what it was told of once."""
+    while int.from_bytes(station.parts.erasing._cursor, "big") < height:  # noqa: ASYNC110, SLF001  it tells nobody
+        await asyncio.sleep(0.01)
+
+
 async def unreadable(world: World, station: Station, reference: RecordReference, asked: bytes, reason: str) -> None:
     """Neither manifest nor chunks are handed out, to the recipient or to another member's storage."""
     reader = world.application(station, RECIPIENT)
@@ -141,7 +147,8 @@ def test_p4_a_zombie_row_and_a_staged_upload_are_unreadable(tmp_path: Path) -> N
             objects = station.driver.stores.objects
             manifest = objects.read_manifest(reference.record_id)
             chunks = [objects.read_chunk(reference.record_id, index) for index in range(len(manifest.chunk_hashes))]
-            await sharing.patient.erase(reference.record_id)
+            erased = await sharing.patient.erase(reference.record_id)
+            await followed(station, erased.height)
             for index, each in enumerate(chunks):
                 objects.put_chunk(reference.record_id, index, each)
             await unreadable(world, station, reference, asked, "ERASED")

@@ -43,6 +43,7 @@ from consilium.storage.settings import StorageSettings
 from tests.alliance import GRADES, next_seed_of, seed_of
 from tests.client.local_member import LocalAlliance, LocalMember
 from tests.runtime.authority import ALLIANCE, Authority, Issued
+from tests.runtime.loopback import UNHURRIED
 from tests.storage_service.chain_ledger import ChainLedger
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class World:
     def stub(self, station: Station, issued: Issued) -> Stub:
         """The service as the bearer of a certificate calls it."""
         tls = Tls(self.directory(issued), ALLIANCE)
-        channel: grpc.aio.Channel = Channel(Peer(station.member_id, "storage", station.address), tls)
+        channel: grpc.aio.Channel = Channel(Peer(station.member_id, "storage", station.address), tls, UNHURRIED)
         self._stack.push_async_callback(channel.close)
         return StorageServiceStub(channel)
 

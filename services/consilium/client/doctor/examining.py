@@ -70,10 +70,11 @@ class Examination:
         """Clock, versions, heights, quorum."""
         home, names = self.settings.member_id, list(self.alliance.peers)
         tips = _there(names, await asyncio.gather(*(_answer(self._tip(each)) for each in names)))
+        heard_ms = self.now_ms()
         replicas = _there(names, await asyncio.gather(*(_answer(self._replica(each)) for each in names)))
         committee = await _answer(self._committee())
         parameters = await parameters_in_force(self.alliance.session) or self.alliance.genesis.parameters
-        found = [judge_clock(tips, self.alliance.genesis.chain_id, parameters, self.now_ms())]
+        found = [judge_clock(tips, self.alliance.genesis.chain_id, parameters, heard_ms)]
         found += judge_versions(tips, home, version("consilium")) + judge_heights(tips)
         found += judge_headers(tips, self.alliance.genesis.chain_id)
         return found + judge_quorum(home, replicas, committee, parameters, utc(self.now_ms()))
