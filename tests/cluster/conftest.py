@@ -69,7 +69,7 @@ def alliance(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Alli
 
 
 def installed(cluster: Cluster, folder: Path) -> Alliance:
-    """The four members with a first final block at each; how long that took is printed, and each wait is bounded."""
+    """The four members with a first final block at each; how long that took is printed and bounded."""
     made = Alliance(cluster, folder)
     with cluster.timed("founding by files"):
         made.found()

@@ -14,8 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from kubernetes import client
 
+from consilium.runtime import cluster
 from consilium.runtime.cluster import Cluster
 from consilium.sandbox.ports import drawn_ports
 
@@ -232,8 +234,9 @@ def _merged(held: Any, patch: Any) -> Any:
 
 
 def serving_api() -> Iterator[ApiServer]:
-    """A server for the time of a fixture."""
-    with drawn_ports(1) as port:
+    """A server for the time of a fixture, asked without hurry: no test is about how long an answer may take."""
+    with drawn_ports(1) as port, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cluster, "LIMIT_S", (60.0, 60.0))
         api = ApiServer(port)
         api.start()
         try:

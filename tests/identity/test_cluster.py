@@ -21,7 +21,6 @@ from consilium.identity.settings import IdentitySettings
 from consilium.kernel.errors import PermissionDenied, Unavailable
 from consilium.kernel.membership import MONITORING, SERVICES
 from consilium.kernel.signing import Ed25519Signer
-from consilium.runtime import cluster as runtime_cluster
 from consilium.runtime.tls import read_material
 from tests.identity.api_contract import check_config_map, check_event, check_lease, check_secret
 from tests.identity.api_server import ApiServer, serving_api
@@ -36,9 +35,7 @@ NAMES = sorted([*(f"{RELEASE}-tls-{each}" for each in (*SERVICES, MONITORING)), 
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    """None of the tests is about how long an answer may take."""
-    monkeypatch.setattr(runtime_cluster, "LIMIT_S", (60.0, 60.0))
+def api() -> Iterator[ApiServer]:
     yield from serving_api()
 
 

@@ -18,7 +18,6 @@ from consilium.identity.cluster.counters import ClusterCounters
 from consilium.identity.cluster.keeping import ClusterKeeper
 from consilium.identity.cluster.lease import HELD_ELSEWHERE, LEASE_MS, MANY_PODS, SeatSeen, keep_lease
 from consilium.kernel.membership import SERVICES
-from consilium.runtime import cluster as runtime_cluster
 from consilium.runtime.cluster import Lease, Pod
 from consilium.runtime.proven_ledger import LedgerTip
 from tests.identity.api_server import ApiServer, serving_api
@@ -32,9 +31,7 @@ NAME, POD, NOW = "consilium-consensus", "consilium-consensus-0", 1_800_000_000_0
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    """None of the tests is about how long an answer may take."""
-    monkeypatch.setattr(runtime_cluster, "LIMIT_S", (60.0, 60.0))
+def api() -> Iterator[ApiServer]:
     yield from serving_api()
 
 
