@@ -26,11 +26,11 @@ from consilium.kernel.errors import (
 from consilium.kernel.hashing import sha256
 from consilium.kernel.merkle import leaf_hash
 from consilium.kernel.sealing import size_class_of
-from consilium.storage.cassandra.schema import BUCKET_CHUNKS, VERSION, migrate
+from consilium.storage.cassandra.schema import BUCKET_CHUNKS, VERSION, check, migrate
 from consilium.storage.cassandra.session import Database, LightConnection, Pending, Row, Statement
 from consilium.storage.cassandra.store import READ_BACK_CHUNKS, READ_BACK_TRIES, CassandraObjectStore
 from consilium.storage.settings import StorageSettings
-from tests.ring.ring import MIGRATOR
+from tests.ring.ring import MIGRATOR, SERVICE
 from tests.stores.objects import CHAIN_ID, ONE_CHUNK, TWO_CHUNKS, make_chunks, make_manifest, record_id
 
 if TYPE_CHECKING:
@@ -98,6 +98,23 @@ def test_an_older_or_newer_schema_is_refused_with_what_to_do(ring: Ring, worker_
         refused(made, "SCHEMA_NEWER")
         with pytest.raises(FailedPrecondition, match="SCHEMA_NEWER"):
             migrate(database, migrator, CHAIN_ID)
+
+
+def test_what_one_instance_has_just_made_is_there_for_all(ring: Ring, worker_id: str) -> None:
+    """Another hears of it some milliseconds later; whoever asks that one finds nothing, and that is no answer."""
+    hurried = replace(ring.settings("none", MIGRATOR), cassandra_wait_ms=0)
+    with closing(Database.open(hurried)) as maker:
+        for attempt in range(4):
+            made = ring.settings(f"heard_{worker_id}_{attempt}", MIGRATOR)
+            name, copies = made.cassandra_keyspace, {"class": "NetworkTopologyStrategy", made.cassandra_datacenter: 3}
+            with closing(Database.open(made)) as database:
+                maker.say(f"CREATE KEYSPACE {name}_of_others WITH replication = {copies}")
+                database.say(f"GRANT SELECT ON KEYSPACE {name}_of_others TO {SERVICE}")
+                maker.say(f"CREATE KEYSPACE {name} WITH replication = {copies}")
+                with pytest.raises(FailedPrecondition, match="has no tables"):
+                    check(database, made, CHAIN_ID)
+                maker.say(f"CREATE TABLE {name}.late (name text PRIMARY KEY)")
+                assert database.run(database.prepare("SELECT * FROM late")) == []
 
 
 def test_the_service_may_not_change_the_schema(made: StorageSettings) -> None:

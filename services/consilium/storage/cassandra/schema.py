@@ -109,7 +109,7 @@ def _version(database: Database, settings: StorageSettings, chain_id: bytes) -> 
     """The keyspace's version, once it is this member's and no newer than this release."""
     keyspace = keyspace_of(settings)
     tables = database.prepare("SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?")
-    if not database.run(tables, keyspace, "schema_version"):
+    if not database.schema(tables, keyspace, "schema_version"):
         raise _not_migrated("SCHEMA_MISSING", f"Keyspace {keyspace} has no tables")
     rows = database.run(database.prepare("SELECT * FROM schema_version WHERE name = 'store'"))
     if not rows:
@@ -135,9 +135,8 @@ def _check_replication(database: Database, settings: StorageSettings) -> None:
     """Raise FailedPrecondition unless the keyspace has as many copies as the settings say."""
     keyspace = keyspace_of(settings)
     wanted = str(settings.cassandra_replication)
-    rows = database.run(
-        database.prepare("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?"), keyspace
-    )
+    keyspaces = database.prepare("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?")
+    rows = database.schema(keyspaces, keyspace)
     if not rows:
         raise _not_migrated("SCHEMA_MISSING", f"There is no keyspace {keyspace}")
     found = rows[0].replication.get(settings.cassandra_datacenter)

@@ -6,6 +6,7 @@ over; then it is Unavailable, and still unknown. The settings of the connection 
 TCP_NODELAY, few chunks in flight; a connection that is busy is tried again like the rest.
 """
 
+import re
 import ssl
 import time
 from collections import deque
@@ -49,6 +50,10 @@ PAUSE_S_MIN, PAUSE_S_MAX = 0.05, 1.0
 """Between two tries, doubled each time."""
 NOBODY_TO_ASK = "Unable to perform auth"
 """Cassandra keeps roles and permissions under a quorum too: in these words it refuses, and means Unavailable."""
+NOT_HEARD_OF = re.compile(
+    r"no keyspace has been specified|(keyspace|table) \S+ (does not|doesn't) exist|unconfigured table", re.IGNORECASE
+)
+"""What an instance says, or a connection to it, that has not heard yet of keyspace or table; there is no code for it."""
 _TRANSIENT = (
     NoHostAvailable,
     cassandra.Timeout,
@@ -231,10 +236,21 @@ class Database:
         """Something said seldom, and not prepared, that may be said twice; raises as `Pending.rows`."""
         return patiently(self._deadline_s(), lambda: list(self.session.execute(cql)))
 
-    def ask(self, host: object, cql: str) -> list[Row]:
+    def ask(self, host: object, statement: str | Statement) -> list[Row]:
         """What one instance says of itself, without patience; raises as `Pending.rows`."""
         with translated():
-            return list(self.session.execute(cql, host=host))
+            return list(self.session.execute(statement, host=host))
+
+    def schema(self, statement: Statement, *values: object) -> list[Row]:
+        """What a table of the schema has, at whichever instance has it; raises as `Pending.rows`.
+
+        Every instance answers from its own, and hears a moment later of what another one made.
+        """
+        rows = self.run(statement, *values)
+        for each in self.instances():
+            with suppress(Unavailable):
+                rows = rows or self.ask(each, statement.bind(values))
+        return rows
 
     def instances(self) -> list[Any]:
         """The instances of the ring that are believed up."""
@@ -286,15 +302,11 @@ def _is_lasting(error: Exception) -> bool:
     """Whether asking again gets the same refusal."""
     if isinstance(error, NoHostAvailable):
         return any(isinstance(each, cassandra.AuthenticationFailed) for each in error.errors.values())
+    if NOT_HEARD_OF.search(str(error)) or NOBODY_TO_ASK in str(error):
+        return False
     if isinstance(error, RequestValidationException):  # what it cannot read today it cannot read tomorrow
-        return not isinstance(error, PreparedQueryNotFound) and not _is_keyspace_on_its_way(error)
-    return not isinstance(error, _TRANSIENT) and NOBODY_TO_ASK not in str(error)
-
-
-def _is_keyspace_on_its_way(error: Exception) -> bool:
-    """Whether an instance, or a connection to it, has not heard yet of the keyspace; Cassandra has no code for that."""
-    said = str(error)
-    return "No keyspace has been specified" in said or ("Keyspace '" in said and "does not exist" in said)
+        return not isinstance(error, PreparedQueryNotFound)
+    return not isinstance(error, _TRANSIENT)
 
 
 def _said(error: Exception) -> str:
