@@ -34,6 +34,8 @@ SERVICE_CONFIG = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": RETR
 """gRPC's own retries, for every method (gRFC A6)."""
 Metadata = Iterable[tuple[str, str | bytes]]
 Codec = Callable[[Any], Any]
+CONNECT_S = 5
+"""How long an attempt to connect may take, TLS included: a packet lost at its beginning is sent again after 1 and 3 s."""
 CLOSING_GRACE_S = 30.0
 """How long calls on a channel with the old certificates may go on."""
 
@@ -212,6 +214,6 @@ def _options(name: str, limits: Limits) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", limits.keepalive_timeout_s * 1_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.min_reconnect_backoff_ms", CONNECT_S * 1_000),
         ("grpc.max_reconnect_backoff_ms", limits.reconnect_s_max * 1_000),
     ]
