@@ -27,6 +27,8 @@ from consilium.client.remote import Alliance
 from consilium.client.settings import ClientSettings, client_settings
 from consilium.identity.authority import draw_tls_key, open_authority, to_pem
 from consilium.identity.core.credentials import CredentialKind, CredentialTerms
+from consilium.kernel.chain import Header
+from consilium.kernel.encoding import encode
 from consilium.kernel.founding import first_committee
 from consilium.kernel.membership import SERVICES
 from consilium.kernel.parameters import Parameters
@@ -80,14 +82,23 @@ def test_heights() -> None:
 
 
 def test_a_clock_cannot_be_told_from_an_old_block() -> None:
-    found = judge_clock({"1A": ledger_pb2.GetTipResponse()}, bytes(32), Parameters(), 0)
+    found = judge_clock({"1A": (ledger_pb2.GetTipResponse(), 0)}, bytes(32), Parameters())
     assert (found.state, "consilium status" in found.advice) == (State.WARNING, True)
+
+
+def test_a_member_that_is_long_in_answering_makes_no_clock_wrong() -> None:
+    """L7: what the others told was right when it came, however long the last of them was waited for."""
+    long_ms, digest = 5_000, bytes(32)
+    header = encode(Header(0, 1, digest, (), digest, 100_000, digest, digest, 0, digest), digest)
+    prompt, late = (ledger_pb2.GetTipResponse(header=header, age_ms=age_ms) for age_ms in (0, long_ms))
+    heard = {"1A": (prompt, 100_000), "2A": (prompt, 100_000), "3A": (late, 100_000 + long_ms)}
+    assert judge_clock(heard, digest, Parameters()).state is State.OK
 
 
 def test_a_header_that_is_none_is_a_finding() -> None:
     """Another member's ledger says what it likes; whoever looks for a fault is told which one it is."""
     tips = {"1A": ledger_pb2.GetTipResponse(), "2A": ledger_pb2.GetTipResponse(header=b"\x80")}
-    assert judge_clock(tips, bytes(32), Parameters(), 0).state is State.WARNING
+    assert judge_clock({name: (each, 0) for name, each in tips.items()}, bytes(32), Parameters()).state is State.WARNING
     assert states(judge_headers(tips, bytes(32))) == [("2A", State.WARNING)]
 
 

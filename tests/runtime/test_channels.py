@@ -10,8 +10,8 @@ from pathlib import Path
 from consilium.runtime.channels import Channel, Peer
 from tests.runtime.loopback import UNHURRIED, Loopback, Scripted, call
 
-SLOW_S = 1.5
-"""Longer than a lost packet takes to be sent again, and than the slowest of ways between hospitals."""
+SLOW_S = 2.7
+"""Less than an attempt may take, and more than the pause before the next one, which an attempt has in any case."""
 
 
 async def copied(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -26,9 +26,10 @@ async def slow_way(port: int) -> AsyncIterator[int]:
     """A port from which every connection to the other goes on only after a while."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(SLOW_S)
-        there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(copied(reader, back), copied(there, writer), return_exceptions=True)
+        with closing(writer):
+            await asyncio.sleep(SLOW_S)
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(copied(reader, back), copied(there, writer), return_exceptions=True)
 
     server = await asyncio.start_server(connected, "127.0.0.1")
     async with server:
@@ -41,6 +42,6 @@ def test_a_slow_way_is_a_way(tmp_path: Path) -> None:
         async with loopback.serve(Scripted()) as running, slow_way(running.port) as port:
             peer = Peer("1A", "ledger", f"127.0.0.1:{port}")
             async with Channel(peer, loopback.client_tls(), UNHURRIED) as channel:
-                return int((await call("unary", channel)).executed_height)
+                return int((await call("unary", channel, wait_for_ready=True)).executed_height)
 
     assert asyncio.run(scene()) == 7

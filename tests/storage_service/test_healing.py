@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from consilium.storage.driver import storage_of
 from consilium.storage.healing import HealState
 from consilium.storage.holdings import Holding, Holdings, HoldingState
 from consilium.storage.memory import MemoryObjectStore
-from consilium.storage.peers import GrpcStorages
+from consilium.storage.peers import GrpcStorages, OtherStorages
 from tests.storage_service.test_storage_service import SCAN, play, refused
 from tests.storage_service.world import HOME, KEEPER, RECIPIENT, STRANGER, Sharing, Station, World
 
@@ -290,6 +291,40 @@ def test_s9_a_record_opens_while_its_home_has_no_objects(tmp_path: Path) -> None
                 assert response.manifest == encode(kept, world.local.scribe.alliance.chain_id)
             keeper.driver.stores.objects.delete(reference.record_id)
             await refused(reader.GetManifest(wanted), NotFound, "NO_SUCH_OBJECT")
+
+    play(tmp_path, scene)
+
+
+class OneSilent:
+    """The other members, with one more, which takes a call and never answers."""
+
+    def __init__(self, others: OtherStorages) -> None:
+        self._others = others
+
+    def __getattr__(self, name: str) -> Any:
+        """As the others do."""
+        return getattr(self._others, name)
+
+    async def fetch_copy(self, member_id: str, record_id: bytes) -> tuple[Manifest, bytes]:
+        """As the others do, or never."""
+        if member_id == "silent":
+            await asyncio.Event().wait()
+        return await self._others.fetch_copy(member_id, record_id)
+
+
+def test_s9_a_reader_does_not_wait_for_a_keeper_that_is_silent(tmp_path: Path) -> None:
+    async def scene(world: World) -> None:
+        async with two(world) as (home, keeper):
+            sharing = world.sharing(home)
+            reference, grant = await sharing.shared(SCAN)
+            asked, holdings = await sharing.request(reference, grant), home.driver.stores.holdings
+            holdings.write(replace(holdings.read(reference.record_id), keepers=("silent", KEEPER)))
+            home.driver.stores = replace(home.driver.stores, objects=MemoryObjectStore())
+            home.driver.others = OneSilent(home.driver.others)
+            wanted = pb.GetManifestRequest(record_id=reference.record_id, access_request_hash=asked)
+            response = await world.application(home, RECIPIENT).GetManifest(wanted, timeout=60)
+            kept = keeper.driver.stores.objects.read_manifest(reference.record_id)
+            assert response.manifest == encode(kept, world.local.scribe.alliance.chain_id)
 
     play(tmp_path, scene)
 

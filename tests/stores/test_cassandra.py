@@ -102,18 +102,18 @@ def test_an_older_or_newer_schema_is_refused_with_what_to_do(ring: Ring, worker_
 
 def test_what_one_instance_has_just_made_is_there_for_all(ring: Ring, worker_id: str) -> None:
     """Another hears of it some milliseconds later; whoever asks that one finds nothing, and that is no answer."""
-    hurried = replace(ring.settings("none", MIGRATOR), cassandra_wait_ms=0)
-    with closing(Database.open(hurried)) as maker:
+    with closing(Database.open(ring.settings("none", MIGRATOR))) as maker:
+        maker.session.cluster.max_schema_agreement_wait = 0
         for attempt in range(4):
             made = ring.settings(f"heard_{worker_id}_{attempt}", MIGRATOR)
             name, copies = made.cassandra_keyspace, {"class": "NetworkTopologyStrategy", made.cassandra_datacenter: 3}
             with closing(Database.open(made)) as database:
-                maker.say(f"CREATE KEYSPACE {name}_of_others WITH replication = {copies}")
+                maker.say(f"CREATE KEYSPACE IF NOT EXISTS {name}_of_others WITH replication = {copies}")
                 database.say(f"GRANT SELECT ON KEYSPACE {name}_of_others TO {SERVICE}")
-                maker.say(f"CREATE KEYSPACE {name} WITH replication = {copies}")
+                maker.say(f"CREATE KEYSPACE IF NOT EXISTS {name} WITH replication = {copies}")
                 with pytest.raises(FailedPrecondition, match="has no tables"):
                     check(database, made, CHAIN_ID)
-                maker.say(f"CREATE TABLE {name}.late (name text PRIMARY KEY)")
+                maker.say(f"CREATE TABLE IF NOT EXISTS {name}.late (name text PRIMARY KEY)")
                 assert database.run(database.prepare("SELECT * FROM late")) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from threading import Event
@@ -10,12 +11,13 @@ from weakref import ref
 
 import cassandra
 import pytest
+from cassandra import InvalidRequest
 from cassandra.protocol import ErrorMessage, PreparedQueryNotFound, SyntaxException
 
 from consilium.kernel.errors import DataLoss, FailedPrecondition, Unavailable
 from consilium.storage.cassandra.clock import Timestamps
 from consilium.storage.cassandra.draft import Draft, Write
-from consilium.storage.cassandra.session import Database, LightConnection, translated
+from consilium.storage.cassandra.session import Database, LightConnection, patiently, translated
 from consilium.storage.settings import StorageSettings
 
 
@@ -111,11 +113,30 @@ def test_a_scan_goes_on_where_a_page_was_late() -> None:
         (SyntaxException(0x2000, "no such word", None), FailedPrecondition),
         (PreparedQueryNotFound(0x2500, "prepare it", None), Unavailable),
         (ErrorMessage(0x0000, "a server error", None), Unavailable),
+        (InvalidRequest("Keyspace 'system_views' does not exist"), FailedPrecondition),
     ],
 )
 def test_what_the_database_cannot_read_is_not_asked_again(error: Exception, ours: type[Exception]) -> None:
     with pytest.raises(ours), translated():
         raise error
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["Keyspace 'home' does not exist", "table chunks does not exist", "Resource <keyspace home> doesn't exist"],
+)
+def test_what_an_instance_has_not_heard_of_yet_is_asked_for_again(said: str) -> None:
+    """And is refused in its words when the time is over: it was heard, and not done."""
+    refusals = [InvalidRequest(said)] * 3
+
+    def ask() -> int:
+        if refusals:
+            raise refusals.pop()
+        return 7
+
+    with pytest.raises(FailedPrecondition, match="DATABASE_REFUSED"):
+        patiently(time.monotonic(), ask)
+    assert patiently(time.monotonic() + 60, ask) == 7
 
 
 class Truncated:

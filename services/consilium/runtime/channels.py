@@ -34,8 +34,8 @@ SERVICE_CONFIG = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": RETR
 """gRPC's own retries, for every method (gRFC A6)."""
 Metadata = Iterable[tuple[str, str | bytes]]
 Codec = Callable[[Any], Any]
-CONNECT_S = 5
-"""How long an attempt to connect may take, TLS included: a packet lost at its beginning is sent again after 1 and 3 s."""
+CONNECT_S = 3
+"""How long an attempt to connect may take, TLS included: a packet lost at its start is sent again after 1 s (RFC 6298)."""
 CLOSING_GRACE_S = 30.0
 """How long calls on a channel with the old certificates may go on."""
 

@@ -161,11 +161,22 @@ class Reading:
         return manifest
 
     async def _kept_manifest(self, record: RecordBody, keepers: Sequence[str]) -> Manifest | None:
-        for name in keepers:
-            with contextlib.suppress(ConsiliumError):  # the next one may have it
-                manifest, _ = await self._driver.others.fetch_copy(name, record.record_id)
-                verify_manifest(manifest, record)
-                return manifest
+        """The first that one of them has; all are asked at once, for a reader does not wait for one after the other."""
+        asked = [asyncio.ensure_future(self._manifest_at(name, record)) for name in keepers]
+        try:
+            for each in asyncio.as_completed(asked):
+                if (manifest := await each) is not None:
+                    return manifest
+        finally:
+            for left in asked:
+                left.cancel()
+        return None
+
+    async def _manifest_at(self, name: str, record: RecordBody) -> Manifest | None:
+        with contextlib.suppress(ConsiliumError):  # another one may have it
+            manifest, _ = await self._driver.others.fetch_copy(name, record.record_id)
+            verify_manifest(manifest, record)
+            return manifest
         return None
 
     async def get_copy(self, record_id: bytes, caller: PeerIdentity) -> tuple[Manifest, bytes]:

@@ -5,7 +5,7 @@ Their word proves nothing, and need not: this is for whoever looks for a fault.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from statistics import median_low
+from statistics import median_high
 
 from consilium.api.consensus.v1 import consensus_pb2
 from consilium.api.ledger.v1 import ledger_pb2
@@ -17,6 +17,8 @@ from consilium.kernel.errors import ConsiliumError
 from consilium.kernel.parameters import Parameters
 
 Tips = Mapping[str, ledger_pb2.GetTipResponse]
+Heard = Mapping[str, tuple[ledger_pb2.GetTipResponse, int]]
+"""Tips, and what this machine's clock showed when each came, in ms: another member may be long in answering."""
 Replicas = Mapping[str, consensus_pb2.GetReplicaStateResponse]
 HEARTBEATS = 3
 """A tip that is older than so many heartbeats tells no time."""
@@ -26,14 +28,15 @@ BEHIND_MAX = 5
 """How many blocks a ledger may be behind the highest without a word."""
 
 
-def judge_clock(tips: Tips, chain_id: bytes, parameters: Parameters, now_ms: int) -> Finding:
+def judge_clock(heard: Heard, chain_id: bytes, parameters: Parameters) -> Finding:
     """How far this machine's clock is from the time that blocks carry (L7); a header that is none tells no time."""
-    young = [each for each in tips.values() if each.header and each.age_ms <= HEARTBEATS * parameters.heartbeat_ms]
-    seen = [at_ms for at_ms in (_time_ms(each, chain_id) for each in young) if at_ms is not None]
-    if not seen:
+    young = [each for each in heard.values() if each[0].header and each[0].age_ms <= HEARTBEATS * parameters.heartbeat_ms]
+    timed = [(at_ms, _time_ms(tip, chain_id)) for tip, at_ms in young]
+    off = [at_ms - told_ms for at_ms, told_ms in timed if told_ms is not None]
+    if not off:
         advice = "Look again once blocks go on; consilium status tells who is missing."
         return odd("clock", "this machine", "No member shows a block young enough to tell the time.", advice)
-    off_ms = now_ms - median_low(seen)
+    off_ms = median_high(off)
     told = f"This machine's clock is {abs(off_ms) / 1_000:.1f} s {'ahead of' if off_ms > 0 else 'behind'} the blocks' time"
     advice = "Set it by NTP here and where the services run: a delegate whose clock is off by more has its blocks refused."
     if abs(off_ms) > parameters.clock_skew_max_ms:

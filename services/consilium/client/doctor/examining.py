@@ -69,20 +69,21 @@ class Examination:
     async def _alliance(self) -> list[Finding]:
         """Clock, versions, heights, quorum."""
         home, names = self.settings.member_id, list(self.alliance.peers)
-        tips = _there(names, await asyncio.gather(*(_answer(self._tip(each)) for each in names)))
-        heard_ms = self.now_ms()
+        heard = _there(names, await asyncio.gather(*(_answer(self._tip(each)) for each in names)))
+        tips = {name: tip for name, (tip, _) in heard.items()}
         replicas = _there(names, await asyncio.gather(*(_answer(self._replica(each)) for each in names)))
         committee = await _answer(self._committee())
         parameters = await parameters_in_force(self.alliance.session) or self.alliance.genesis.parameters
-        found = [judge_clock(tips, self.alliance.genesis.chain_id, parameters, heard_ms)]
+        found = [judge_clock(heard, self.alliance.genesis.chain_id, parameters)]
         found += judge_versions(tips, home, version("consilium")) + judge_heights(tips)
         found += judge_headers(tips, self.alliance.genesis.chain_id)
         return found + judge_quorum(home, replicas, committee, parameters, utc(self.now_ms()))
 
-    async def _tip(self, member_id: str) -> ledger_pb2.GetTipResponse:
+    async def _tip(self, member_id: str) -> tuple[ledger_pb2.GetTipResponse, int]:
+        """A member's tip, and what this machine's clock showed when it came."""
         stub = LedgerServiceStub(self.alliance.channel(member_id, "ledger"))
         with typed():
-            return await stub.GetTip(ledger_pb2.GetTipRequest(), timeout=ASKING_S)
+            return await stub.GetTip(ledger_pb2.GetTipRequest(), timeout=ASKING_S), self.now_ms()
 
     async def _replica(self, member_id: str) -> consensus_pb2.GetReplicaStateResponse:
         stub = ConsensusServiceStub(self.alliance.channel(member_id, "consensus"))

@@ -14,7 +14,7 @@ from contextlib import suppress
 from cassandra.metadata import protect_name
 
 from consilium.kernel.errors import FailedPrecondition, InvalidArgument, Unavailable
-from consilium.storage.cassandra.session import Database
+from consilium.storage.cassandra.session import Database, Row
 from consilium.storage.settings import StorageSettings
 
 BUCKET_CHUNKS = 32
@@ -58,10 +58,13 @@ def migrate(database: Database, settings: StorageSettings, chain_id: bytes) -> i
     keyspace = keyspace_of(settings)
     datacenter = settings.cassandra_datacenter.replace("'", "''")
     factor = f"{{'class': 'NetworkTopologyStrategy', '{datacenter}': {settings.cassandra_replication}}}"
-    database.say(f"CREATE KEYSPACE IF NOT EXISTS {protect_name(keyspace)} WITH replication = {factor}")
+    # An instance that has not heard of a keyspace or table makes another one, whatever IF NOT EXISTS says.
+    if not _replication(database, keyspace):
+        database.say(f"CREATE KEYSPACE IF NOT EXISTS {protect_name(keyspace)} WITH replication = {factor}")
     _check_replication(database, settings)
     database.enter(keyspace)
-    database.say(_VERSIONS)
+    if not _has_versions(database, keyspace):
+        database.say(_VERSIONS)
     database.run(database.prepare(_BEGIN), chain_id, settings.member_id)
     found = _version(database, settings, chain_id)
     for version in range(found, VERSION):
@@ -108,8 +111,7 @@ def keyspace_of(settings: StorageSettings) -> str:
 def _version(database: Database, settings: StorageSettings, chain_id: bytes) -> int:
     """The keyspace's version, once it is this member's and no newer than this release."""
     keyspace = keyspace_of(settings)
-    tables = database.prepare("SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?")
-    if not database.schema(tables, keyspace, "schema_version"):
+    if not _has_versions(database, keyspace):
         raise _not_migrated("SCHEMA_MISSING", f"Keyspace {keyspace} has no tables")
     rows = database.run(database.prepare("SELECT * FROM schema_version WHERE name = 'store'"))
     if not rows:
@@ -126,6 +128,17 @@ def _version(database: Database, settings: StorageSettings, chain_id: bytes) -> 
     return version
 
 
+def _has_versions(database: Database, keyspace: str) -> bool:
+    tables = database.prepare("SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?")
+    return bool(database.schema(tables, keyspace, "schema_version"))
+
+
+def _replication(database: Database, keyspace: str) -> list[Row]:
+    """The keyspace's row in the schema, where there is one."""
+    keyspaces = database.prepare("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?")
+    return database.schema(keyspaces, keyspace)
+
+
 def _not_migrated(reason: str, what: str) -> FailedPrecondition:
     sentence = f"{what}, and this release wants version {VERSION}; run `python -m consilium.storage migrate` once."
     return FailedPrecondition(reason, sentence)
@@ -135,8 +148,7 @@ def _check_replication(database: Database, settings: StorageSettings) -> None:
     """Raise FailedPrecondition unless the keyspace has as many copies as the settings say."""
     keyspace = keyspace_of(settings)
     wanted = str(settings.cassandra_replication)
-    keyspaces = database.prepare("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?")
-    rows = database.schema(keyspaces, keyspace)
+    rows = _replication(database, keyspace)
     if not rows:
         raise _not_migrated("SCHEMA_MISSING", f"There is no keyspace {keyspace}")
     found = rows[0].replication.get(settings.cassandra_datacenter)

@@ -50,9 +50,7 @@ PAUSE_S_MIN, PAUSE_S_MAX = 0.05, 1.0
 """Between two tries, doubled each time."""
 NOBODY_TO_ASK = "Unable to perform auth"
 """Cassandra keeps roles and permissions under a quorum too: in these words it refuses, and means Unavailable."""
-NOT_HEARD_OF = re.compile(
-    r"no keyspace has been specified|(keyspace|table) \S+ (does not|doesn't) exist|unconfigured table", re.IGNORECASE
-)
+NOT_HEARD_OF = re.compile(r"no keyspace has been specified|(keyspace|table) \S+ (does not|doesn't) exist", re.IGNORECASE)
 """What an instance says, or a connection to it, that has not heard yet of keyspace or table; there is no code for it."""
 _TRANSIENT = (
     NoHostAvailable,
@@ -176,7 +174,7 @@ class Database:
         return patiently(time.monotonic() + settings.cassandra_wait_ms / 1_000, connect)
 
     def enter(self, keyspace: str) -> None:
-        """Speak of this keyspace's tables from now on; every instance must have heard of it. Raises as `Pending.rows`."""
+        """Speak of this keyspace's tables from now on, once who is asked has heard of it. Raises as `Pending.rows`."""
         patiently(self._deadline_s(), lambda: self.session.set_keyspace(keyspace))
 
     def prepare(self, cql: str, *, of_one: bool = False) -> Statement:
@@ -236,21 +234,29 @@ class Database:
         """Something said seldom, and not prepared, that may be said twice; raises as `Pending.rows`."""
         return patiently(self._deadline_s(), lambda: list(self.session.execute(cql)))
 
-    def ask(self, host: object, statement: str | Statement) -> list[Row]:
+    def ask(self, host: object, cql: str) -> list[Row]:
         """What one instance says of itself, without patience; raises as `Pending.rows`."""
         with translated():
-            return list(self.session.execute(statement, host=host))
+            return list(self.session.execute(cql, host=host))
 
     def schema(self, statement: Statement, *values: object) -> list[Row]:
-        """What a table of the schema has, at whichever instance has it; raises as `Pending.rows`.
+        """What a table of the schema has, at whichever instance that is up has it; none only when each has said so.
 
-        Every instance answers from its own, and hears a moment later of what another one made.
+        An instance answers from its own, and hears a moment later of what another one made. Raises as `Pending.rows`.
         """
-        rows = self.run(statement, *values)
+        return self.run(statement, *values) or patiently(self._deadline_s(), lambda: self._at_any(statement.bind(values)))
+
+    def _at_any(self, bound: BoundStatement) -> list[Row]:
+        silent: list[Exception] = []
         for each in self.instances():
-            with suppress(Unavailable):
-                rows = rows or self.ask(each, statement.bind(values))
-        return rows
+            try:
+                if rows := list(self.session.execute(bound, host=each)):
+                    return rows
+            except _TRANSIENT as error:
+                silent.append(error)
+        if silent:
+            raise silent[0]
+        return []
 
     def instances(self) -> list[Any]:
         """The instances of the ring that are believed up."""
@@ -272,7 +278,7 @@ def patiently(deadline_s: float, work: Callable[[], Made]) -> Made:
             try:
                 return work()
             except (*_TRANSIENT, cassandra.DriverException) as error:
-                if _is_lasting(error) or time.monotonic() + pause_s > deadline_s:
+                if not _may_pass(error) or time.monotonic() + pause_s > deadline_s:
                     raise
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, PAUSE_S_MAX)
@@ -290,7 +296,7 @@ def translated() -> Iterator[None]:
         said = _said(error)
         if "Guardrail" in said and "disk usage" in said:
             raise ResourceExhausted("DISK_FULL", f"The database takes no more: {said}", "S2") from error
-        if _is_lasting(error):
+        if _is_refusal(error):
             raise FailedPrecondition("DATABASE_REFUSED", f"The database refused: {said}") from error
         sentence = (
             f"The database does not answer, and nobody knows whether it did what was asked; call again. It said: {said}"
@@ -298,15 +304,18 @@ def translated() -> Iterator[None]:
         raise Unavailable("DATABASE_UNREACHABLE", sentence, "S2") from error
 
 
-def _is_lasting(error: Exception) -> bool:
-    """Whether asking again gets the same refusal."""
+def _may_pass(error: Exception) -> bool:
+    """Whether asking again may get another answer."""
+    return not _is_refusal(error) or NOT_HEARD_OF.search(str(error)) is not None
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether Cassandra has heard what was asked of it, and will not do it."""
     if isinstance(error, NoHostAvailable):
         return any(isinstance(each, cassandra.AuthenticationFailed) for each in error.errors.values())
-    if NOT_HEARD_OF.search(str(error)) or NOBODY_TO_ASK in str(error):
-        return False
     if isinstance(error, RequestValidationException):  # what it cannot read today it cannot read tomorrow
         return not isinstance(error, PreparedQueryNotFound)
-    return not isinstance(error, _TRANSIENT)
+    return not isinstance(error, _TRANSIENT) and NOBODY_TO_ASK not in str(error)
 
 
 def _said(error: Exception) -> str:
