@@ -23,9 +23,9 @@ from consilium.runtime.tls import Tls
 from tests.runtime.authority import ALLIANCE, Authority
 
 LEDGER = "/consilium.api.ledger.v1.LedgerService"
+SUBMIT = "/consilium.api.consensus.v1.ConsensusService/SubmitTransaction"
 UNHURRIED = Limits(unary_s=120)
 """For calls that are not about deadlines: a machine that stalls for some seconds ends none."""
-SUBMIT = "/consilium.api.consensus.v1.ConsensusService/SubmitTransaction"
 Act = Callable[[], object]
 
 

@@ -35,7 +35,7 @@ from consilium.runtime.names import authority_uri
 from consilium.runtime.whole_files import write_atomically
 
 REQUEST, VALUES, MANIFESTS, PEERS = ".request", "values.yaml", "manifests.yaml", "peers.yaml"
-CONNECT_S = 3.0
+REACH_S = 3.0
 """How long a member's service may take to take a connection, in seconds."""
 ROOM_MIN = 1 << 30
 """The least bytes that have to be free where the member's folder lies."""
@@ -111,7 +111,7 @@ async def unreached(file: InvitationFile) -> tuple[ServiceAddress, ...]:
 
 async def _takes(address: str) -> bool:
     try:
-        async with asyncio.timeout(CONNECT_S):
+        async with asyncio.timeout(REACH_S):
             _, writer = await asyncio.open_connection(*split_address(address))
     except OSError:
         return False

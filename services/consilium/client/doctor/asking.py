@@ -30,9 +30,9 @@ BEHIND_MAX = 5
 
 def judge_clock(heard: Heard, chain_id: bytes, parameters: Parameters) -> Finding:
     """How far this machine's clock is from the time that blocks carry (L7); a header that is none tells no time."""
-    young = [each for each in heard.values() if each[0].header and each[0].age_ms <= HEARTBEATS * parameters.heartbeat_ms]
-    timed = [(at_ms, _time_ms(tip, chain_id)) for tip, at_ms in young]
-    off = [at_ms - told_ms for at_ms, told_ms in timed if told_ms is not None]
+    oldest_ms = HEARTBEATS * parameters.heartbeat_ms
+    young = [(at_ms, _time_ms(tip, chain_id)) for tip, at_ms in heard.values() if tip.header and tip.age_ms <= oldest_ms]
+    off = [at_ms - told_ms for at_ms, told_ms in young if told_ms is not None]
     if not off:
         advice = "Look again once blocks go on; consilium status tells who is missing."
         return odd("clock", "this machine", "No member shows a block young enough to tell the time.", advice)

@@ -247,6 +247,7 @@ class Database:
         return self.run(statement, *values) or patiently(self._deadline_s(), lambda: self._at_any(statement.bind(values)))
 
     def _at_any(self, bound: BoundStatement) -> list[Row]:
+        """The rows of the first instance that has some; raises what one that did not answer failed with, when none has."""
         silent: list[Exception] = []
         for each in self.instances():
             try:
