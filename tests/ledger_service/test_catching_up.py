@@ -64,6 +64,27 @@ def test_a_missed_certificate_is_fetched(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_the_newest_certificate_is_fetched_though_no_block_follows(tmp_path: Path) -> None:
+    """L4: its block came from a member that had executed it and had no certificate yet."""
+
+    async def scene() -> None:
+        ledgers = Ledgers(tmp_path)
+        scribe = ledgers.scribe
+        scribe.write()
+        async with ledgers.serve(HOME) as home:
+            await ledgers.give(home)
+            peers = (f"{HOME}=127.0.0.1:{home.server.port}",)
+            async with ledgers.serve(OTHER, peers=peers) as follower, asyncio.timeout(WAIT_S):
+                await follower.keeper.until_certified(1)
+                scribe.write()
+                await ledgers.give(home, [2], certified=False)
+                await follower.keeper.until_executed(2)
+                await home.keeper.certify(ledgers.certificate(2))
+                await follower.keeper.until_certified(2)
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize(("patience_ms", "by_consensus"), [(60_000, True), (10, False)])
 def test_a_delegate_fetches_only_what_its_consensus_does_not_bring(
     tmp_path: Path, patience_ms: int, *, by_consensus: bool

@@ -312,8 +312,9 @@ class OtherLedgers:
 
     async def _mend_some(self) -> None:
         """Ask for certificates that are missing, in turns: one that nobody has keeps none of the others waiting."""
-        certified = self._keeper.chain.certified_height
-        missing = [each for each in list(self._keeper.unproven) if each < certified]
+        # Whoever has shown a height has its certificate: the newest block may have been fetched before it was certified.
+        known_to = max(self._keeper.chain.certified_height, *self._shown.values(), 0)
+        missing = [each for each in list(self._keeper.unproven) if each <= known_to]
         turn = [each for each in missing if each > self._mended_to] or missing
         for height in turn[:MEND_MAX]:
             self._mended_to = height
